@@ -1,0 +1,27 @@
+//! Meridian: an authoritative DNS server that decides, for every query, where that client should go.
+//!
+//! The folders are the pipeline, in the order in which data flows:
+//!
+//! | module | does |
+//! |---|---|
+//! | [`config`] | TOML as written → checked settings by index; every problem at once |
+//! | [`zone`] | master files → records → the tree that answers are found in |
+//! | [`geo`] | .mmdb and networks → one table of prefixes per steering map |
+//! | [`snapshot`] | everything that a query may read, compiled; publication to the workers |
+//! | [`routing`] | the decision: which pool, region and endpoints, and why |
+//! | [`health`] | probes → observations → verdicts |
+//! | [`dns`] | bytes of a request → bytes of the response |
+//! | [`server`] | UDP and TCP around [`dns::respond`] |
+//! | [`metrics`] | what the workers count, and the Prometheus text made of it |
+//! | [`admin`] | the HTTP interface: metrics, probes of liveness, explain |
+//! | [`daemon`] | wiring, reload and shutdown |
+//! | [`cli`] | one file per subcommand |
+//!
+//! Imports run one way: `cli → daemon → {server, admin, health} → snapshot → {zone, geo, routing, dns}`.
+
+pub mod config;
+pub mod dns;
+pub mod geo;
+pub mod metrics;
+pub mod snapshot;
+pub mod zone;
