@@ -19,6 +19,7 @@
 //!
 //! Imports run one way: `cli → daemon → {server, admin, health} → snapshot → {zone, geo, routing, dns}`.
 
+pub mod cli;
 pub mod config;
 pub mod dns;
 pub mod geo;
