@@ -462,6 +462,7 @@ mod tests {
             ("192.0.2.64/26", Place::Region(2)),
             ("192.0.2.64/28", Place::Country("DE".parse().unwrap())),
             ("2002:c000:0240::/48", Place::Region(0)),
+            ("64:ff9b::/96", Place::Region(2)),
             ("::/0", Place::Region(1)),
         ]
         .map(|(cidr, place)| Network { cidr: cidr.parse().unwrap(), place });
@@ -475,6 +476,7 @@ mod tests {
             ("::ffff:192.0.2.100", [2, 0, 1], 96 + 27),
             ("2002:c000:0241::", [1, 0, 2], 48),
             ("2002:c000:0240::", [0, 1, 2], 48),
+            ("64:ff9b::192.0.2.1", [2, 0, 1], 96),
             // ::/0 is not as long as what surrounds an IPv4 address.
             ("2002:c633:6401::", [2, 1, 0], 16 + 24),
             ("2a00::", [1, 0, 2], 5),
