@@ -22,6 +22,7 @@
 pub mod config;
 pub mod dns;
 pub mod geo;
+pub mod health;
 pub mod metrics;
 pub mod snapshot;
 pub mod zone;
