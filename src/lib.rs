@@ -23,5 +23,6 @@ pub mod config;
 pub mod dns;
 pub mod geo;
 pub mod metrics;
+pub mod server;
 pub mod snapshot;
 pub mod zone;
