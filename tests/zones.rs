@@ -193,6 +193,26 @@ fn reading_stops_after_a_hundred_problems() {
 }
 
 #[test]
+fn absurd_lengths_are_problems() {
+    let messages = |text: String| -> Vec<String> {
+        let problems = parse(&format!("@ 1 SOA ns. host. 1 1 1 1 1\n@ NS ns.\n{text}\nwww A x\n")).unwrap_err();
+        problems.0.into_iter().map(|problem| problem.message).collect()
+    };
+    let last = "not A data: expected IPv4 address";
+    let cases = [
+        (format!("a HTTPS 1 . key7={}", "x".repeat(66_000)), "a word is longer than 65535 bytes"),
+        (format!("a TXT {}", "x ".repeat(1 << 19)), "a line is longer than 1048576 bytes"),
+        (format!("a TXT {}", format!("{} ", "x".repeat(255)).repeat(256)), "not TXT data: TXT record is too long"),
+        (format!("a TXT (\n{}", " x\n".repeat(1 << 19)), "`(` is never closed"),
+        ("(".repeat(2 << 20), "`(` is never closed"),
+    ];
+    for (text, expected) in cases {
+        let begin = text[..20].to_string();
+        assert_eq!(messages(text), [expected, last], "{begin}");
+    }
+}
+
+#[test]
 fn a_made_zone_has_soa_and_name_servers() {
     let configuration = Arc::new(Source { path: "config.toml".into(), text: "zone\n".into() });
     let made = |nameserver: &str| {
@@ -268,6 +288,11 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A record of each type.
+fn good_records() -> Vec<String> {
+    fs::read_to_string("tests/zones/good/types.records").unwrap().lines().map(str::to_string).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2_000,
@@ -288,13 +313,18 @@ proptest! {
         }
     }
 
-    /// Whatever data a record of a known type is given, it is read or refused.
+    /// Whatever words stand in a good record, in place of its own or between them, it is read or refused.
     #[test]
     fn any_data_is_read_or_refused(
-        rtype in 1..66u16,
-        words in proptest::collection::vec(word(), 0..8),
+        record in proptest::sample::select(good_records()),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>(), word()), 1..4),
     ) {
-        let record = format!("@ {} {}\n", Rtype::from_int(rtype), words.join(" "));
-        let _ = parse(&format!("$TTL 1\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n{record}"));
+        let mut words: Vec<String> = record.split_whitespace().map(str::to_string).collect();
+        for (index, replace, word) in edits {
+            let position = 3 + index.index(words.len() - 2);
+            let end = if replace { (position + 1).min(words.len()) } else { position };
+            words.splice(position..end, [word]);
+        }
+        let _ = parse(&format!("@ 1 SOA ns. host. 1 1 1 1 1\n@ NS ns.\n{}\n", words.join(" ")));
     }
 }
