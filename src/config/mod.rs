@@ -6,14 +6,26 @@
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
 pub mod diagnostic;
+mod names;
+mod reader;
+mod schema;
+mod similar;
+mod units;
+mod validate;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostic::{Problem, Problems, Source};
+
+use reader::{Report, Value, is_repeated_key};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
 use crate::zone::Name;
@@ -37,12 +49,18 @@ pub struct Config {
     pub probes: Vec<Arc<Probe>>,
     /// `[pools.*]` in file order.
     pub pools: Vec<Pool>,
-    /// `[zones.*]` in file order.
+    /// `[zones.*]` in file order, at least one.
     pub zones: Vec<Zone>,
     /// `[services.*]` in file order.
     pub services: Vec<Service>,
 }
 
+/// Bytes of the TOML, which bound all that has no bound of its own.
+pub const MAX_FILE_BYTES: usize = 16 << 20;
+/// Endpoints of all pools together.
+pub const MAX_ENDPOINTS: usize = 100_000;
+/// The longest TTL in seconds (RFC 2181 section 8).
+pub const MAX_TTL_SECS: u32 = i32::MAX as u32;
 /// Regions in one configuration.
 pub const MAX_REGIONS: usize = 1_000;
 /// The largest weight of an endpoint or a region.
@@ -50,13 +68,56 @@ pub const MAX_WEIGHT: u32 = 1 << 20;
 /// The most addresses in one answer.
 pub const MAX_ANSWERS: usize = 16;
 
+impl Config {
+    /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// The file can't be read, is too large or isn't UTF-8; and what [`Config::parse`] finds.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let shown = path.display();
+        let mut octets = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
+            .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
+        if octets.len() > MAX_FILE_BYTES {
+            let hint = format!("keep it within {} MiB", MAX_FILE_BYTES >> 20);
+            return Err(Problem::new(format!("the configuration {shown} is too large")).hint(hint).into());
+        }
+        let text = String::from_utf8(octets).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes().iter().take(valid).filter(|&&octet| octet == b'\n').count() + 1;
+            Problem::new(format!("the configuration {shown} isn't UTF-8 in line {line}")).hint("save it as UTF-8")
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a text. Paths in it are relative to the folder of `path`, which needn't exist.
+    ///
+    /// # Errors
+    /// Every problem there is, in the order of the text; only where the text isn't TOML are these all, as what else
+    /// is wrong can't be told then.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Problems> {
+        let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
+        let report = Report::new(&source);
+        let (tree, errors) = DeTable::parse_recoverable(&source.text);
+        errors.iter().for_each(|error| report.add_syntax(error));
+        let config = if errors.iter().all(is_repeated_key) {
+            let root = Spanned::new(tree.span(), DeValue::Table(tree.into_inner()));
+            validate::config(Value::new(&root, &report), &report)
+        } else {
+            None
+        };
+        report.finish(config)
+    }
+}
+
 /// A place in the TOML text, as byte offsets.
 pub type Span = Range<usize>;
 
 /// `[server]`: where and how queries are served.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// UDP and TCP addresses; at least one.
+    /// UDP and TCP addresses; at least one, none twice.
     pub listen: Vec<SocketAddr>,
     /// UDP threads per address; 0 means one per core. At most 256.
     pub workers: usize,
@@ -75,14 +136,24 @@ pub struct Server {
 /// `[server.tcp]`: bounds on TCP connections (RFC 7766 section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Open connections in all; default 1000.
+    /// Open connections in all, 1..=1000000; default 1000.
     pub connections: usize,
-    /// Open connections of one client address; default 50.
+    /// Open connections of one client address, at most `connections`; default 50, or `connections` if less.
     pub connections_per_client: usize,
-    /// How long a connection may stay open without a whole query; default 10 s.
+    /// How long a connection may stay open without a whole query, 100 ms to 1 h; default 10 s.
     pub idle_timeout: Duration,
-    /// How long the client may take to accept a response; default 5 s.
+    /// How long the client may take to accept a response, 100 ms to 1 h; default 5 s.
     pub write_timeout: Duration,
+}
+
+impl TcpLimits {
+    /// Without `[server.tcp]`.
+    pub const DEFAULT: Self = Self {
+        connections: 1_000,
+        connections_per_client: 50,
+        idle_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(5),
+    };
 }
 
 /// `[admin]`: the HTTP interface.
@@ -97,15 +168,14 @@ pub struct Admin {
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// Lines for people or for machines.
+    /// Lines for people or for machines; default text.
     pub format: LogFormat,
-    /// The least severe level that is written.
+    /// The least severe level that is written; default info.
     pub level: LogLevel,
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line of words.
     Text,
@@ -114,8 +184,7 @@ pub enum LogFormat {
 }
 
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// Only what stops service.
     Error,
@@ -193,7 +262,7 @@ pub struct Probe {
 pub struct Timing {
     /// From one start to the next; 100 ms to 1 day, default 10 s.
     pub interval: Duration,
-    /// Longer is a failure; below the interval, default 2 s or the interval's half if less.
+    /// Longer is a failure; 10 ms to the interval, default 2 s or the interval's half if less.
     pub timeout: Duration,
     /// Failures in a row until down, 1..=100, default 3.
     pub fall: u8,
@@ -243,9 +312,10 @@ pub struct Pool {
     pub name: String,
     /// Index into [`Config::probes`]; without one its endpoints count as up.
     pub probe: Option<usize>,
-    /// Healthy endpoints of the asked family that a region needs to serve, 1..=65535; default 1.
+    /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
+    /// in the region that has most.
     pub min_healthy: u16,
-    /// At least one. All endpoints of one region are addresses, or all are hostnames; none twice in a region.
+    /// At least one, and [`MAX_ENDPOINTS`] in all pools. All endpoints of one region are addresses, or all are hostnames; none twice in a region.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -272,8 +342,7 @@ pub enum Target {
 }
 
 /// What the operator wants of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
     /// Serves while healthy.
     Enabled,
@@ -326,15 +395,15 @@ pub struct Service {
     pub zone: usize,
     /// Indices into [`Config::pools`]: `pool`, then `failover` in order; none twice.
     pub tiers: Vec<usize>,
-    /// How the regions are ordered.
+    /// How the regions are ordered; default proximity.
     pub steering: Steering,
-    /// How endpoints are picked in the region.
+    /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
     /// Addresses per answer, 1..=[`MAX_ANSWERS`]; default 1.
     pub answers: u8,
-    /// Seconds that an answer lives.
+    /// Seconds that an answer lives; default `"30s"`.
     pub ttl: Ttl,
-    /// What is answered when nothing is healthy.
+    /// What is answered when nothing is healthy; default serve-all.
     pub when_all_down: WhenAllDown,
     /// Where the TOML names it.
     pub span: Span,
@@ -362,8 +431,7 @@ pub enum Steering {
 }
 
 /// How endpoints are picked inside the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
     /// By weight, at random.
     Weighted,
@@ -378,7 +446,7 @@ pub enum Balance {
 pub enum WhenAllDown {
     /// As though all endpoints were up, but for disabled and draining ones.
     ServeAll,
-    /// These addresses.
+    /// These addresses, 1..=[`MAX_ANSWERS`], none twice.
     LastResort(Vec<IpAddr>),
     /// No data.
     NoData,
