@@ -506,8 +506,8 @@ async fn scheduler_prober_and_table_make_verdicts() {
     let mut table = Table::default().rebuilt(keys.clone());
     let (sender, mut reports) = mpsc::channel(100);
     let prober = Prober::new(keys.iter().map(|key| &key.check)).unwrap();
-    let mut scheduler = Scheduler::new(5, move |key: &TargetKey, observation| {
-        let _ = sender.try_send((key.clone(), observation));
+    let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
+        let _ = sender.try_send((Arc::clone(key), observation));
     });
     scheduler.replace(prober, table.targets().iter().map(|target| Arc::clone(&target.key)));
     let mut verdicts = Vec::new();

@@ -133,6 +133,21 @@ pub struct Server {
     pub tcp: TcpLimits,
 }
 
+impl Server {
+    /// UDP threads per address, with 0 resolved.
+    pub fn workers_per_address(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    /// All threads that answer: the UDP workers, and one for TCP.
+    pub fn threads(&self) -> usize {
+        self.listen.len() * self.workers_per_address() + 1
+    }
+}
+
 /// `[server.tcp]`: bounds on TCP connections (RFC 7766 section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
@@ -157,7 +172,7 @@ impl TcpLimits {
 }
 
 /// `[admin]`: the HTTP interface.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Its address.
     pub listen: SocketAddr,
@@ -205,6 +220,13 @@ pub struct GeoIp {
     pub asn_database: Option<(PathBuf, Span)>,
     /// `[[geoip.networks]]`, ahead of the database; no network twice.
     pub networks: Vec<Network>,
+}
+
+impl GeoIp {
+    /// The files of the databases, as far as they are given.
+    pub fn database_paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.database, &self.asn_database].into_iter().flatten().map(|(path, _)| path.as_path())
+    }
 }
 
 /// One of `[[geoip.networks]]`.

@@ -31,7 +31,7 @@ pub struct Scheduler<P> {
 }
 
 /// Takes every observation; called by many tasks at once.
-type Report = dyn Fn(&TargetKey, Observation) + Send + Sync;
+type Report = dyn Fn(&Arc<TargetKey>, Observation) + Send + Sync;
 
 /// What the tasks share.
 struct Shared<P> {
@@ -61,7 +61,7 @@ impl<P: Probe> Scheduler<P> {
     /// A scheduler without targets. The seed decides all its random times. `report` is called with each observation as
     /// soon as it is made and must return soon. It may still be called once for a target that was just replaced:
     /// [`Table::observe`](super::Table::observe) drops what is no target of its own.
-    pub fn new(seed: u64, report: impl Fn(&TargetKey, Observation) + Send + Sync + 'static) -> Self {
+    pub fn new(seed: u64, report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static) -> Self {
         let shared = Shared {
             prober: ArcSwapOption::empty(),
             in_flight: Semaphore::new(MAX_PROBES_IN_FLIGHT),

@@ -1,15 +1,20 @@
 //! Zones: master files → records → the tree that answers are found in.
 
 mod check;
+mod lookup;
 mod made;
 mod master;
 mod record;
+pub mod rtype;
 mod scan;
 mod token;
+mod tree;
 
 use std::sync::Arc;
 
+pub use lookup::{LookupName, MAX_LABELS, MAX_NAME_OCTETS};
 pub use record::{Place, Record};
+pub use tree::{Found, Node, NodeId, RecordSet, RecordWire, Tree};
 
 use crate::config::{self, Problem, Problems, Source, ZoneOrigin};
 
