@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meridian::config::{Check, HttpCheck, Target, Timing};
-use meridian::health::probe::{Failure, Observation, Phase, Probe, Prober};
+use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
 use meridian::health::{TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -161,7 +161,7 @@ fn hostname(name: &str) -> Target {
 }
 
 async fn probe(key: &TargetKey) -> Observation {
-    Prober::new([&key.check]).unwrap().probe(key).await
+    Prober::new([&key.check]).unwrap().observe(key).await
 }
 
 async fn probe_http(check: HttpCheck) -> Observation {
@@ -361,6 +361,28 @@ async fn a_target_without_end_costs_no_more_than_the_timeout() {
     assert_eq!(probe_http(flood.check()).await.outcome, Ok(()));
 }
 
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_told_from_a_late_response() {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // They fill the queue of connections to be accepted; the kernel ignores further ones.
+    let waiting = [(); 8].map(|()| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&address);
+        socket
+    });
+    let server = Server { port: address.as_socket().unwrap().port(), requests: Arc::default() };
+    for check in [Check::Tcp { port: server.port }, Check::Http(server.check())] {
+        let observation = probe(&key(check, loopback(), SHORT)).await;
+        assert_eq!(observation.to_string(), "127.0.0.1: timed out after 300 ms while connecting");
+        assert!(observation.took < SHORT + SLACK, "{:?}", observation.took);
+    }
+    drop(waiting);
+}
+
 /// An authority for the tests, in a file, and a server's certificate signed by it.
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -459,7 +481,7 @@ async fn without_a_ca_file_the_systems_authorities_are_trusted_and_no_others() {
     let check = Check::Http(HttpCheck { tls: true, ..server.check() });
     match Prober::new([&check]) {
         Ok(prober) => {
-            let failure = prober.probe(&key(check, loopback(), AMPLE)).await.outcome.unwrap_err();
+            let failure = prober.observe(&key(check, loopback(), AMPLE)).await.outcome.unwrap_err();
             assert!(matches!(failure, Failure::Certificate(_)), "{failure}");
         }
         Err(problems) => assert!(problems.to_string().contains("no certificate authorities"), "{problems}"),

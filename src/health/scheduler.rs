@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::Probe;
+use super::probe::Observe;
 use super::{Observation, TargetKey};
 
 /// The most probes that run at once; the others wait, and the wait counts as no part of their time.
@@ -57,7 +57,7 @@ impl Drop for Task {
     }
 }
 
-impl<P: Probe> Scheduler<P> {
+impl<P: Observe> Scheduler<P> {
     /// A scheduler without targets. The seed decides all its random times. `report` is called with each observation as
     /// soon as it is made and must return soon. It may still be called once for a target that was just replaced:
     /// [`Table::observe`](super::Table::observe) drops what is no target of its own.
@@ -93,13 +93,13 @@ impl<P: Probe> Scheduler<P> {
 }
 
 /// Probes one target for ever.
-async fn run<P: Probe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: Schedule) {
+async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: Schedule) {
     let mut due = schedule.first;
     loop {
         sleep_until(due).await;
         let Ok(permit) = shared.in_flight.acquire().await else { return };
         let Some(prober) = shared.prober.load_full() else { return };
-        let observation = prober.probe(&key).await;
+        let observation = prober.observe(&key).await;
         drop(permit);
         tracing::debug!(check = %key, result = %observation, "probed");
         (shared.report)(&key, observation);
@@ -167,8 +167,8 @@ mod tests {
         }
     }
 
-    impl Probe for Scripted {
-        async fn probe(&self, _key: &TargetKey) -> Observation {
+    impl Observe for Scripted {
+        async fn observe(&self, _key: &TargetKey) -> Observation {
             let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
             let _guard = UnderWay(Arc::clone(&self.under_way));
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
