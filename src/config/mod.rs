@@ -100,8 +100,9 @@ impl Config {
         let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
         let report = Report::new(&source);
         let (tree, errors) = DeTable::parse_recoverable(&source.text);
-        errors.iter().for_each(|error| report.add_syntax(error));
-        let config = if errors.iter().all(is_repeated_key) {
+        let is_whole = errors.iter().all(is_repeated_key);
+        report.add_syntax(errors);
+        let config = if is_whole {
             let root = Spanned::new(tree.span(), DeValue::Table(tree.into_inner()));
             validate::config(Value::new(&root, &report), &report)
         } else {
@@ -393,7 +394,7 @@ pub struct Service {
     pub name: Name,
     /// Index into [`Config::zones`]: the closest zone that contains the name.
     pub zone: usize,
-    /// Indices into [`Config::pools`]: `pool`, then `failover` in order; none twice.
+    /// Indices into [`Config::pools`]: `pool`, then up to 64 of `failover` in order; none twice.
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
