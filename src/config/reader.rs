@@ -55,7 +55,7 @@ impl Report {
         let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
         errors.sort_by_key(|error| span(error).start);
         let is_unclosed = errors.iter().any(|error| {
-            ["unclosed array", "unclosed inline table"].iter().any(|open| error.message().starts_with(open))
+            ["unclosed array,", "unclosed inline table,"].iter().any(|open| error.message().starts_with(open))
         });
         let mut line_end = None;
         for error in &errors {
