@@ -100,8 +100,9 @@ impl Config {
         let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
         let report = Report::new(&source);
         let (tree, errors) = DeTable::parse_recoverable(&source.text);
-        errors.iter().for_each(|error| report.add_syntax(error));
-        let config = if errors.iter().all(is_repeated_key) {
+        let is_whole = errors.iter().all(is_repeated_key);
+        report.add_syntax(errors);
+        let config = if is_whole {
             let root = Spanned::new(tree.span(), DeValue::Table(tree.into_inner()));
             validate::config(Value::new(&root, &report), &report)
         } else {
@@ -415,7 +416,7 @@ pub struct Service {
     pub name: Name,
     /// Index into [`Config::zones`]: the closest zone that contains the name.
     pub zone: usize,
-    /// Indices into [`Config::pools`]: `pool`, then `failover` in order; none twice.
+    /// Indices into [`Config::pools`]: `pool`, then up to 64 of `failover` in order; none twice.
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
@@ -472,4 +473,166 @@ pub enum WhenAllDown {
     LastResort(Vec<IpAddr>),
     /// No data.
     NoData,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, Path::new("/etc/meridian/meridian.toml")).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn name(text: &str) -> Name {
+        Name::vec_from_str(text).unwrap()
+    }
+
+    const BASE: &str = r#"
+        [server]
+        listen = ["127.0.0.1:53"]
+        [regions.b]
+        location = [1, 2.5]
+        [regions.a]
+        location = [-90, 180]
+        [regions.c]
+        location = [0, 0]
+        [probes.z]
+        type = "http"
+        [probes.y]
+        type = "https"
+        interval = "1s"
+        [pools.p]
+        probe = "y"
+        endpoints = [{ region = "a", address = "192.0.2.1" }, { region = "b", address = "2001:db8::1", weight = 0 }]
+        [pools.o]
+        endpoints = [{ region = "c", hostname = "X.example.net." }]
+        [zones."Example.com."]
+        nameservers = ["ns.example.net"]
+        [zones."a.example.com"]
+        file = "../a.zone"
+    "#;
+
+    #[test]
+    fn defaults() {
+        let config = parse(&format!("{BASE}[services.\"www.example.com\"]\npool = \"p\""));
+        let Server { workers, nsid, state_dir, user, group, tcp, .. } = config.server;
+        assert_eq!((workers, nsid, state_dir, user, group), (0, None, None, None, None));
+        assert_eq!(tcp, TcpLimits::DEFAULT);
+        assert!(config.admin.is_none());
+        assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Info });
+        assert!(config.geoip.database.is_none() && config.geoip.networks.is_empty());
+        assert_eq!(config.regions[0].bias, 0);
+        let timing = |interval_ms, timeout_ms| Timing {
+            interval: Duration::from_millis(interval_ms),
+            timeout: Duration::from_millis(timeout_ms),
+            fall: 3,
+            rise: 2,
+        };
+        assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
+        assert_eq!(config.probes[1].timing, timing(1_000, 500));
+        let Check::Http(http) = &config.probes[0].check else { panic!("not HTTP") };
+        assert_eq!((http.tls, http.port, &*http.method, &*http.path), (false, 80, "GET", "/"));
+        assert_eq!(http.expect_status, [200..=399]);
+        let Check::Http(https) = &config.probes[1].check else { panic!("not HTTPS") };
+        assert_eq!((https.tls, https.port), (true, 443));
+        assert_eq!(config.pools[0].min_healthy, 1);
+        assert_eq!(config.pools[0].endpoints[0].weight, 1);
+        assert_eq!(config.pools[0].endpoints[0].state, EndpointState::Enabled);
+        let ZoneOrigin::Made { hostmaster, ttl, negative_ttl, .. } = &config.zones[0].origin else { panic!("a file") };
+        assert_eq!((hostmaster, *ttl, *negative_ttl), (&name("hostmaster.example.com"), 3_600, 60));
+        let service = &config.services[0];
+        assert_eq!(service.steering, Steering::Proximity);
+        assert_eq!((service.balance, service.answers), (Balance::Weighted, 1));
+        assert_eq!(service.ttl, Ttl { min: 15, max: 30 });
+        assert_eq!(service.when_all_down, WhenAllDown::ServeAll);
+    }
+
+    #[test]
+    fn names_become_indices_in_file_order() {
+        let config = parse(&format!(
+            r#"{BASE}
+            [services."*.A.example.com"]
+            pool = "o"
+            failover = ["p"]
+            steering = "priority"
+            region_order = ["c", "a"]
+            [services."example.com"]
+            pool = "p"
+            steering = "weighted"
+            region_weights = {{ a = 5 }}
+            [services."x.example.com"]
+            pool = "p"
+            steering = "weighted"
+            [services."y.example.com"]
+            pool = "p"
+            steering = "priority"
+            [[geoip.networks]]
+            cidr = "10.0.0.0/8"
+            region = "c"
+            "#
+        ));
+        let names: Vec<_> = config.regions.iter().map(|region| region.name.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+        assert_eq!(config.regions[0].location, Coordinates { latitude: 1.0, longitude: 2.5 });
+        assert_eq!(config.geoip.networks[0].place, Place::Region(2));
+        assert_eq!(config.pools[0].probe, Some(1));
+        assert_eq!(config.pools[0].endpoints[0].region, 1);
+        assert_eq!(config.pools[0].endpoints[1].weight, 0);
+        assert_eq!(config.pools[1].endpoints[0].target, Target::Hostname(name("x.example.net")));
+        let services: Vec<_> = config.services.iter().map(|it| (it.name.to_string(), it.zone, &*it.tiers)).collect();
+        assert_eq!(
+            services,
+            [
+                ("*.a.example.com".to_owned(), 1, &[1, 0][..]),
+                ("example.com".to_owned(), 0, &[0]),
+                ("x.example.com".to_owned(), 0, &[0]),
+                ("y.example.com".to_owned(), 0, &[0]),
+            ]
+        );
+        assert_eq!(config.services[0].steering, Steering::Priority(vec![2, 1, 0]));
+        assert_eq!(config.services[1].steering, Steering::Weighted(Some(vec![(0, 0), (1, 5)])));
+        assert_eq!(config.services[2].steering, Steering::Weighted(None));
+        assert_eq!(config.services[3].steering, Steering::Priority(vec![0, 1]));
+        assert_eq!(&config.source.text[config.zones[1].span.clone()], "\"a.example.com\"");
+        let ZoneOrigin::File { path, span } = &config.zones[1].origin else { panic!("made") };
+        assert_eq!(path, Path::new("/etc/meridian/../a.zone"));
+        assert_eq!(&config.source.text[span.clone()], "\"../a.zone\"");
+    }
+
+    #[test]
+    fn ttls() {
+        for (ttl, min, max) in [
+            ("\"0s\"", 0, 0),
+            ("\"1s\"", 1, 1),
+            ("\"3s\"", 1, 3),
+            ("\"2m\"", 60, 120),
+            ("{ max = \"10s\" }", 5, 10),
+            ("{ min = \"10s\", max = \"10s\" }", 10, 10),
+            ("{ min = \"0s\", max = \"2147483647s\" }", 0, MAX_TTL_SECS),
+        ] {
+            let config = parse(&format!("{BASE}[services.\"www.example.com\"]\npool = \"p\"\nttl = {ttl}"));
+            assert_eq!(config.services[0].ttl, Ttl { min, max }, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read() {
+        let folder = std::env::temp_dir().join(format!("meridian-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let problem = |file: &str| {
+            let problems = Config::load(&folder.join(file)).unwrap_err().to_string();
+            problems.replace(&folder.display().to_string(), "FOLDER")
+        };
+        std::fs::write(folder.join("latin1.toml"), b"[server]\nnsid = \"\xe9\"\n").unwrap();
+        File::create(folder.join("large.toml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        let expected = "error: can't read the configuration FOLDER/none.toml: No such file or directory (os error 2)\n";
+        assert_eq!(problem("none.toml"), expected);
+        assert!(problem("").starts_with("error: can't read the configuration FOLDER/: "));
+        let expected = "error: the configuration FOLDER/latin1.toml isn't UTF-8 in line 2\n";
+        assert!(problem("latin1.toml").starts_with(expected));
+        assert!(problem("large.toml").starts_with("error: the configuration FOLDER/large.toml is too large\n"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -49,15 +49,32 @@ impl Report {
         self.push(Problem::new(format!("{}: {message}", self.source.path.display())).hint(hint));
     }
 
-    /// Notes what the parser of TOML found.
-    pub(super) fn add_syntax(&self, error: &toml::de::Error) {
-        let end = self.source.text.len();
-        let span = error.span().unwrap_or(end..end);
-        if is_repeated_key(error) {
-            let key = self.source.text.get(span.clone()).unwrap_or_default();
-            self.add(span, format!("`{key}` is given twice"), "keep one of them");
-        } else {
-            self.push(Problem::new(error.message()).at(&self.source, span));
+    /// Notes what the parser of TOML found: the first error of each line, as more there follow from it.
+    pub(super) fn add_syntax(&self, mut errors: Vec<toml::de::Error>) {
+        let text = self.source.text.as_str();
+        let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
+        errors.sort_by_key(|error| span(error).start);
+        let is_unclosed = errors.iter().any(|error| {
+            ["unclosed array,", "unclosed inline table,"].iter().any(|open| error.message().starts_with(open))
+        });
+        let mut line_end = None;
+        for error in &errors {
+            let span = span(error);
+            if line_end.is_some_and(|line_end| span.start <= line_end) {
+                continue;
+            }
+            let rest = text.get(span.start..).unwrap_or_default();
+            line_end = Some(rest.find('\n').map_or(text.len(), |length| span.start + length));
+            if is_repeated_key(error) {
+                let key = text.get(span.clone()).unwrap_or_default();
+                self.add(span, format!("`{key}` is given twice"), "keep one of them");
+            } else if is_unclosed {
+                // All that follows was read as a part of the list or table.
+                self.add(span, error.message(), "a list or table that begins before this is never closed");
+                break;
+            } else {
+                self.push(Problem::new(error.message()).at(&self.source, span));
+            }
         }
     }
 
@@ -123,7 +140,12 @@ impl<'a> Value<'a> {
 
     /// Notes that the value isn't what it should be. `example` is TOML.
     fn mismatch<T>(self, expected: &str, example: &str) -> Option<T> {
-        let found = match self.node.get_ref() {
+        self.reject(format!("expected {expected}, found {}", self.found()), format!("write for example `{example}`"))
+    }
+
+    /// What the value is, for a message.
+    fn found(self) -> String {
+        match self.node.get_ref() {
             DeValue::String(text) => format!("the string {text:?}"),
             DeValue::Integer(number) => format!("the integer {number}"),
             DeValue::Float(number) => format!("the number {number}"),
@@ -131,8 +153,7 @@ impl<'a> Value<'a> {
             DeValue::Datetime(_) => "a date or time".to_owned(),
             DeValue::Array(_) => "a list".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
-        };
-        self.reject(format!("expected {expected}, found {found}"), format!("write for example `{example}`"))
+        }
     }
 
     /// The string, if it is one.
@@ -164,14 +185,23 @@ impl<'a> Value<'a> {
         T: TryFrom<i64> + PartialOrd + fmt::Display,
     {
         let (least, most) = (bounds.start(), bounds.end());
-        let found = match self.node.get_ref() {
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+        let written = match self.node.get_ref() {
+            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
+            DeValue::String(text) => text.parse().ok(),
             _ => None,
         };
-        match found.and_then(|number| T::try_from(number).ok()) {
-            Some(number) if bounds.contains(&number) => Some(number),
-            _ => self.mismatch(&format!("an integer from {least} to {most}"), &least.to_string()),
-        }
+        let number = written.and_then(|number| T::try_from(i64::try_from(number).ok()?).ok());
+        let is_above = match &number {
+            Some(number) => number > most,
+            None => written.is_some_and(|number| number > 0),
+        };
+        let example = match number.filter(|number| bounds.contains(number)) {
+            Some(number) if self.is_integer() => return Some(number),
+            Some(number) => number.to_string(),
+            None if is_above => most.to_string(),
+            None => least.to_string(),
+        };
+        self.mismatch(&format!("an integer from {least} to {most}"), &example)
     }
 
     /// A number within bounds, which may be written as an integer.
@@ -239,7 +269,7 @@ impl<'a> Value<'a> {
 
     /// The path of a file, made relative to the folder of the configuration.
     pub(super) fn path(self) -> Option<PathBuf> {
-        let path = self.text("the path of a file", "\"/etc/meridian/file\"")?;
+        let path = self.text("a path", "\"/etc/meridian/file\"")?;
         if path.contains('\0') {
             return self.reject("a path can't contain NUL", "remove it");
         }
@@ -254,7 +284,7 @@ impl<'a> Value<'a> {
             (Ok(address), _) => Some(address),
             (_, Ok(IpAddr::V4(address))) => self.reject("the port is missing", format!("write \"{address}:53\"")),
             (_, Ok(IpAddr::V6(address))) => self.reject("the port is missing", format!("write \"[{address}]:53\"")),
-            _ => self.mismatch("an address with a port", "\"0.0.0.0:53\" or \"[::]:53\""),
+            _ => self.mismatch("an address with a port", "\"0.0.0.0:53\""),
         }
     }
 
@@ -315,7 +345,9 @@ impl<'a> Value<'a> {
         let elements = self.elements(expected, example)?;
         match elements.len() {
             0 => self.reject(format!("expected {expected}, found none"), format!("write for example `{example}`")),
-            count if count > most => self.reject(format!("{count} are too many"), format!("keep at most {most}")),
+            count if count > most => {
+                self.reject(format!("{count} elements are too many"), format!("keep at most {most}"))
+            }
             _ => {
                 // Every element is read before one that can't be makes the list absent.
                 let read: Vec<Option<T>> = elements.map(read).collect();
@@ -352,7 +384,11 @@ impl<'a> Value<'a> {
 
     /// A table with known keys; unknown ones are noted.
     pub(super) fn table(self, kind: &'static Kind) -> Option<Table<'a>> {
-        let entries = self.entries("a table", "{ key = \"value\" }")?;
+        let DeValue::Table(table) = self.node.get_ref() else {
+            let hint = format!("{} can have {}", kind.title, listed(kind.keys));
+            return self.reject(format!("expected a table, found {}", self.found()), hint);
+        };
+        let entries = entries(table, self.report);
         for entry in entries.iter().filter(|entry| !kind.keys.contains(&entry.name)) {
             let hint = if let Some(meant) = closest(entry.name, kind.keys.iter().copied()) {
                 format!("did you mean `{meant}`?")
@@ -364,6 +400,25 @@ impl<'a> Value<'a> {
             self.report.add(entry.span.clone(), format!("unknown key `{}`", entry.name), hint);
         }
         Some(Table { value: self, entries, kind })
+    }
+}
+
+impl Entry<'_> {
+    /// The names that were meant where they have dots but no quotes, which makes TOML read tables in tables; each with
+    /// the place of its last label.
+    pub(super) fn unquoted_names(&self, kind: &Kind) -> Vec<(Span, String)> {
+        let DeValue::Table(table) = self.value.node.get_ref() else { return Vec::new() };
+        let mut names = Vec::new();
+        for label in entries(table, self.value.report) {
+            if label.value.is_table() && !kind.keys.contains(&label.name) {
+                let mut rest = label.unquoted_names(kind);
+                if rest.is_empty() {
+                    rest.push((label.span, label.name.to_owned()));
+                }
+                names.extend(rest.into_iter().map(|(span, rest)| (span, format!("{}.{rest}", self.name))));
+            }
+        }
+        names
     }
 }
 
@@ -444,11 +499,6 @@ impl<'a> Names<'a> {
         Self { what, in_order, indices }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.in_order.len()
-    }
-
     /// The name at an index.
     pub(super) fn name(&self, index: usize) -> &'a str {
         self.in_order.get(index).copied().unwrap_or_default()
@@ -469,7 +519,7 @@ impl<'a> Names<'a> {
             let hint = match closest(name, self.in_order.iter().copied()) {
                 Some(meant) => format!("did you mean {meant:?}?"),
                 None if self.in_order.is_empty() => format!("add a table `[{}s.{name}]`", self.what),
-                None => format!("there is {}", listed(&self.in_order)),
+                None => format!("the {}s are {}", self.what, listed(&self.in_order)),
             };
             report.add(span, format!("unknown {} {name:?}", self.what), hint);
         }

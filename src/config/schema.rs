@@ -105,3 +105,64 @@ pub(super) const ALL: &[&Kind] = &[
     &SERVICE,
     &TTL,
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::collections::BTreeSet;
+
+    use toml::de::{DeTable, DeValue};
+
+    use super::*;
+
+    /// The keys of all tables at a path; `*` stands for any key or element.
+    fn keys_at<'a>(value: &'a DeValue<'_>, path: &[&str], keys: &mut BTreeSet<&'a str>) {
+        let Some((step, rest)) = path.split_first() else {
+            if let DeValue::Table(table) = value {
+                keys.extend(table.keys().map(|key| &**key.get_ref()));
+            }
+            return;
+        };
+        match value {
+            DeValue::Table(table) => {
+                let inner = table.iter().filter(|(key, _)| *step == "*" || key.get_ref() == step);
+                inner.for_each(|(_, value)| keys_at(value.get_ref(), rest, keys));
+            }
+            DeValue::Array(array) if *step == "*" => {
+                array.iter().for_each(|value| keys_at(value.get_ref(), rest, keys));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_full_example_shows_every_key() {
+        let root = DeValue::Table(DeTable::parse(include_str!("../../config/full.toml")).unwrap().into_inner());
+        let tables: &[(&Kind, &[&str])] = &[
+            (&FILE, &[]),
+            (&SERVER, &["server"]),
+            (&TCP, &["server", "tcp"]),
+            (&ADMIN, &["admin"]),
+            (&LOG, &["log"]),
+            (&GEOIP, &["geoip"]),
+            (&NETWORK, &["geoip", "networks", "*"]),
+            (&REGION, &["regions", "*"]),
+            (&TCP_PROBE, &["probes", "*"]),
+            (&HTTP_PROBE, &["probes", "*"]),
+            (&HTTPS_PROBE, &["probes", "*"]),
+            (&POOL, &["pools", "*"]),
+            (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
+            (&ZONE, &["zones", "*"]),
+            (&SERVICE, &["services", "*"]),
+            (&TTL, &["services", "*", "ttl"]),
+        ];
+        assert_eq!(tables.len(), ALL.len());
+        for (kind, path) in tables {
+            let mut shown = BTreeSet::new();
+            keys_at(&root, path, &mut shown);
+            let missing: Vec<_> = kind.keys.iter().filter(|key| !shown.contains(**key)).collect();
+            assert!(missing.is_empty(), "{}: {missing:?} of {path:?}", kind.title);
+        }
+    }
+}

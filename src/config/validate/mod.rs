@@ -41,7 +41,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
     let pools = pool::pools(&pool_entries, &region_names, &probe_names);
     let zone_names = ZoneNames::new(&zone_entries, report);
-    let service_names = distinct_names("service", &service_entries, parse_owner, report);
+    let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
     let zones: Vec<_> = zone_entries
         .iter()
         .enumerate()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::names::parse_name;
 use crate::config::reader::{Entry, Table, Value};
+use crate::config::units::show_duration;
 use crate::config::{Check, HttpCheck, Probe, Timing, schema};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -57,20 +58,21 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
 }
 
 fn timing(table: &Table<'_>) -> Timing {
-    let interval = table.or("interval", DEFAULT_INTERVAL, |value| value.duration(MIN_INTERVAL..=MAX_INTERVAL));
-    let timeout =
-        table.or("timeout", DEFAULT_TIMEOUT.min(interval / 2), |value| value.duration(MIN_TIMEOUT..=MAX_INTERVAL));
-    if let Some(entry) = table.entry("timeout")
-        && timeout > interval
-    {
-        entry.value.reject::<()>(
-            "the timeout is longer than the interval, so runs would overlap",
-            "write a timeout of at most the `interval` (default \"10s\")",
-        );
-    }
+    let interval =
+        table.or("interval", Some(DEFAULT_INTERVAL), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
+    let timeout = table.optional("timeout", |value| {
+        let timeout = value.duration(MIN_TIMEOUT..=MAX_INTERVAL)?;
+        if let Some(interval) = interval.filter(|&interval| timeout > interval) {
+            let interval = show_duration(interval);
+            let message = format!("the timeout is longer than the interval of {interval}, so runs would overlap");
+            return value.reject(message, format!("write at most \"{interval}\""));
+        }
+        Some(timeout)
+    });
+    let interval = interval.unwrap_or(DEFAULT_INTERVAL);
     Timing {
         interval,
-        timeout,
+        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval / 2)),
         fall: table.or("fall", 3, |value| value.integer(1..=100)),
         rise: table.or("rise", 2, |value| value.integer(1..=100)),
     }

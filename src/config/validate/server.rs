@@ -50,13 +50,15 @@ pub(super) fn server(file: &Table<'_>, report: &Report) -> Option<Server> {
 
 fn tcp(table: &Table<'_>) -> TcpLimits {
     let default = TcpLimits::DEFAULT;
-    let connections = table.or("connections", default.connections, |value| value.integer(1..=MAX_CONNECTIONS));
+    let connections =
+        table.or("connections", Some(default.connections), |value| Some(value.integer(1..=MAX_CONNECTIONS)));
+    let most_per_client = connections.unwrap_or(MAX_CONNECTIONS);
     TcpLimits {
-        connections,
+        connections: connections.unwrap_or(default.connections),
         connections_per_client: table.or(
             "connections_per_client",
-            default.connections_per_client.min(connections),
-            |value| value.integer(1..=connections),
+            default.connections_per_client.min(most_per_client),
+            |value| value.integer(1..=most_per_client),
         ),
         idle_timeout: table.or("idle_timeout", default.idle_timeout, |value| value.duration(MIN_TIMEOUT..=MAX_TIMEOUT)),
         write_timeout: table

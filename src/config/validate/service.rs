@@ -10,6 +10,8 @@ use crate::config::{
 use crate::zone::Name;
 
 const DEFAULT_TTL_SECS: u32 = 30;
+/// Pools to fall back to.
+const MAX_FAILOVER: usize = 64;
 const NOT_THIS_STEERING: &str = "has no meaning with this `steering`";
 
 /// What services refer to.
@@ -37,6 +39,9 @@ impl Context<'_> {
 
 /// Reads one service; `name` is what its key reads as.
 pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<'_>) -> Option<Service> {
+    if !entry.unquoted_names(&schema::SERVICE).is_empty() {
+        return None;
+    }
     let table = entry.value.table(&schema::SERVICE)?;
     let zone = name.and_then(|name| context.zones.zone_of(entry, name, context.report));
     let is_apex = zone.is_some_and(|zone| context.zones.apex(zone) == name);
@@ -83,7 +88,7 @@ fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<
     };
     let first = table.required("pool", "pool = \"web\"", resolve);
     let failover = table.or("failover", Some(Vec::new()), |value| {
-        Some(value.distinct_list("a list of pools", "[\"web-dr\"]", context.pool_names.len().max(1), |element| {
+        Some(value.distinct_list("a list of pools", "[\"web-dr\"]", MAX_FAILOVER, |element| {
             let pool = resolve(element)?;
             if first == Some(pool) {
                 return element.reject("this is already the service's `pool`", "name the pools to try after it");

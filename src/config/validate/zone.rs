@@ -6,7 +6,8 @@ use domain::base::ToName;
 
 use crate::config::names::parse_name;
 use crate::config::reader::{Entry, Report, Table, Value, listed};
-use crate::config::{Zone, ZoneOrigin, schema};
+use crate::config::schema::{self, Kind};
+use crate::config::{Zone, ZoneOrigin};
 use crate::zone::Name;
 
 /// Nameservers of one zone.
@@ -28,7 +29,7 @@ impl ZoneNames {
             let hint = "add for example `[zones.\"gslb.example.com\"]` with `nameservers = [\"ns1.example.net\"]`";
             report.add_whole("there is no zone to serve", hint);
         }
-        let names = distinct_names("zone", entries, parse_name, report);
+        let names = distinct_names("zone", &schema::ZONE, entries, parse_name, report);
         let indices = names.iter().enumerate().filter_map(|(index, name)| Some((name.clone()?, index))).collect();
         Self { names, indices }
     }
@@ -44,7 +45,7 @@ impl ZoneNames {
         // A zone whose name can't be read may have been meant.
         let names: Option<Vec<&Name>> = self.names.iter().map(Option::as_ref).collect();
         if let (None, Some(names @ [_, ..])) = (zone, names.as_deref()) {
-            let hint = format!("there is {}; put the name into one, or add its zone", listed(names));
+            let hint = format!("the zones are {}; put the name into one, or add its zone", listed(names));
             report.add(service.span.clone(), format!("{name} is in none of the zones"), hint);
         }
         zone
@@ -57,32 +58,45 @@ impl ZoneNames {
 }
 
 /// The names that the entries of one kind have; a problem where one isn't a name or is another's too.
-pub(super) fn distinct_names(
+pub(super) fn distinct_names<'a>(
     what: &str,
-    entries: &[Entry<'_>],
+    kind: &Kind,
+    entries: &[Entry<'a>],
     parse: fn(&str) -> Result<Name, String>,
     report: &Report,
 ) -> Vec<Option<Name>> {
-    let mut seen: HashMap<Name, &str> = HashMap::new();
-    let names = entries.iter().map(|entry| match parse(entry.name) {
-        Ok(name) => {
-            if let Some(first) = seen.insert(name.clone(), entry.name) {
-                let message = format!("the {what} {name} is given twice, first as {first:?}");
-                report.add(entry.span.clone(), message, "keep one; case and a final dot make no difference");
+    let mut seen: HashMap<Name, &'a str> = HashMap::new();
+    let mut name_of = |entry: &Entry<'a>| {
+        let unquoted = entry.unquoted_names(kind);
+        if !unquoted.is_empty() {
+            for (span, meant) in unquoted {
+                report.add(span, "a name with dots needs quotes", format!("write `[{what}s.{meant:?}]`"));
             }
-            Some(name)
+            return None;
         }
-        Err(reason) => {
-            let message = format!("{:?} can't name a {what}: {reason}", entry.name);
-            report.add(entry.span.clone(), message, format!("write for example `[{what}s.\"www.example.com\"]`"));
-            None
+        match parse(entry.name) {
+            Ok(name) => {
+                if let Some(first) = seen.insert(name.clone(), entry.name) {
+                    let message = format!("the {what} {name} is given twice, first as {first:?}");
+                    report.add(entry.span.clone(), message, "keep one; case and a final dot make no difference");
+                }
+                Some(name)
+            }
+            Err(reason) => {
+                let message = format!("{:?} can't name a {what}: {reason}", entry.name);
+                report.add(entry.span.clone(), message, format!("write for example `[{what}s.\"www.example.com\"]`"));
+                None
+            }
         }
-    });
-    names.collect()
+    };
+    entries.iter().map(|entry| name_of(entry)).collect()
 }
 
 /// Reads one zone. `names` are all zones', `services` all services'.
 pub(super) fn zone(entry: &Entry<'_>, index: usize, names: &ZoneNames, services: &[Option<Name>]) -> Option<Zone> {
+    if !entry.unquoted_names(&schema::ZONE).is_empty() {
+        return None;
+    }
     let table = entry.value.table(&schema::ZONE)?;
     let apex = names.apex(index)?;
     let made_keys = ["nameservers", "hostmaster", "ttl", "negative_ttl"];
