@@ -13,16 +13,25 @@
 //! | [`dns`] | bytes of a request → bytes of the response |
 //! | [`server`] | UDP and TCP around [`dns::respond`] |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
-//! | [`admin`] | the HTTP interface: metrics, probes of liveness, explain |
-//! | [`daemon`] | wiring, reload and shutdown |
+//! | [`admin`] | the HTTP interface: metrics, liveness, explain |
+//! | [`reload`], [`watch`] | load → compile → publish, or keep what serves; when to |
+//! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
 //!
-//! Imports run one way: `cli → daemon → {server, admin, health} → snapshot → {zone, geo, routing, dns}`.
+//! Imports run one way: `cli → daemon → {server, admin, reload, health} → snapshot → {zone, geo, routing, dns}`.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dns;
 pub mod geo;
+pub mod health;
+mod logging;
 pub mod metrics;
+pub mod reload;
+pub mod routing;
+pub mod server;
 pub mod snapshot;
+mod watch;
 pub mod zone;

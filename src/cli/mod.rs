@@ -1,3 +1,55 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand.
 
-pub mod geoip;
+mod check;
+mod demo;
+mod explain;
+mod geoip;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Geo-aware authoritative DNS load balancer.
+///
+/// Meridian answers DNS queries for the zones delegated to it and decides, for each query, which region and which endpoints
+/// that client should go to: the nearest region whose endpoints are healthy, unless the configuration says otherwise.
+///
+/// Try it with `meridian demo`; check a configuration with `meridian check`; ask why with `meridian explain`.
+#[derive(Debug, Parser)]
+#[command(name = "meridian", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve DNS until told to stop
+    Serve(serve::Arguments),
+    /// Check a configuration, with its zones and databases, and serve nothing
+    Check(check::Arguments),
+    /// Show how a query is decided, and why
+    Explain(explain::Arguments),
+    /// Serve an example on loopback, with backends of its own, to try Meridian with dig
+    Demo(demo::Arguments),
+    /// Look addresses up in a location database, or build one
+    Geoip(geoip::Arguments),
+}
+
+/// Parses the arguments and runs the subcommand. Exit codes: 0 success, 1 failure, 2 wrong usage.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Geoip(arguments) => geoip::run(&arguments),
+    }
+}
+
+/// Says on standard error what went wrong.
+fn fail(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("meridian: {message}");
+    ExitCode::FAILURE
+}

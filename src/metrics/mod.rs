@@ -1,5 +1,7 @@
 //! What the workers count, and the Prometheus text made of it at a scrape.
 
-/// One worker's counters: written by that worker only, read by the scrape.
-#[derive(Debug, Default)]
-pub struct WorkerCounters {}
+mod counters;
+mod tally;
+
+pub use counters::{QTYPES, RCODES, WorkerCounters};
+pub use tally::{Tallies, Tally, TallyLabels};

@@ -1,11 +1,220 @@
 //! Everything that a query may read, compiled, immutable, by index.
+//!
+//! [`compile`] makes a [`Compiled`] of a configuration and does all that can fail. Health is laid over it as
+//! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
+
+mod compile;
+mod publish;
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+pub use compile::{compile, load_database};
+pub use publish::{Published, Publisher};
+
+use crate::config::{Balance, Config, EndpointState, Ttl};
+use crate::geo::{Database, RegionMap};
+pub use crate::health::TargetId;
+use crate::health::TargetKey;
+use crate::metrics::Tally;
+use crate::routing::{Choice, Decision, Family, Health, Live, Outcome};
+use crate::zone::Tree;
 
 /// What the workers answer from; published whole.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Counts publications; a later one is always greater.
     pub generation: u64,
+    /// What the configuration says.
+    pub compiled: Arc<Compiled>,
+    /// What health says.
+    pub live: Live,
 }
 
-/// The one place where a snapshot is published to the workers.
-pub type Published = arc_swap::ArcSwap<Snapshot>;
+/// A configuration with its zones and its database, resolved to indices.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The configuration itself: names for people.
+    pub config: Config,
+    /// All zones and the services in them.
+    pub tree: Tree,
+    /// Locations; shared by all maps and, over a reload that leaves it as it is, by snapshots.
+    pub database: Arc<Database>,
+    /// Steering maps, one for each distinct set of regions.
+    pub maps: Vec<RegionMap>,
+    /// In the order of [`Config::services`].
+    pub services: Vec<Service>,
+    /// In the order of [`Config::pools`].
+    pub pools: Vec<Pool>,
+    /// The endpoints of one pool in one region, pool by pool.
+    pub groups: Vec<Group>,
+    /// Group by group.
+    pub endpoints: Vec<Endpoint>,
+    /// What is probed, by [`TargetId`].
+    pub targets: Vec<TargetKey>,
+}
+
+/// A service, compiled.
+#[derive(Debug)]
+pub struct Service {
+    /// Indices of pools: the service's own, then its failover pools.
+    pub tiers: Box<[usize]>,
+    /// How regions are ordered.
+    pub steering: Steering,
+    /// How endpoints are picked.
+    pub balance: Balance,
+    /// Addresses per answer.
+    pub answers: u8,
+    /// Bounds of the TTL in seconds.
+    pub ttl: Ttl,
+    /// What is answered when nothing is healthy.
+    pub when_all_down: AllDown,
+    /// Whether any endpoint could answer IPv4 and IPv6, by [`Family::index`]. A type that the service has nowhere is
+    /// no data whatever happens.
+    pub has_family: [bool; 2],
+    /// Whether any endpoint is a hostname, so that the service's name may be an alias.
+    pub has_hostnames: bool,
+    /// Where round robin stands, for each group of each tier and each family.
+    pub rotations: Box<[AtomicU32]>,
+    /// Answers given from each group of each tier.
+    pub tallies: Box<[Arc<Tally>]>,
+    /// Answers given although nothing was healthy: fail-open ones and those of last resort.
+    pub all_down_tally: Arc<Tally>,
+    /// Where each tier's groups begin in `rotations` (halved) and `tallies`.
+    tier_starts: Box<[usize]>,
+}
+
+/// How a service orders regions.
+#[derive(Debug)]
+pub enum Steering {
+    /// By where the client is.
+    Proximity {
+        /// Index into [`Compiled::maps`].
+        map: usize,
+    },
+    /// In this order for everyone.
+    Priority {
+        /// Indices of regions.
+        order: Box<[u16]>,
+    },
+    /// At random.
+    Weighted {
+        /// The regions to draw from.
+        regions: Box<[RegionWeight]>,
+    },
+}
+
+/// A region to draw.
+#[derive(Debug, Clone, Copy)]
+pub struct RegionWeight {
+    /// Index of the region.
+    pub region: u16,
+    /// Its weight; without one it weighs what its candidates weigh.
+    pub weight: Option<u32>,
+}
+
+/// What is answered when nothing is healthy.
+#[derive(Debug)]
+pub enum AllDown {
+    /// All endpoints that the operator lets serve.
+    ServeAll,
+    /// These, by [`Family::index`].
+    LastResort([Box<[IpAddr]>; 2]),
+    /// No data.
+    NoData,
+}
+
+/// A pool, compiled.
+#[derive(Debug)]
+pub struct Pool {
+    /// Healthy endpoints that a region needs to serve.
+    pub min_healthy: u16,
+    /// Its groups, as indices into [`Compiled::groups`].
+    pub groups: Range<u32>,
+    /// The group of each region; [`NO_GROUP`] where the pool has no endpoint there.
+    group_of_region: Box<[u32]>,
+}
+
+/// Stands for an absent group.
+const NO_GROUP: u32 = u32::MAX;
+
+/// The endpoints of one pool in one region.
+#[derive(Debug)]
+pub struct Group {
+    /// Index of the pool.
+    pub pool: usize,
+    /// Index of the region.
+    pub region: u16,
+    /// Addresses or hostnames, never both.
+    pub kind: GroupKind,
+    /// Indices into [`Compiled::endpoints`].
+    pub endpoints: Range<u32>,
+}
+
+/// What a group's endpoints are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// Answered as A and AAAA.
+    Addresses,
+    /// Answered as CNAME.
+    Hostnames,
+}
+
+/// One endpoint, compiled.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where clients are sent.
+    pub destination: crate::config::Target,
+    /// Its share.
+    pub weight: u32,
+    /// What the operator wants of it.
+    pub state: EndpointState,
+    /// What is probed; nothing where the pool has no probe.
+    pub target: Option<TargetId>,
+}
+
+impl Pool {
+    /// Its group in a region.
+    pub fn group(&self, region: u16) -> Option<u32> {
+        self.group_of_region.get(usize::from(region)).copied().filter(|group| *group != NO_GROUP)
+    }
+}
+
+impl Endpoint {
+    /// Its address; none for a hostname.
+    pub fn address(&self) -> Option<IpAddr> {
+        match &self.destination {
+            crate::config::Target::Address(address) => Some(*address),
+            crate::config::Target::Hostname(_) => None,
+        }
+    }
+}
+
+impl Service {
+    /// The place of a group among those of all tiers.
+    fn place(&self, snapshot: &Snapshot, choice: Choice<'_>) -> usize {
+        let groups = &snapshot.compiled.pools[self.tiers[choice.tier]].groups;
+        self.tier_starts[choice.tier] + (choice.group - groups.start) as usize
+    }
+
+    /// Index into [`Self::rotations`].
+    pub fn rotation(&self, snapshot: &Snapshot, choice: Choice<'_>, family: Family) -> usize {
+        self.place(snapshot, choice) * 2 + family.index()
+    }
+
+    /// Counts an answer in a worker's column.
+    pub fn count(&self, snapshot: &Snapshot, decision: &Decision<'_>, worker: usize) {
+        match &decision.outcome {
+            Outcome::Endpoints { choice, .. } => {
+                self.tallies[self.place(snapshot, *choice)].add(worker);
+                if choice.candidates.health == Health::None {
+                    self.all_down_tally.add(worker);
+                }
+            }
+            Outcome::LastResort(_) => self.all_down_tally.add(worker),
+            Outcome::NoData => {}
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `meridian check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::reload::{Loader, Origin};
+
+/// Check a configuration, with its zones and databases, and serve nothing.
+///
+/// Does all that `meridian serve` does before it opens a socket, and reports every problem at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/meridian/meridian.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match Loader::new(Origin::File(arguments.config.clone())).load() {
+        Ok(prepared) => {
+            let compiled = &prepared.compiled;
+            let config = &compiled.config;
+            println!(
+                "{}: good: {} zones, {} services, {} pools with {} endpoints in {} regions; database {} of {} networks",
+                arguments.config.display(),
+                config.zones.len(),
+                config.services.len(),
+                config.pools.len(),
+                compiled.endpoints.len(),
+                config.regions.len(),
+                compiled.database.database_type(),
+                compiled.database.networks(),
+            );
+            ExitCode::SUCCESS
+        }
+        Err(problems) => super::fail(problems),
+    }
+}

@@ -1,0 +1,25 @@
+//! `meridian serve`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::daemon::Daemon;
+use crate::reload::Origin;
+
+/// Serve DNS until told to stop.
+///
+/// SIGHUP reloads the configuration, its zones and its databases; a mistake in any of them leaves the old state serving.
+/// A database that is replaced on disk is reloaded by itself. SIGTERM and SIGINT answer what is queued and end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/meridian/meridian.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match Daemon::start(Origin::File(arguments.config.clone())) {
+        Ok(daemon) => daemon.run_until_signalled(),
+        Err(problems) => super::fail(problems),
+    }
+}

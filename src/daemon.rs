@@ -1,0 +1,207 @@
+//! Wiring, top to bottom: what starts, in what order, and how it ends.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Admin};
+use crate::dns::WorkerContext;
+use crate::health::{Observation, TargetKey, Verdict};
+use crate::logging;
+use crate::metrics::WorkerCounters;
+use crate::reload::{Loader, Origin, Reloader};
+use crate::server::privileges::Identity;
+use crate::server::{ServerCounters, Serving, Sockets, serve};
+use crate::snapshot::Publisher;
+use crate::watch::DatabaseWatch;
+
+/// Why the server did not start.
+pub type StartError = Box<dyn Error + Send + Sync>;
+
+/// The most observations that one publication takes in.
+const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
+/// How long the admin interface's last responses may take at the end.
+const ADMIN_GRACE: Duration = Duration::from_millis(200);
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Daemon {
+    runtime: Runtime,
+    reloader: Arc<Reloader>,
+    serving: Serving,
+    admin: Option<Admin>,
+}
+
+impl Daemon {
+    /// Starts serving; returns as soon as queries are answered, before any probe has.
+    pub fn start(origin: Origin) -> Result<Self, StartError> {
+        let began = Instant::now();
+        let watches_files = matches!(origin, Origin::File(_));
+        let mut loader = Loader::new(origin);
+        let prepared = loader.load()?;
+        let config = prepared.compiled.config.clone();
+        logging::start(config.log);
+
+        let sockets = Sockets::bind(&config.server.listen, config.server.workers_per_address())?;
+        let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;
+        if let Some(identity) = Identity::resolve(config.server.user.as_deref(), config.server.group.as_deref())? {
+            identity.assume()?;
+        }
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("background")
+            .enable_all()
+            .build()?;
+        let _inside = runtime.enter();
+        let (observations, observed) = mpsc::unbounded_channel();
+        let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {
+            // Fails only when all ends. Each target has one run at a time, which bounds what can wait here.
+            let _ = observations.send((Arc::clone(key), observation));
+        }));
+        runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
+
+        let workers: Vec<Arc<WorkerCounters>> =
+            (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
+        let server_counters = Arc::new(ServerCounters::default());
+        let mut contexts = workers.iter().enumerate();
+        let serving = serve(
+            sockets,
+            reloader.publisher().published(),
+            config.server.tcp,
+            &server_counters,
+            || {
+                let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
+                WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
+            },
+        )?;
+        let admin = match admin_listener {
+            Some(listener) => {
+                Some(Admin::start(listener, Arc::clone(&reloader), workers.clone(), Arc::clone(&server_counters))?)
+            }
+            None => None,
+        };
+        if watches_files {
+            runtime.spawn(reload_on_demand(Arc::clone(&reloader), signal(SignalKind::hangup())?));
+        }
+        for address in serving.addresses() {
+            info!(%address, "serving DNS over UDP and TCP");
+        }
+        if let Some(admin) = &admin {
+            info!(address = %admin.address(), "serving the admin interface");
+        }
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            zones = config.zones.len(),
+            services = config.services.len(),
+            endpoints = reloader.publisher().current().compiled.endpoints.len(),
+            took_ms = began.elapsed().as_millis() as u64,
+            "started"
+        );
+        drop(_inside);
+        notify_manager(&[NotifyState::Ready]);
+        Ok(Self { runtime, reloader, serving, admin })
+    }
+
+    /// The addresses where DNS is served, with the ports that the system chose.
+    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+        self.serving.addresses()
+    }
+
+    /// What is published and how it is reloaded.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
+    /// The runtime of all that is not the query path.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Serves until SIGTERM or SIGINT, then answers what has come in, and ends within two seconds.
+    pub fn run_until_signalled(self) -> ExitCode {
+        match self.runtime.block_on(termination()) {
+            Ok(name) => info!(signal = name, "stopping"),
+            Err(problem) => {
+                error!(%problem, "signals can't be received; stopping");
+                self.stop();
+                return ExitCode::FAILURE;
+            }
+        }
+        self.stop();
+        ExitCode::SUCCESS
+    }
+
+    /// Answers what has come in and ends.
+    pub fn stop(self) {
+        notify_manager(&[NotifyState::Stopping]);
+        self.serving.shutdown();
+        drop(self.admin);
+        drop(self.reloader);
+        self.runtime.shutdown_timeout(ADMIN_GRACE);
+        info!("stopped");
+    }
+}
+
+async fn termination() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Tells systemd, where it started us, how we are.
+fn notify_manager(states: &[NotifyState<'_>]) {
+    if let Err(problem) = sd_notify::notify(states) {
+        warn!(%problem, "the service manager can't be told of a change of state");
+    }
+}
+
+/// Takes observations in as they come, many at once when many come, and publishes what follows from them.
+async fn take_observations(
+    publisher: Arc<Publisher>,
+    mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>,
+) {
+    let mut batch = Vec::new();
+    while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
+        for change in publisher.observe(batch.drain(..), Instant::now()) {
+            let (from, to) = (change.transition.from, change.transition.to);
+            let (target, endpoints, reason) = (&change.target, change.endpoints.join(" "), &change.reason);
+            if to == Verdict::Down {
+                warn!(%from, %to, target, endpoints, reason, "endpoint is down");
+            } else {
+                info!(%from, %to, target, endpoints, reason, "endpoint is up");
+            }
+        }
+    }
+}
+
+/// Reloads at SIGHUP and whenever a database is replaced.
+async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
+    let mut watch = DatabaseWatch::default();
+    loop {
+        watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
+        let reason = tokio::select! {
+            received = hangup.recv() => match received {
+                Some(()) => "SIGHUP",
+                None => return,
+            },
+            () = watch.changed() => "a database changed",
+        };
+        notify_manager(&[NotifyState::Reloading]);
+        let reloading = Arc::clone(&reloader);
+        if let Err(problem) = tokio::task::spawn_blocking(move || reloading.reload(reason)).await {
+            error!(%problem, "the reload broke off; the old configuration goes on serving");
+        }
+        notify_manager(&[NotifyState::Ready]);
+    }
+}

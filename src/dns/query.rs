@@ -1,0 +1,264 @@
+//! The bytes of a request → what is asked, or how to refuse it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::zone::{LookupName, rtype};
+
+/// Length of a message's header (RFC 1035 section 4.1.1).
+pub(super) const HEADER_OCTETS: usize = 12;
+
+/// Response codes (RFC 1035 section 4.1.1, RFC 6891 section 6.1.3). From 16 on they need EDNS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Rcode {
+    /// No error.
+    NoError = 0,
+    /// The request can't be understood.
+    FormErr = 1,
+    /// The name does not exist.
+    NxDomain = 3,
+    /// The operation is not supported.
+    NotImp = 4,
+    /// Not our zone, or not for this client.
+    Refused = 5,
+    /// A DNAME made the name too long (RFC 6672 section 2.2).
+    YxDomain = 6,
+    /// The EDNS version is not known.
+    BadVers = 16,
+}
+
+/// A query with one question.
+#[derive(Debug)]
+pub struct Query<'a> {
+    /// The question as it came: name, type and class, case kept.
+    pub question: &'a [u8],
+    /// QTYPE.
+    pub qtype: u16,
+    /// QCLASS.
+    pub qclass: u16,
+    /// EDNS, where the request has it.
+    pub edns: Option<Edns<'a>>,
+}
+
+/// What the OPT record says (RFC 6891).
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Edns<'a> {
+    /// The largest datagram that the client takes.
+    pub udp_octets: u16,
+    /// EDNS version; we know 0.
+    pub version: u8,
+    /// The DO bit (RFC 3225).
+    pub dnssec_ok: bool,
+    /// The name server's identifier is asked for (RFC 5001).
+    pub nsid: bool,
+    /// The client's subnet (RFC 7871).
+    pub subnet: Option<Subnet<'a>>,
+}
+
+/// An EDNS client subnet option, checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Subnet<'a> {
+    /// The option's data as it came, to be echoed.
+    pub data: &'a [u8],
+    /// The address with its host bits zero; absent for source length 0, which says nothing of the client.
+    pub address: Option<IpAddr>,
+}
+
+/// What to do with a request that is no query to answer.
+#[derive(Debug)]
+pub enum Rejection<'a> {
+    /// Silence: a response, or less than a header.
+    Drop,
+    /// An answer of only a header, with the OPT record if the request had a readable one.
+    Answer {
+        /// The response code.
+        rcode: Rcode,
+        /// The question, as far as it was read.
+        question: &'a [u8],
+        /// EDNS, as far as it was read.
+        edns: Option<Edns<'a>>,
+    },
+}
+
+impl<'a> Rejection<'a> {
+    fn header(rcode: Rcode) -> Self {
+        Self::Answer { rcode, question: &[], edns: None }
+    }
+}
+
+/// EDNS option codes.
+pub(super) mod option {
+    pub(in crate::dns) const NSID: u16 = 3;
+    pub(in crate::dns) const CLIENT_SUBNET: u16 = 8;
+}
+
+/// A place in the request, read forwards with bounds checked.
+struct Reader<'a> {
+    octets: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let taken = self.octets.get(self.at..self.at.checked_add(count)?)?;
+        self.at += count;
+        Some(taken)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        let [high, low] = *self.take(2)?.first_chunk()?;
+        Some(u16::from_be_bytes([high, low]))
+    }
+
+    /// Skips a name, which may end in a compression pointer; returns whether it is the root, written plainly.
+    fn skip_name(&mut self) -> Option<bool> {
+        let start = self.at;
+        loop {
+            let length = *self.take(1)?.first()?;
+            match length {
+                0 => return Some(self.at == start + 1),
+                1..=63 => {
+                    self.take(usize::from(length))?;
+                }
+                192..=255 => {
+                    self.take(1)?;
+                    return Some(false);
+                }
+                _ => return None,
+            }
+            if self.at - start > 255 {
+                return None;
+            }
+        }
+    }
+}
+
+impl<'a> Query<'a> {
+    /// Reads a request, putting the name asked for into `name`. Every count is met or the request is refused, so an
+    /// absurd one costs no more than the octets that are there.
+    pub fn read(request: &'a [u8], name: &mut LookupName) -> Result<Self, Rejection<'a>> {
+        let Some(header) = request.first_chunk::<HEADER_OCTETS>() else { return Err(Rejection::Drop) };
+        if header[2] & 0x80 != 0 {
+            return Err(Rejection::Drop);
+        }
+        if header[2] & 0x78 != 0 {
+            return Err(Rejection::header(Rcode::NotImp));
+        }
+        let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        if count(4) != 1 {
+            return Err(Rejection::header(Rcode::FormErr));
+        }
+        let mut reader = Reader { octets: request, at: HEADER_OCTETS };
+        let Some((question, qtype, qclass)) = read_question(&mut reader, name) else {
+            return Err(Rejection::header(Rcode::FormErr));
+        };
+        let mut query = Self { question, qtype, qclass, edns: None };
+        let malformed = |edns| Rejection::Answer { rcode: Rcode::FormErr, question, edns };
+        let before_additional = u32::from(count(6)) + u32::from(count(8));
+        for record in 0..before_additional + u32::from(count(10)) {
+            if read_record(&mut reader, record >= before_additional, &mut query.edns).is_none() {
+                return Err(malformed(query.edns));
+            }
+        }
+        if reader.at != request.len() {
+            return Err(malformed(query.edns));
+        }
+        if query.edns.is_some_and(|edns| edns.version != 0) {
+            return Err(Rejection::Answer { rcode: Rcode::BadVers, question, edns: query.edns });
+        }
+        Ok(query)
+    }
+}
+
+fn read_question<'a>(reader: &mut Reader<'a>, name: &mut LookupName) -> Option<(&'a [u8], u16, u16)> {
+    let start = reader.at;
+    let length = name.read(reader.octets.get(start..)?)?;
+    reader.take(length)?;
+    let (qtype, qclass) = (reader.u16()?, reader.u16()?);
+    Some((reader.octets.get(start..reader.at)?, qtype, qclass))
+}
+
+/// Passes over one record; an OPT record in the additional section is read into `edns`, at most one.
+fn read_record<'a>(
+    reader: &mut Reader<'a>,
+    in_additional: bool,
+    edns: &mut Option<Edns<'a>>,
+) -> Option<()> {
+    let is_root = reader.skip_name()?;
+    let rtype = reader.u16()?;
+    let class = reader.u16()?;
+    let &[_, version, flags, _] = reader.take(4)?.first_chunk()?;
+    let length = reader.u16()?;
+    let data = reader.take(usize::from(length))?;
+    if rtype == rtype::OPT {
+        if !in_additional || !is_root || edns.is_some() {
+            return None;
+        }
+        let edns = edns.insert(Edns {
+            udp_octets: class,
+            version,
+            dnssec_ok: flags & 0x80 != 0,
+            ..Edns::default()
+        });
+        // Options of a version that we don't know are not ours to judge.
+        if version == 0 {
+            read_options(data, edns)?;
+        }
+    }
+    Some(())
+}
+
+fn read_options<'a>(data: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {
+    let mut reader = Reader { octets: data, at: 0 };
+    while reader.at < data.len() {
+        let code = reader.u16()?;
+        let length = reader.u16()?;
+        let data = reader.take(usize::from(length))?;
+        match code {
+            option::NSID => edns.nsid = true,
+            option::CLIENT_SUBNET if edns.subnet.is_some() => return None,
+            option::CLIENT_SUBNET => edns.subnet = Some(Subnet::read(data)?),
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+impl<'a> Subnet<'a> {
+    /// Reads the option's data as strictly as RFC 7871 sections 6 and 7.1.2 ask: a known family, a source length that fits it,
+    /// scope 0, exactly as many octets as the source length needs and no bit beyond it.
+    pub fn read(data: &'a [u8]) -> Option<Self> {
+        let (&[family_high, family_low, source, scope], address) = data.split_first_chunk::<4>()?;
+        let longest = match u16::from_be_bytes([family_high, family_low]) {
+            // Source length 0 without a family is how a client asks for privacy.
+            0 => 0,
+            1 => 32,
+            2 => 128,
+            _ => return None,
+        };
+        if scope != 0 || source > longest || address.len() != usize::from(source).div_ceil(8) {
+            return None;
+        }
+        let spare_bits = source.wrapping_neg() % 8;
+        if address.last().is_some_and(|last| last.trailing_zeros() < u32::from(spare_bits)) {
+            return None;
+        }
+        let address = match (source, longest) {
+            (0, _) => None,
+            (_, 32) => Some(IpAddr::V4(Ipv4Addr::from(padded::<4>(address)))),
+            _ => Some(IpAddr::V6(Ipv6Addr::from(padded::<16>(address)))),
+        };
+        Some(Self { data, address })
+    }
+}
+
+fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {
+    let mut whole = [0; N];
+    for (to, from) in whole.iter_mut().zip(octets) {
+        *to = *from;
+    }
+    whole
+}
+
+/// Where in the option's data the scope stands.
+pub(super) const SUBNET_SCOPE: usize = 3;

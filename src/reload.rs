@@ -1,0 +1,226 @@
+//! Load → compile → publish, or keep what serves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Problem, Problems};
+use crate::geo::Database;
+use crate::health::{Observation, Prober, Scheduler, TargetKey};
+use crate::metrics::Tallies;
+use crate::snapshot::{Compiled, Publisher, compile, load_database};
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A file, read again at each reload.
+    File(PathBuf),
+    /// A text that is part of the program, as though it stood in the working folder.
+    Embedded(String),
+}
+
+impl Origin {
+    fn read(&self) -> Result<Config, Problems> {
+        match self {
+            Self::File(path) => Config::load(path),
+            Self::Embedded(text) => Config::parse(text, Path::new("demo.toml")),
+        }
+    }
+}
+
+/// All that serving needs and that can be wrong.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What answers are made of.
+    pub compiled: Compiled,
+    /// What probes are run with.
+    pub prober: Prober,
+}
+
+/// Prepares a configuration again and again, keeping what need not be made anew.
+#[derive(Debug)]
+pub struct Loader {
+    origin: Origin,
+    database: Option<(Fingerprint, Arc<Database>)>,
+    tallies: Option<Tallies>,
+}
+
+/// What a database was read from: equal ones need not be read again.
+type Fingerprint = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
+
+impl Loader {
+    /// Nothing is read yet.
+    pub fn new(origin: Origin) -> Self {
+        Self { origin, database: None, tallies: None }
+    }
+
+    /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
+    /// there is none, every problem in the databases, the zones and the certificates.
+    pub fn load(&mut self) -> Result<Prepared, Problems> {
+        let config = self.origin.read()?;
+        let mut problems = Problems::default();
+        let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
+        let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
+        let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
+        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
+        let compiled = compile(config, database, tallies).map_err(|found| problems.0.extend(found.0)).ok();
+        match (compiled, prober) {
+            (Some(compiled), Some(prober)) => Ok(Prepared { compiled, prober }),
+            _ => Err(problems),
+        }
+    }
+
+    fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
+        // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
+        let fingerprint = fingerprint(config);
+        match &self.database {
+            Some((known, database)) if *known == fingerprint => Ok(Arc::clone(database)),
+            _ => {
+                let database = Arc::new(load_database(config)?);
+                self.database = Some((fingerprint, Arc::clone(&database)));
+                Ok(database)
+            }
+        }
+    }
+
+    /// What was counted of answers so far.
+    pub fn tallies(&self) -> Option<&Tallies> {
+        self.tallies.as_ref()
+    }
+}
+
+fn fingerprint(config: &Config) -> Fingerprint {
+    config
+        .geoip
+        .database_paths()
+        .map(|path| {
+            let facts = fs::metadata(path).ok().and_then(|facts| Some((facts.len(), facts.modified().ok()?)));
+            (path.to_owned(), facts)
+        })
+        .collect()
+}
+
+/// Reloads on demand, one at a time.
+#[derive(Debug)]
+pub struct Reloader {
+    loader: Mutex<Loader>,
+    publisher: Arc<Publisher>,
+    scheduler: Mutex<Scheduler<Prober>>,
+    status: ReloadStatus,
+}
+
+/// How reloads went.
+#[derive(Debug, Default)]
+pub struct ReloadStatus {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    last_problems: Mutex<Option<String>>,
+}
+
+impl ReloadStatus {
+    /// Reloads that were published, and those that were not.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Why the latest reload failed; nothing where it did not.
+    pub fn last_problems(&self) -> Option<String> {
+        lock(&self.last_problems).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reloader {
+    /// Publishes what was loaded first and begins to probe, reporting each observation to `report`. Needs a tokio runtime.
+    pub fn new(
+        loader: Loader,
+        prepared: Prepared,
+        report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static,
+    ) -> Self {
+        let publisher = Arc::new(Publisher::new(prepared.compiled));
+        let mut scheduler = Scheduler::new(fastrand::u64(..), report);
+        scheduler.replace(prepared.prober, publisher.health().keys());
+        Self {
+            loader: Mutex::new(loader),
+            publisher,
+            scheduler: Mutex::new(scheduler),
+            status: ReloadStatus::default(),
+        }
+    }
+
+    /// Where snapshots are published.
+    pub fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
+    /// How reloads went.
+    pub fn status(&self) -> &ReloadStatus {
+        &self.status
+    }
+
+    /// Reads the tallies out.
+    pub fn with_tallies(&self, read: impl FnOnce(&Tallies)) {
+        if let Some(tallies) = lock(&self.loader).tallies() {
+            read(tallies);
+        }
+    }
+
+    /// Loads everything anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it reads and
+    /// compiles; needs to be called inside a tokio runtime.
+    pub fn reload(&self, reason: &str) {
+        let began = Instant::now();
+        let mut loader = lock(&self.loader);
+        let prepared = match loader.load() {
+            Ok(prepared) => prepared,
+            Err(problems) => {
+                let problems = problems.to_string();
+                error!(reason, %problems, "reload failed; the old configuration goes on serving");
+                self.status.failed.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.status.last_problems) = Some(problems);
+                return;
+            }
+        };
+        warn_of_what_needs_a_restart(&self.publisher.current().compiled.config, &prepared.compiled.config);
+        let snapshot = self.publisher.replace(prepared.compiled);
+        lock(&self.scheduler).replace(prepared.prober, self.publisher.health().keys());
+        if let Some(tallies) = &mut loader.tallies {
+            tallies.forget_unused();
+        }
+        self.status.succeeded.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.status.last_problems) = None;
+        let config = &snapshot.compiled.config;
+        info!(
+            reason,
+            generation = snapshot.generation,
+            zones = config.zones.len(),
+            services = config.services.len(),
+            pools = config.pools.len(),
+            regions = config.regions.len(),
+            networks = snapshot.compiled.database.networks(),
+            took_ms = began.elapsed().as_millis() as u64,
+            "reloaded"
+        );
+    }
+}
+
+fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
+    let changes = [
+        ("server.listen", old.server.listen != new.server.listen),
+        ("server.workers", old.server.workers != new.server.workers),
+        ("server.user", old.server.user != new.server.user),
+        ("server.group", old.server.group != new.server.group),
+        ("server.tcp", old.server.tcp != new.server.tcp),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+    ];
+    for (setting, _) in changes.iter().filter(|(_, changed)| *changed) {
+        warn!(setting, "changed, but takes effect only after a restart");
+    }
+}

@@ -1,0 +1,85 @@
+//! Tiers × regions in the client's order → the candidates that serve, and from them the endpoints of one answer.
+
+use std::net::IpAddr;
+
+use super::balance::{Draw, Picks};
+use super::live::{Candidates, Health};
+use super::{Family, steering};
+use crate::snapshot::{AllDown, Service, Snapshot};
+
+/// What was decided for one client.
+#[derive(Debug)]
+pub struct Decision<'s> {
+    /// What is answered.
+    pub outcome: Outcome<'s>,
+    /// Seconds that the answer lives.
+    pub ttl: u32,
+    /// The prefix length, in bits of the client's own address family, for which all of this holds.
+    pub scope: u8,
+}
+
+/// What a decision answers with.
+#[derive(Debug)]
+pub enum Outcome<'s> {
+    /// Endpoints of one pool in one region.
+    Endpoints {
+        /// Where they are.
+        choice: Choice<'s>,
+        /// Which of them, as indices into the candidates' list.
+        picks: Picks,
+    },
+    /// The service's addresses of last resort for this family; at least one.
+    LastResort(&'s [IpAddr]),
+    /// Nothing: the service has no such type, or its operator wants silence when all is down.
+    NoData,
+}
+
+/// The group that serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'s> {
+    /// 0 is the service's own pool, the others are its failover pools.
+    pub tier: usize,
+    /// Index into the compiled groups.
+    pub group: u32,
+    /// Its candidates of the asked family.
+    pub candidates: &'s Candidates,
+}
+
+/// Decides for one client.
+pub fn decide<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Decision<'s> {
+    let steered = steering::steer(snapshot, service, client, family, draw);
+    let found = match steered.found {
+        Some(choice) if choice.candidates.health > Health::None => Some(choice),
+        found => match &service.when_all_down {
+            AllDown::ServeAll => found,
+            AllDown::NoData => None,
+            AllDown::LastResort(families) => {
+                let addresses = &families[family.index()];
+                if !addresses.is_empty() && service.has_family[family.index()] {
+                    let outcome = Outcome::LastResort(addresses);
+                    return Decision { outcome, ttl: service.ttl.min, scope: steered.scope };
+                }
+                None
+            }
+        },
+    };
+    let Some(choice) = found else {
+        // A negative answer is never scoped: it would make resolvers keep one for every subnet.
+        return Decision { outcome: Outcome::NoData, ttl: service.ttl.min, scope: 0 };
+    };
+    let candidates = choice.candidates;
+    let ttl = if steered.failover_active || candidates.health != Health::Enough {
+        service.ttl.min
+    } else {
+        candidates.flip_seconds.clamp(service.ttl.min, service.ttl.max)
+    };
+    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
+    let picks = draw.pick(service.balance, candidates, usize::from(service.answers), rotation);
+    Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope: steered.scope }
+}

@@ -1,0 +1,38 @@
+//! The decision: for one client and one service, which pool, which region, which endpoints.
+//!
+//! [`decide`] follows the rules of an answer in docs/architecture.md: tiers in order, in each the regions in the client's
+//! order, the first with enough healthy endpoints of the asked family. It reads a [`Snapshot`](crate::snapshot::Snapshot),
+//! draws from a generator that it is given, and does nothing else: no clock, no allocation, no lock.
+
+pub mod balance;
+mod decide;
+pub mod live;
+mod steering;
+
+pub use balance::{Draw, MAX_PICKS, Picks};
+pub use decide::{Choice, Decision, Outcome, decide};
+pub use live::{Candidate, Candidates, Endpoints, Health, Live};
+
+/// The kind of address that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// A
+    V4,
+    /// AAAA
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// 0 for IPv4, 1 for IPv6: a place in arrays of two.
+    pub fn index(self) -> usize {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 1,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The choice of the region: one file per strategy.
+
+mod ordered;
+mod weighted;
+
+use std::net::IpAddr;
+
+use super::decide::Choice;
+use super::{Draw, Family};
+use crate::snapshot::{Service, Snapshot, Steering};
+
+/// Where steering leads.
+#[derive(Debug)]
+pub(super) struct Steered<'s> {
+    /// The best group that has candidates: healthy if there is any.
+    pub(super) found: Option<Choice<'s>>,
+    /// A group that would serve in full health was passed over.
+    pub(super) failover_active: bool,
+    /// The prefix length of the client's address for which this holds.
+    pub(super) scope: u8,
+}
+
+/// Finds the group that serves a client.
+pub(super) fn steer<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Steered<'s> {
+    match &service.steering {
+        Steering::Proximity { map } => {
+            let map = &snapshot.compiled.maps[*map];
+            let (order, scope) = map.lookup(client);
+            ordered::steer(snapshot, service, map.order(order), scope, family)
+        }
+        Steering::Priority { order } => ordered::steer(snapshot, service, order, 0, family),
+        Steering::Weighted { regions } => weighted::steer(snapshot, service, regions, family, draw),
+    }
+}

@@ -1,0 +1,499 @@
+//! All names of all zones in one table, and the search of RFC 1034 section 4.3.2 in it.
+//!
+//! A name that exists is found with one probe of a hash table, as every name, empty non-terminals included, stands
+//! there whole. Only a name that does not exist costs a walk towards the root, and that is bounded by the deepest name
+//! in the table.
+
+use super::lookup::LookupName;
+use super::{Name, ZoneRecords, rtype};
+
+/// An index into [`Tree`]'s nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeId(u32);
+
+/// An absent node, service or record set.
+const NONE: u32 = u32::MAX;
+
+/// All zones, compiled.
+#[derive(Debug, Default)]
+pub struct Tree {
+    zones: Vec<Zone>,
+    nodes: Vec<Node>,
+    sets: Vec<RecordSet>,
+    records: Vec<RecordWire>,
+    additional: Vec<NodeId>,
+    /// Names in lower case and records' octets, one after another.
+    octets: Vec<u8>,
+    slots: Vec<Slot>,
+    /// Labels of the deepest name in the table.
+    depth: usize,
+}
+
+/// One place of the hash table.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    node: u32,
+}
+
+/// A zone's apex and the SOA that goes with negative answers.
+#[derive(Debug)]
+struct Zone {
+    apex: NodeId,
+    /// The SOA with the TTL of RFC 2308 section 3, min(TTL, MINIMUM).
+    negative_soa: u32,
+}
+
+/// One name.
+#[derive(Debug)]
+pub struct Node {
+    name_at: u32,
+    name_octets: u8,
+    apex_octets: u8,
+    is_cut: bool,
+    zone: u32,
+    first_set: u32,
+    sets: u32,
+    wildcard: u32,
+    service: u32,
+    /// At the apex of a zone whose parent zone is served here too: the parent's side of the cut.
+    parent_side: u32,
+}
+
+/// Records of one type at one name.
+#[derive(Debug)]
+pub struct RecordSet {
+    rtype: u16,
+    first_record: u32,
+    records: u32,
+    first_additional: u32,
+    additional: u32,
+}
+
+/// One record from its type on, ready to be sent: type, class, TTL, RDLENGTH, RDATA. Names in the RDATA that end in the
+/// zone's apex end in a pointer to be filled in, as the apex is in every message at a place that only the query tells.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordWire {
+    at: u32,
+    octets: u32,
+    /// Where in the record the pointers go; 0 for none.
+    pointers: [u16; 2],
+}
+
+/// What stands at or above a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The name is in no zone of ours.
+    NotServed,
+    /// The name itself, or the wildcard that covers it.
+    Node(NodeId),
+    /// It is below or at this delegation.
+    Delegation(NodeId),
+    /// It is below this DNAME (RFC 6672).
+    Dname(NodeId),
+    /// It does not exist in this zone, whose apex is the node.
+    NxDomain(NodeId),
+}
+
+impl Tree {
+    /// Compiles zones whose records were checked, and services as (owner, service index). A service lies in a zone and
+    /// neither at nor below a delegation.
+    pub fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Self {
+        builder::build(zones, services)
+    }
+
+    /// Finds a name (RFC 1034 section 4.3.2, RFC 4592). For DS at a zone's apex the parent's side is found where it is
+    /// served here (RFC 4035 section 3.1.4.1).
+    pub fn find(&self, name: &LookupName, qtype: u16) -> Found {
+        let labels = name.labels();
+        if labels <= self.depth
+            && let Some(id) = self.probe(name, 0)
+        {
+            let node = self.node(id);
+            if qtype == rtype::DS && node.parent_side != NONE {
+                return Found::Delegation(NodeId(node.parent_side));
+            }
+            return if node.is_cut { Found::Delegation(id) } else { Found::Node(id) };
+        }
+        let first = labels.saturating_sub(self.depth).max(1);
+        for label in first..=labels {
+            let Some(id) = self.probe(name, label) else { continue };
+            let node = self.node(id);
+            if node.is_cut {
+                return Found::Delegation(id);
+            }
+            if self.set_of(node, rtype::DNAME).is_some() {
+                return Found::Dname(id);
+            }
+            if node.wildcard == NONE {
+                return Found::NxDomain(self.zones[node.zone as usize].apex);
+            }
+            let wildcard = NodeId(node.wildcard);
+            return if self.node(wildcard).is_cut { Found::Delegation(wildcard) } else { Found::Node(wildcard) };
+        }
+        Found::NotServed
+    }
+
+    fn probe(&self, name: &LookupName, label: usize) -> Option<NodeId> {
+        let hash = name.hash(label);
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = (hash >> 32) as usize & mask;
+        // The table is at most half full, so an empty slot ends every search.
+        loop {
+            let slot = self.slots[at];
+            if slot.node == NONE {
+                return None;
+            }
+            if slot.tag == hash as u32 && self.name(self.node(NodeId(slot.node))) == name.suffix(label) {
+                return Some(NodeId(slot.node));
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// Its name in lower case, in wire form.
+    pub fn name(&self, node: &Node) -> &[u8] {
+        &self.octets[node.name_at as usize..][..usize::from(node.name_octets)]
+    }
+
+    /// The records of one type at a node.
+    pub fn set_of(&self, node: &Node, rtype: u16) -> Option<&RecordSet> {
+        self.sets(node).iter().find(|set| set.rtype == rtype)
+    }
+
+    /// All record sets at a node.
+    pub fn sets(&self, node: &Node) -> &[RecordSet] {
+        &self.sets[node.first_set as usize..][..node.sets as usize]
+    }
+
+    /// The records of a set.
+    pub fn records(&self, set: &RecordSet) -> &[RecordWire] {
+        &self.records[set.first_record as usize..][..set.records as usize]
+    }
+
+    /// The octets of a record from its type on.
+    pub fn wire(&self, record: &RecordWire) -> &[u8] {
+        &self.octets[record.at as usize..][..record.octets as usize]
+    }
+
+    /// Nodes whose addresses go with a set of NS, MX or SRV records.
+    pub fn additional(&self, set: &RecordSet) -> &[NodeId] {
+        &self.additional[set.first_additional as usize..][..set.additional as usize]
+    }
+
+    /// The apex of a node's zone.
+    pub fn apex(&self, node: &Node) -> &Node {
+        self.node(self.zones[node.zone as usize].apex)
+    }
+
+    /// The SOA for a negative answer in a node's zone.
+    pub fn negative_soa(&self, node: &Node) -> &RecordWire {
+        &self.records[self.zones[node.zone as usize].negative_soa as usize]
+    }
+}
+
+impl Node {
+    /// The service that decides addresses here.
+    pub fn service(&self) -> Option<usize> {
+        (self.service != NONE).then_some(self.service as usize)
+    }
+
+    /// Which zone it is in, as an index into the zones built from.
+    pub fn zone(&self) -> usize {
+        self.zone as usize
+    }
+
+    /// Length of the zone's apex in wire form.
+    pub fn apex_octets(&self) -> usize {
+        usize::from(self.apex_octets)
+    }
+}
+
+impl RecordSet {
+    /// The type.
+    pub fn rtype(&self) -> u16 {
+        self.rtype
+    }
+}
+
+impl RecordWire {
+    /// Where in the record's octets a pointer to the apex goes.
+    pub fn pointers(&self) -> impl Iterator<Item = usize> {
+        self.pointers.into_iter().filter(|at| *at != 0).map(usize::from)
+    }
+}
+
+mod builder {
+    use std::collections::{BTreeMap, HashMap, HashSet};
+
+    use super::{LookupName, NONE, Name, Node, NodeId, RecordSet, RecordWire, Slot, Tree, Zone, ZoneRecords};
+    use crate::zone::{Record, rtype};
+
+    /// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
+    const FIXED_OCTETS: usize = 10;
+
+    /// A name's records while the tree is built; ordered, so that a tree is the same for the same input.
+    type ZoneNames<'a> = BTreeMap<&'a Name, Vec<&'a Record>>;
+
+    struct Builder {
+        tree: Tree,
+        /// Every name of the hash table, in lower case.
+        ids: HashMap<Vec<u8>, NodeId>,
+    }
+
+    pub(super) fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Tree {
+        let mut builder = Builder { tree: Tree::default(), ids: HashMap::new() };
+        let mut order: Vec<usize> = (0..zones.len()).collect();
+        // Parents first, so that a child's apex finds its parent's side of the cut.
+        order.sort_by_key(|zone| zones[*zone].apex.label_count());
+        builder.tree.zones = zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE }).collect();
+        let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
+        for zone in order {
+            builder.add_zone(zone, &zones[zone], &apexes);
+        }
+        for (name, service) in services {
+            builder.add_service(name, *service, zones);
+        }
+        builder.link_wildcards();
+        builder.fill_slots();
+        builder.tree
+    }
+
+    /// The proper suffixes of a name, longest first, down to and including `apex`.
+    fn ancestors<'a>(name: &'a Name, apex: &'a Name) -> impl Iterator<Item = Vec<u8>> + 'a {
+        let extra = name.label_count() - apex.label_count();
+        name.iter_suffixes().skip(1).take(extra).map(|suffix| lower(suffix.as_slice()))
+    }
+
+    fn lower(wire: &[u8]) -> Vec<u8> {
+        wire.to_ascii_lowercase()
+    }
+
+    impl Builder {
+        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashSet<&Name>) {
+            let mut names: ZoneNames = BTreeMap::new();
+            for record in &zone.records {
+                names.entry(&record.owner).or_default().push(record);
+            }
+            let is_cut = |name: &Name| {
+                *name != zone.apex
+                    && names.get(name).is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
+            };
+            // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
+            let cuts: HashSet<Vec<u8>> = names
+                .keys()
+                .filter(|name| is_cut(name))
+                .chain(apexes.iter().filter(|apex| apex.ends_with(&zone.apex) && ***apex != zone.apex))
+                .map(|name| lower(name.as_slice()))
+                .collect();
+            let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
+
+            let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
+            for (name, records) in &names {
+                let wire = lower(name.as_slice());
+                let id = self.add_node(index, zone, &wire);
+                self.tree.nodes[id.0 as usize].is_cut = is_cut(name);
+                self.add_sets(id, zone, records);
+                if occluded(name) {
+                    glue.insert(wire, id);
+                } else if let Some(parent) = self.ids.insert(wire, id).filter(|_| **name == zone.apex) {
+                    self.tree.nodes[id.0 as usize].parent_side = parent.0;
+                }
+                if **name == zone.apex {
+                    self.tree.zones[index].apex = id;
+                }
+            }
+            for name in names.keys().filter(|name| !occluded(name)) {
+                self.add_empty_non_terminals(index, zone, name);
+            }
+            for (name, records) in &names {
+                let wire = lower(name.as_slice());
+                if let Some(id) = glue.get(&wire).or_else(|| self.ids.get(&wire)).copied() {
+                    self.link_additional(id, zone, records, &glue);
+                }
+            }
+            self.add_negative_soa(index, zone);
+        }
+
+        fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
+            let id = NodeId(self.tree.nodes.len() as u32);
+            let name_at = self.tree.octets.len() as u32;
+            self.tree.octets.extend_from_slice(wire);
+            self.tree.nodes.push(Node {
+                name_at,
+                name_octets: wire.len() as u8,
+                apex_octets: zone.apex.len() as u8,
+                is_cut: false,
+                zone: zone_index as u32,
+                first_set: self.tree.sets.len() as u32,
+                sets: 0,
+                wildcard: NONE,
+                service: NONE,
+                parent_side: NONE,
+            });
+            id
+        }
+
+        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, name: &Name) {
+            for above in ancestors(name, &zone.apex) {
+                if !self.ids.contains_key(&above) {
+                    let id = self.add_node(index, zone, &above);
+                    self.ids.insert(above, id);
+                }
+            }
+        }
+
+        fn add_service(&mut self, name: &Name, service: usize, zones: &[ZoneRecords]) {
+            let closest = zones
+                .iter()
+                .enumerate()
+                .filter(|(_, zone)| name.ends_with(&zone.apex))
+                .max_by_key(|(_, zone)| zone.apex.label_count());
+            let Some((index, zone)) = closest else { return };
+            let wire = lower(name.as_slice());
+            let id = match self.ids.get(&wire) {
+                Some(id) => *id,
+                None => {
+                    let id = self.add_node(index, zone, &wire);
+                    self.ids.insert(wire, id);
+                    self.add_empty_non_terminals(index, zone, name);
+                    id
+                }
+            };
+            self.tree.nodes[id.0 as usize].service = service as u32;
+        }
+
+        fn add_sets(&mut self, id: NodeId, zone: &ZoneRecords, records: &[&Record]) {
+            let mut by_type: BTreeMap<u16, Vec<&Record>> = BTreeMap::new();
+            for record in records {
+                by_type.entry(record.rtype.to_int()).or_default().push(record);
+            }
+            for (rtype, records) in by_type {
+                let first_record = self.tree.records.len() as u32;
+                for record in &records {
+                    self.add_record(zone, record, record.ttl);
+                }
+                self.tree.sets.push(RecordSet {
+                    rtype,
+                    first_record,
+                    records: records.len() as u32,
+                    first_additional: 0,
+                    additional: 0,
+                });
+                self.tree.nodes[id.0 as usize].sets += 1;
+            }
+        }
+
+        fn add_record(&mut self, zone: &ZoneRecords, record: &Record, ttl: u32) {
+            let at = self.tree.octets.len();
+            let (rdata, mut pointers) = compressible(record, zone.apex.as_slice());
+            for pointer in pointers.iter_mut().filter(|pointer| **pointer != NO_POINTER) {
+                *pointer += FIXED_OCTETS as u16;
+            }
+            let octets = &mut self.tree.octets;
+            octets.extend_from_slice(&record.rtype.to_int().to_be_bytes());
+            octets.extend_from_slice(&rtype::CLASS_IN.to_be_bytes());
+            octets.extend_from_slice(&ttl.to_be_bytes());
+            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(&rdata);
+            let length = octets.len() - at;
+            let pointers = pointers.map(|pointer| if pointer == NO_POINTER { 0 } else { pointer });
+            self.tree.records.push(RecordWire { at: at as u32, octets: length as u32, pointers });
+        }
+
+        fn add_negative_soa(&mut self, index: usize, zone: &ZoneRecords) {
+            let Some(soa) = zone.records.iter().find(|record| record.rtype.to_int() == rtype::SOA) else { return };
+            let minimum = soa.rdata.last_chunk::<4>().map_or(soa.ttl, |octets| u32::from_be_bytes(*octets));
+            self.tree.zones[index].negative_soa = self.tree.records.len() as u32;
+            self.add_record(zone, soa, soa.ttl.min(minimum));
+        }
+
+        /// Finds, for each set of NS, MX or SRV records, the nodes of this zone that hold their targets' addresses.
+        fn link_additional(
+            &mut self,
+            id: NodeId,
+            zone: &ZoneRecords,
+            records: &[&Record],
+            glue: &HashMap<Vec<u8>, NodeId>,
+        ) {
+            let node = &self.tree.nodes[id.0 as usize];
+            for set in node.first_set..node.first_set + node.sets {
+                let rtype = self.tree.sets[set as usize].rtype;
+                let Some(target_at) = rtype::additional_target(rtype) else { continue };
+                let first = self.tree.additional.len() as u32;
+                for record in records.iter().filter(|record| record.rtype.to_int() == rtype) {
+                    let target = lower(record.rdata.get(target_at..).unwrap_or_default());
+                    let found = glue.get(&target).or_else(|| self.ids.get(&target)).copied();
+                    let Some(found) = found.filter(|found| self.has_addresses(*found)) else { continue };
+                    if self.tree.nodes[found.0 as usize].apex_octets == zone.apex.len() as u8 {
+                        self.tree.additional.push(found);
+                    }
+                }
+                let set = &mut self.tree.sets[set as usize];
+                set.first_additional = first;
+                set.additional = self.tree.additional.len() as u32 - first;
+            }
+        }
+
+        fn has_addresses(&self, id: NodeId) -> bool {
+            let node = self.tree.node(id);
+            [rtype::A, rtype::AAAA].iter().any(|rtype| self.tree.set_of(node, *rtype).is_some())
+        }
+
+        fn link_wildcards(&mut self) {
+            for (wire, id) in &self.ids {
+                if let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) {
+                    self.tree.nodes[parent.0 as usize].wildcard = id.0;
+                }
+            }
+        }
+
+        fn fill_slots(&mut self) {
+            let size = (self.ids.len() * 2).next_power_of_two();
+            self.tree.slots = vec![Slot { tag: 0, node: NONE }; size];
+            let mut name = LookupName::default();
+            for (wire, id) in &self.ids {
+                name.read(wire);
+                self.tree.depth = self.tree.depth.max(name.labels());
+                let hash = name.hash(0);
+                let mut at = (hash >> 32) as usize & (size - 1);
+                while self.tree.slots[at].node != NONE {
+                    at = (at + 1) & (size - 1);
+                }
+                self.tree.slots[at] = Slot { tag: hash as u32, node: id.0 };
+            }
+        }
+    }
+
+    /// No pointer; 0 is a place in RDATA.
+    const NO_POINTER: u16 = u16::MAX;
+
+    /// The RDATA with the apex at the end of its names replaced by room for a pointer, and where that room is.
+    fn compressible(record: &Record, apex: &[u8]) -> (Vec<u8>, [u16; 2]) {
+        let mut rdata = Vec::with_capacity(record.rdata.len());
+        let mut pointers = [NO_POINTER; 2];
+        let mut from = 0;
+        let mut name = LookupName::default();
+        for (pointer, start) in pointers.iter_mut().zip(record.compressible_names().into_iter().flatten()) {
+            let Some(length) = record.rdata.get(start..).and_then(|octets| name.read(octets)) else { break };
+            let end = start + length;
+            let ends_in_apex = apex.len() > 2
+                && (0..=name.labels()).any(|label| name.suffix(label).eq_ignore_ascii_case(apex));
+            if ends_in_apex {
+                rdata.extend_from_slice(&record.rdata[from..end - apex.len()]);
+                *pointer = rdata.len() as u16;
+                rdata.extend_from_slice(&[0, 0]);
+            } else {
+                rdata.extend_from_slice(&record.rdata[from..end]);
+            }
+            from = end;
+        }
+        rdata.extend_from_slice(&record.rdata[from..]);
+        (rdata, pointers)
+    }
+}
