@@ -7,6 +7,7 @@
 
 pub mod diagnostic;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -269,6 +270,16 @@ pub enum Target {
     Address(IpAddr),
     /// Answered as CNAME.
     Hostname(Name),
+}
+
+/// As an operator writes it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Hostname(name) => name.fmt(f),
+        }
+    }
 }
 
 /// What the operator wants of an endpoint.
