@@ -10,6 +10,7 @@ use reqwest::{Client, Url};
 use crate::admin::Token;
 use crate::admin::view::{Explanation, Question, Source};
 use crate::health::Table;
+use crate::health::probe::nobody;
 use crate::reload::{Loader, Origin};
 use crate::snapshot::Publisher;
 
@@ -117,7 +118,9 @@ async fn ask(arguments: &Arguments, token: Option<&Token>) -> Result<Explanation
     if let Some(client) = &arguments.client {
         url.query_pairs_mut().append_pair("client", client);
     }
-    let client = Client::builder().no_proxy().http1_only().timeout(TIMEOUT).build().map_err(refused)?;
+    let client = Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .no_proxy().http1_only().timeout(TIMEOUT).build().map_err(refused)?;
     let mut request = client.get(url);
     if let Some(token) = token {
         request = request.bearer_auth(token.as_str());

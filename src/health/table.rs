@@ -164,6 +164,11 @@ impl Table {
         &self.targets
     }
 
+    /// What is probed.
+    pub fn keys(&self) -> impl Iterator<Item = Arc<TargetKey>> {
+        self.targets.iter().map(|target| Arc::clone(&target.key))
+    }
+
     /// Takes an observation; nothing where the target is no longer one of this table's.
     pub fn observe(&mut self, key: &TargetKey, observation: Observation, now: Instant) -> Option<Effect> {
         let id = self.id(key)?;

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
-use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -33,20 +31,16 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds UDP and TCP at each address of `listen`: `workers` UDP sockets that share it (0 means one per core, at
-    /// most [`MAX_WORKERS`]), and one TCP listener. Where a port is 0, the system chooses one that both then have.
+    /// Binds UDP and TCP at each address of `listen`: `workers` UDP sockets that share it (1 to
+    /// [`MAX_WORKERS`]), and one TCP listener. Where a port is 0, the system chooses one that both then have.
     ///
     /// # Errors
     /// All sockets that could not be bound; none stays bound then.
     pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
-        let workers = match workers {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            workers => workers,
-        };
         let mut sockets = Sockets { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
         let mut failures = Vec::new();
         for &address in listen {
-            if let Err(failed) = sockets.bind_address(address, workers.min(MAX_WORKERS)) {
+            if let Err(failed) = sockets.bind_address(address, workers.clamp(1, MAX_WORKERS)) {
                 failures.extend(failed);
             }
         }
@@ -243,12 +237,6 @@ mod tests {
                 assert_eq!(udp.local_addr().unwrap(), *address);
             }
         }
-    }
-
-    #[test]
-    fn no_workers_means_one_per_core() {
-        let sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], 0).unwrap();
-        assert_eq!(sockets.udp.len(), thread::available_parallelism().unwrap().get());
     }
 
     #[test]

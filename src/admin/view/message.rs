@@ -113,7 +113,7 @@ fn records(section: RecordSection<'_, [u8]>) -> Vec<Record> {
     section
         .map_while(Result::ok)
         .filter(|record| record.rtype() != Rtype::OPT)
-        .filter_map(|record| record.to_any_record::<AllRecordData<_, _>>().ok())
+        .filter_map(|record| record.into_any_record::<AllRecordData<_, _>>().ok())
         .map(|record| Record {
             name: record.owner().fmt_with_dot().to_string(),
             ttl: record.ttl().as_secs(),

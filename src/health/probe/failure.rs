@@ -94,7 +94,11 @@ impl fmt::Display for Phase {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { phase, after } => write!(f, "timed out after {after:?} while {phase}"),
+            Self::Timeout { phase, after } => {
+                // An equal share of the timeout has odd nanoseconds, which are of no interest.
+                let milliseconds = after.as_secs_f64() * 1e3;
+                write!(f, "timed out after {milliseconds:.0} ms while {phase}")
+            }
             Self::Unresolved(reason) => write!(f, "name does not resolve: {reason}"),
             Self::Refused => f.write_str("connection refused"),
             Self::Reset => f.write_str("connection closed by the other side"),
@@ -144,19 +148,19 @@ impl Failure {
     /// What the error of a socket means.
     pub(super) fn from_io(error: &io::Error) -> Self {
         let text = excerpt(&error.to_string());
-        match error.raw_os_error() {
-            // No descriptors, memory, ports or permission for another connection.
-            Some(
-                libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::EADDRNOTAVAIL
-                | libc::ENETDOWN
-                | libc::EACCES
-                | libc::EPERM,
-            ) => return Self::Local(text),
-            _ => {}
+        // No descriptors, memory, ports or permission for another connection.
+        if let Some(
+            libc::EMFILE
+            | libc::ENFILE
+            | libc::ENOBUFS
+            | libc::ENOMEM
+            | libc::EADDRNOTAVAIL
+            | libc::ENETDOWN
+            | libc::EACCES
+            | libc::EPERM,
+        ) = error.raw_os_error()
+        {
+            return Self::Local(text);
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
@@ -188,6 +192,7 @@ impl Failure {
                 format!("not valid for another {}", coarse(not_before.as_secs().saturating_sub(time.as_secs())))
             }
             Certificate::UnknownIssuer => "its issuer is unknown (for a private authority set ca_file)".into(),
+            Certificate::BadSignature => "it is not signed by the issuer that it names".into(),
             Certificate::NotValidForName => "it is for another name".into(),
             Certificate::NotValidForNameContext { expected, presented } => {
                 excerpt(&format!("it is not for {} but for {}", expected.to_str(), presented.join(", ")))

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use failure::{Failure, Phase};
 pub use http::MAX_BODY_BYTES;
+pub(crate) use trust::nobody;
 
 use super::TargetKey;
 use crate::config::{Check, HttpCheck, Problem, Problems, Target};
@@ -53,9 +54,9 @@ impl fmt::Display for Observation {
 }
 
 /// Makes observations. The scheduler's tests put a scripted one in the place of [`Prober`].
-pub trait Probe: Send + Sync + 'static {
+pub trait Observe: Send + Sync + 'static {
     /// Runs the check once. Ends within the key's timeout.
-    fn probe(&self, key: &TargetKey) -> impl Future<Output = Observation> + Send;
+    fn observe(&self, key: &TargetKey) -> impl Future<Output = Observation> + Send;
 }
 
 /// Makes observations over the network. Holds what the checks of one configuration share, and nothing per target.
@@ -138,8 +139,8 @@ impl Prober {
     }
 }
 
-impl Probe for Prober {
-    async fn probe(&self, key: &TargetKey) -> Observation {
+impl Observe for Prober {
+    async fn observe(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
         let (address, outcome) = self.try_each(key, started + key.timing.timeout).await;
         Observation { took: started.elapsed(), address, outcome }
