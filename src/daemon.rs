@@ -17,7 +17,8 @@ use crate::health::{Observation, TargetKey, Verdict};
 use crate::logging;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reloader};
-use crate::server::{Identity, ServerCounters, Serving, Sockets, serve};
+use crate::server::privileges::Identity;
+use crate::server::{ServerCounters, Serving, Sockets, serve};
 use crate::snapshot::Publisher;
 use crate::watch::DatabaseWatch;
 
@@ -73,9 +74,9 @@ impl Daemon {
         let mut contexts = workers.iter().enumerate();
         let serving = serve(
             sockets,
+            reloader.publisher().published(),
             config.server.tcp,
-            Arc::clone(reloader.publisher().published()),
-            Arc::clone(&server_counters),
+            &server_counters,
             || {
                 let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
                 WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
@@ -141,6 +142,9 @@ impl Daemon {
     /// Answers what has come in and ends.
     pub fn stop(self) {
         notify_manager(&[NotifyState::Stopping]);
+        if let Some(admin) = &self.admin {
+            admin.announce_stop();
+        }
         self.serving.shutdown();
         drop(self.admin);
         drop(self.reloader);

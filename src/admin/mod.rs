@@ -63,9 +63,9 @@ impl fmt::Display for BindError {
                     io::ErrorKind::AddrNotAvailable => {
                         f.write_str("; this machine has no such address: set another `listen` in [admin]")
                     }
-                    io::ErrorKind::PermissionDenied => {
-                        f.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE: set a higher one in [admin] `listen`")
-                    }
+                    io::ErrorKind::PermissionDenied => f.write_str(
+                        "; ports below 1024 need CAP_NET_BIND_SERVICE: set a higher one in [admin] `listen`",
+                    ),
                     _ => Ok(()),
                 }
             }

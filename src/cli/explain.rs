@@ -120,7 +120,11 @@ async fn ask(arguments: &Arguments, token: Option<&Token>) -> Result<Explanation
     }
     let client = Client::builder()
         .tls_backend_preconfigured(nobody())
-        .no_proxy().http1_only().timeout(TIMEOUT).build().map_err(refused)?;
+        .no_proxy()
+        .http1_only()
+        .timeout(TIMEOUT)
+        .build()
+        .map_err(refused)?;
     let mut request = client.get(url);
     if let Some(token) = token {
         request = request.bearer_auth(token.as_str());
@@ -130,7 +134,9 @@ async fn ask(arguments: &Arguments, token: Option<&Token>) -> Result<Explanation
         let status = response.status();
         return Err(match response.json::<Failure>().await {
             Ok(Failure { error, hint }) => format!("the server at {admin} says: {error}; {hint}"),
-            Err(_) => format!("what answers at {admin} is no Meridian: it says {status}; name its address with --admin"),
+            Err(_) => {
+                format!("what answers at {admin} is no Meridian: it says {status}; name its address with --admin")
+            }
         });
     }
     response.json().await.map_err(refused)

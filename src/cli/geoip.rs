@@ -5,12 +5,75 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use crate::geo::build::{self, BuildError};
 use crate::geo::{Database, Located, Origin, locate};
+
+/// Look addresses up in a location database, or build one
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what is known of addresses
+    ///
+    /// Example: meridian geoip lookup 192.0.2.1 2001:db8::1
+    Lookup {
+        /// The addresses
+        #[arg(required = true, value_name = "ADDR")]
+        addresses: Vec<IpAddr>,
+        /// A database of locations; without one, the built-in database of countries
+        #[arg(short, long, value_name = "FILE")]
+        database: Option<PathBuf>,
+        /// A database of autonomous systems beside it
+        #[arg(long, value_name = "FILE")]
+        asn_database: Option<PathBuf>,
+        /// Print one JSON object per address
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build a database from networks in CSV
+    ///
+    /// The first line names the columns: network, and any of continent, country, subdivision, city, latitude,
+    /// longitude, asn. A network is a prefix such as 192.0.2.0/24 or a range such as 192.0.2.0-192.0.2.99. Later lines
+    /// win over earlier ones.
+    Build {
+        /// The CSV file
+        csv: PathBuf,
+        /// The database to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// When the data was made, in seconds since 1970; without it SOURCE_DATE_EPOCH, else now
+        #[arg(long, value_name = "SECONDS")]
+        epoch: Option<u64>,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match &arguments.command {
+        Command::Lookup { addresses, database, asn_database, json } => {
+            let database = match Database::load(database.as_deref(), asn_database.as_deref()) {
+                Ok(database) => database,
+                Err(problem) => return super::fail(problem),
+            };
+            match lookup(&database, addresses, *json, &mut io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => super::fail(problem),
+            }
+        }
+        Command::Build { csv, output, epoch } => match build(csv, output, *epoch) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => super::fail(problem),
+        },
+    }
+}
 
 /// Makes a database of a CSV (see [`build::build`]) and puts it in place whole, in one step. The database's age counts from
 /// `epoch` (seconds since 1970), else from `SOURCE_DATE_EPOCH`, else from now.

@@ -629,6 +629,33 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_what_may_be_many() {
+        let with = |regions: usize, endpoints: usize| {
+            let mut text = BASE.to_owned();
+            for region in 3..regions {
+                text.push_str(&format!("[regions.r{region}]\nlocation = [0, 0]\n"));
+            }
+            // The base has three endpoints.
+            for (pool, count) in [(1, (endpoints - 3) / 2), (2, (endpoints - 3).div_ceil(2))] {
+                text.push_str(&format!("[pools.many{pool}]\nendpoints = [\n"));
+                for endpoint in 0..count {
+                    let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(endpoint).unwrap());
+                    text.push_str(&format!("{{ region = \"a\", address = \"{address}\" }},\n"));
+                }
+                text.push_str("]\n");
+            }
+            Config::parse(&text, Path::new("m.toml")).map_err(|problems| {
+                let messages: Vec<_> = problems.0.into_iter().map(|problem| problem.message).collect();
+                messages.join("; ")
+            })
+        };
+        assert_eq!(with(MAX_REGIONS, MAX_ENDPOINTS).unwrap().regions.len(), MAX_REGIONS);
+        assert_eq!(with(MAX_REGIONS + 1, 10).unwrap_err(), "1001 regions are too many");
+        let expected = "with the 49999 endpoints of this pool there are more than 100000";
+        assert_eq!(with(5, MAX_ENDPOINTS + 1).unwrap_err(), expected);
+    }
+
+    #[test]
     fn files_that_cannot_be_read() {
         let folder = std::env::temp_dir().join(format!("meridian-config-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -645,5 +672,25 @@ mod tests {
         assert!(problem("latin1.toml").starts_with(expected));
         assert!(problem("large.toml").starts_with("error: the configuration FOLDER/large.toml is too large\n"));
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_file_is_read_or_refused(
+            damages in proptest::collection::vec((0.0..1.0_f64, 0..80_usize, "[\\[\\]{}\"=.,#a-z0-9é \n-]{0,6}"), 1..4)
+        ) {
+            let mut text: Vec<char> = include_str!("../../config/full.toml").chars().collect();
+            for (place, length, replacement) in damages {
+                let start = (place * text.len() as f64) as usize;
+                let end = text.len().min(start + length);
+                text.splice(start..end, replacement.chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(problems) = Config::parse(&text, Path::new("m.toml")) {
+                proptest::prop_assert!(!problems.0.is_empty());
+                let starts: Vec<_> = problems.0.iter().map(|it| it.place.as_ref().map(|(_, span)| span.start)).collect();
+                proptest::prop_assert!(starts.is_sorted(), "{problems}");
+            }
+        }
     }
 }

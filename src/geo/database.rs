@@ -55,14 +55,18 @@ impl Database {
     /// # Errors
     /// When a file can't be read, is larger than [`MAX_FILE_BYTES`], is broken anywhere that a client's location may
     /// come from, exceeds [`MAX_NETWORKS`] or [`MAX_LOCATIONS`], or holds nothing of what it is given for.
-    pub fn load(path: &Path, asn_path: Option<&Path>) -> Result<Self, LoadError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
+    pub fn load(path: Option<&Path>, asn_path: Option<&Path>) -> Result<Self, LoadError> {
+        let at = |path: Option<&Path>| {
+            let path = path.map(Path::to_owned);
             move |error| LoadError { path, error }
         };
-        let locations = read(path).and_then(|bytes| Layer::of_locations(&bytes)).map_err(at(path))?;
+        let locations = match path {
+            Some(file) => read(file).and_then(|bytes| Layer::of_locations(&bytes)),
+            None => Layer::of_locations(BUILTIN),
+        }
+        .map_err(at(path))?;
         let systems = match asn_path {
-            Some(path) => Some(read(path).and_then(|bytes| Layer::of_systems(&bytes)).map_err(at(path))?),
+            Some(path) => Some(read(path).and_then(|bytes| Layer::of_systems(&bytes)).map_err(at(asn_path))?),
             None => None,
         };
         Ok(Self { locations, systems })
@@ -419,15 +423,18 @@ impl From<MaxMindDbError> for Error {
 /// An [`Error`] and the file that it is about.
 #[derive(Debug)]
 pub struct LoadError {
-    /// The file.
-    pub path: PathBuf,
+    /// The file; none for the built-in database.
+    pub path: Option<PathBuf>,
     /// What is wrong with it.
     pub error: Error,
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.error)
+        match &self.path {
+            Some(path) => write!(f, "{}: {}", path.display(), self.error),
+            None => write!(f, "the built-in database: {}", self.error),
+        }
     }
 }
 

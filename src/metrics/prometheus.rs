@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram as HistogramSample, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as HistogramSample, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 use super::{QTYPES, RCODES, WorkerCounters};
 use crate::config::EndpointState;
@@ -86,7 +88,11 @@ impl Scrape<'_> {
             seconds_since_1970(self.started),
         );
         if let Some(bytes) = resident_bytes() {
-            families.gauge("process_resident_memory_bytes", "Memory that the process holds in RAM, in bytes.", bytes as f64);
+            families.gauge(
+                "process_resident_memory_bytes",
+                "Memory that the process holds in RAM, in bytes.",
+                bytes as f64,
+            );
         }
     }
 

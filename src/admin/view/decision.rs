@@ -121,9 +121,10 @@ impl<'a> Grounds<'a> {
             biased_km: ranked.biased_km.filter(|_| by_proximity && region.bias != 0),
             claim: ranked.claim.filter(|_| by_proximity).map(claim_text),
             weight: match &self.service.steering {
-                Steering::Weighted { regions } => {
-                    regions.iter().find(|drawn| usize::from(drawn.region) == ranked.region).and_then(|drawn| drawn.weight)
-                }
+                Steering::Weighted { regions } => regions
+                    .iter()
+                    .find(|drawn| usize::from(drawn.region) == ranked.region)
+                    .and_then(|drawn| drawn.weight),
                 _ => None,
             },
         }
@@ -156,7 +157,8 @@ impl<'a> Grounds<'a> {
                     _ if is_empty => Fate::Empty,
                     Some(choice) => {
                         // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
-                        let looked_at = tier < choice.tier || tier == choice.tier && (weight.is_some() || chosen_is_ahead);
+                        let looked_at =
+                            tier < choice.tier || tier == choice.tier && (weight.is_some() || chosen_is_ahead);
                         let is_less = candidates.health < choice.candidates.health;
                         if looked_at && is_less { Fate::PassedOver } else { Fate::Standby }
                     }
@@ -219,7 +221,9 @@ impl<'a> Grounds<'a> {
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
-            EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => Part::Down,
+            EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
+                Part::Down
+            }
             EndpointState::Enabled => Part::Candidate,
         }
     }
@@ -243,7 +247,9 @@ impl<'a> Grounds<'a> {
                     _ if list.len() == 1 => "there is no other to pick",
                     Balance::Weighted => "drawn at random by weight; this is one draw, and the next may differ",
                     Balance::RoundRobin => "in turn; each answer begins one further than the last",
-                    Balance::Random => "drawn at random, each with the same chance; this is one draw, and the next may differ",
+                    Balance::Random => {
+                        "drawn at random, each with the same chance; this is one draw, and the next may differ"
+                    }
                 };
                 (picks.as_slice().iter().map(name).collect(), reason.to_owned())
             }
@@ -261,7 +267,8 @@ impl<'a> Grounds<'a> {
         let mut reason = match &self.decision.outcome {
             Outcome::Endpoints { choice, .. } => self.choice_reason(*choice, tiers),
             Outcome::LastResort(_) => {
-                "nothing is healthy, so the addresses of last_resort are answered (when_all_down = \"last-resort\")".to_owned()
+                "nothing is healthy, so the addresses of last_resort are answered (when_all_down = \"last-resort\")"
+                    .to_owned()
             }
             Outcome::NoData if !self.service.has_family[self.family.index()] => {
                 return format!("the service has no {family} endpoint at all: no data, whatever happens");
@@ -284,7 +291,8 @@ impl<'a> Grounds<'a> {
             .filter(|(_, group)| group.fate == Fate::PassedOver)
             .map(|(tier, group)| {
                 let Group { region, healthy, allowed, .. } = group;
-                let wanted = if tier.min_healthy > 1 { format!(", {} wanted", tier.min_healthy) } else { String::new() };
+                let wanted =
+                    if tier.min_healthy > 1 { format!(", {} wanted", tier.min_healthy) } else { String::new() };
                 format!("{}/{region} ({healthy} of {allowed} healthy{wanted})", tier.pool)
             })
             .collect();
@@ -297,7 +305,8 @@ impl<'a> Grounds<'a> {
     fn choice_reason(&self, choice: Choice<'_>, tiers: &[Tier]) -> String {
         let Place { pool, region } = self.place(choice);
         let tier = choice.tier;
-        let is_first = tiers.first().and_then(|tier| tier.groups.first()).is_some_and(|group| group.fate == Fate::Chosen);
+        let is_first =
+            tiers.first().and_then(|tier| tier.groups.first()).is_some_and(|group| group.fate == Fate::Chosen);
         let index = self.evidence.snapshot.compiled.groups[choice.group as usize].region;
         let ranked = self.order.iter().find(|ranked| ranked.region == usize::from(index));
         let how_ordered = match &self.service.steering {
@@ -305,15 +314,17 @@ impl<'a> Grounds<'a> {
             Steering::Priority { .. } => "the first region in the service's order".to_owned(),
             Steering::Proximity { .. } => match ranked.map(|ranked| (ranked.claim, ranked.distance_km)) {
                 Some((Some(claim), _)) => format!("the region that claims the client by {}", claim_text(claim)),
-                Some((None, Some(distance_km))) => format!("the nearest region, {distance_km:.0} km away,"),
-                _ => "the first region in the file's order (where the client is is not known)".to_owned(),
+                Some((None, Some(distance_km))) => format!("the nearest region ({distance_km:.0} km)"),
+                _ => "the first region in the file's order (the client's location is unknown)".to_owned(),
             },
         };
         let what_health = match choice.candidates.health {
             Health::Enough if is_first => "",
             Health::Enough => " with enough healthy endpoints",
             Health::Few => " with any healthy endpoint, as none has as many as wanted",
-            Health::None => " with endpoints at all: nothing is healthy, so all are answered as though they were (when_all_down = \"serve-all\", failing open)",
+            Health::None => {
+                " with endpoints at all: nothing is healthy, so all are answered as though they were (when_all_down = \"serve-all\", failing open)"
+            }
         };
         let which_pool = if tier == 0 { String::new() } else { format!(" of the failover pool {pool}") };
         format!("{region} is {how_ordered}{which_pool}{what_health}")
@@ -324,7 +335,9 @@ impl<'a> Grounds<'a> {
         let ttl = self.service.ttl;
         let failover_active = tiers.iter().flat_map(|tier| &tier.groups).any(|group| group.fate == Fate::PassedOver);
         match self.choice() {
-            _ if matches!(self.decision.outcome, Outcome::NoData) => "the zone's SOA says how long the absence is kept".to_owned(),
+            _ if matches!(self.decision.outcome, Outcome::NoData) => {
+                "the zone's SOA says how long the absence is kept".to_owned()
+            }
             _ if ttl.min == ttl.max => "the service's only one".to_owned(),
             None => "the service's minimum, as nothing is healthy".to_owned(),
             Some(choice) => match choice.candidates.health {

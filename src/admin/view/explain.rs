@@ -10,9 +10,7 @@ use domain::base::Rtype;
 use serde::{Deserialize, Serialize};
 
 use super::decision::Grounds;
-use super::{
-    Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message,
-};
+use super::{Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message};
 use crate::config::Target;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;

@@ -56,9 +56,8 @@ impl Question {
             invalid(format!("\"{name}\" is no domain name ({error})"), "write one like www.gslb.example.com")
         })?;
         let text = qtype.unwrap_or("A");
-        let qtype = Rtype::from_str(&text.to_ascii_uppercase()).map_err(|_| {
-            invalid(format!("\"{text}\" is no record type"), "write one like A, AAAA, MX or TYPE65")
-        })?;
+        let qtype = Rtype::from_str(&text.to_ascii_uppercase())
+            .map_err(|_| invalid(format!("\"{text}\" is no record type"), "write one like A, AAAA, MX or TYPE65"))?;
         if matches!(qtype.to_int(), 0 | rtype::OPT | rtype::TKEY..=rtype::MAILA) {
             return Err(invalid(
                 format!("{text} asks for no data, so there is nothing to decide"),

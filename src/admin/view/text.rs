@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, HealthReport, Location,
-    LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Location, LocationKnownBy,
+    OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -26,9 +26,14 @@ impl Display for Explanation {
 impl Display for Asker {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.known_by, &self.subnet) {
-            (AskerKnownBy::ClientSubnet, Some(subnet)) => writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?,
+            (AskerKnownBy::ClientSubnet, Some(subnet)) => {
+                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?
+            }
             (AskerKnownBy::Nothing, _) => {
-                return write!(f, "Client    nobody in particular: its location counts as unknown (give one with --client)");
+                return write!(
+                    f,
+                    "Client    nobody in particular: its location counts as unknown (give one with --client)"
+                );
             }
             _ => writeln!(f, "Client    {}, the resolver's own address", self.address)?,
         }
@@ -156,13 +161,14 @@ impl Display for RankedRegion {
 impl Display for Group {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let arrow = if self.fate == Fate::Chosen { "=>" } else { "  " };
-        write!(f, "   {arrow} {}: {} of {} healthy, ", self.region, self.healthy, self.allowed)?;
-        f.write_str(match self.fate {
-            Fate::Chosen => "chosen",
-            Fate::PassedOver => "passed over",
-            Fate::Standby => "not needed",
-            Fate::Empty => "nothing to serve with",
-        })?;
+        let Self { region, healthy, allowed, .. } = self;
+        write!(f, "   {arrow} {region}: ")?;
+        match self.fate {
+            Fate::Chosen => write!(f, "{healthy} of {allowed} healthy, chosen")?,
+            Fate::PassedOver => write!(f, "{healthy} of {allowed} healthy, passed over")?,
+            Fate::Standby => write!(f, "{healthy} of {allowed} healthy, not needed")?,
+            Fate::Empty => write!(f, "nothing to serve with")?,
+        }
         match self.share_percent {
             Some(share_percent) => writeln!(f, "; drawn in {share_percent:.1} % of answers")?,
             None => writeln!(f)?,
@@ -177,12 +183,10 @@ impl Display for Group {
 
 impl Display for GroupEndpoint {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.endpoint.fmt(f)?;
-        match self.part {
-            Part::OtherFamily => f.write_str("; has an address of the other family")?,
-            Part::WeightZero => f.write_str("; weight 0, so drained")?,
-            Part::Candidate | Part::Down | Part::Draining | Part::Disabled => {}
+        if self.part == Part::OtherFamily {
+            return f.write_str("is of the other address family");
         }
+        self.endpoint.fmt(f)?;
         if let Some(share_percent) = self.share_percent {
             write!(f, "; comes first in {share_percent:.1} %")?;
         }
@@ -193,7 +197,10 @@ impl Display for GroupEndpoint {
 /// All but its address.
 impl Display for Endpoint {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "weight {}, ", self.weight)?;
+        match self.weight {
+            0 => f.write_str("weight 0, so drained, ")?,
+            weight => write!(f, "weight {weight}, ")?,
+        }
         if self.state != "enabled" {
             write!(f, "{}, ", self.state)?;
         }
@@ -207,15 +214,6 @@ impl Display for Endpoint {
         }
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
-        }
-        Ok(())
-    }
-}
-
-impl Display for HealthReport {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for placed in &self.endpoints {
-            writeln!(f, "{}/{}  {}  {}", placed.pool, placed.region, placed.endpoint.endpoint, placed.endpoint)?;
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ pub(super) fn distinct_names<'a>(
     report: &Report,
 ) -> Vec<Option<Name>> {
     let mut seen: HashMap<Name, &'a str> = HashMap::new();
-    let mut name_of = |entry: &Entry<'a>| {
+    let name_of = |entry: &Entry<'a>| {
         let unquoted = entry.unquoted_names(kind);
         if !unquoted.is_empty() {
             for (span, meant) in unquoted {
@@ -89,7 +89,7 @@ pub(super) fn distinct_names<'a>(
             }
         }
     };
-    entries.iter().map(|entry| name_of(entry)).collect()
+    entries.iter().map(name_of).collect()
 }
 
 /// Reads one zone. `names` are all zones', `services` all services'.
