@@ -421,9 +421,9 @@ impl Authority {
         Server::listen(Ipv4Addr::LOCALHOST.into(), Behaviour::send(OK), Some(tls)).await.unwrap()
     }
 
-    /// A file with its certificate; left in the system's folder for temporary files.
+    /// A file with its certificate, in cargo's folder for the files of tests.
     fn file(&self) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("meridian-{}-{}.pem", std::process::id(), fastrand::u64(..)));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{:016x}.pem", fastrand::u64(..)));
         std::fs::write(&path, self.certificate.pem()).unwrap();
         path
     }

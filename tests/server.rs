@@ -155,13 +155,12 @@ fn tcp_dripping_bytes_do_not_keep_a_connection_open() {
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut drips = 0;
     let long = framed(&[7; 60_000]);
-    let closed = long.chunks(1).any(|drip| {
+    let closed = long[..100].chunks(1).any(|drip| {
         drips += 1;
         let wrote = stream.write_all(drip).is_ok();
         !wrote || !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     });
-    assert!(closed);
-    assert!((2..100).contains(&drips), "{drips}");
+    assert!(closed && drips > 1, "{closed} after {drips} drips");
     assert_eq!(server.counters.tcp_timed_out.get(), 1);
 }
 
@@ -237,15 +236,16 @@ fn a_stop_answers_what_has_arrived_and_is_soon_over() {
     let server = Server::start("127.0.0.1:0", 2, LIMITS);
     let mut idle = server.connect();
     ask_tcp(&mut idle, 1);
-    let mut asking = server.connect();
-    ask_tcp(&mut asking, 1);
+    let mut asking: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    asking.iter_mut().for_each(|stream| ask_tcp(stream, 1));
     let clients: Vec<_> = (0..40).map(|_| udp_client(server.address())).collect();
     for id in 0..100 {
         for client in &clients {
             client.send(&query(id)).unwrap();
         }
     }
-    asking.write_all(&[framed(&query(2)), framed(&query(3)), vec![0]].concat()).unwrap();
+    let queries = [framed(&query(2)), framed(&query(3)), vec![0]].concat();
+    asking.iter_mut().for_each(|stream| stream.write_all(&queries).unwrap());
     let told = Instant::now();
     let address = server.address();
     server.serving.shutdown();
@@ -258,10 +258,12 @@ fn a_stop_answers_what_has_arrived_and_is_soon_over() {
             assert!(is_refused(&response[..length], id));
         }
     }
-    for id in [2, 3] {
-        assert!(is_refused(&read_message(&mut asking).unwrap(), id));
+    for stream in &mut asking {
+        for id in [2, 3] {
+            assert!(is_refused(&read_message(stream).unwrap(), id));
+        }
     }
-    for stream in [&mut idle, &mut asking] {
+    for stream in asking.iter_mut().chain([&mut idle]) {
         assert_eq!(read_message(stream), None);
     }
     assert!(TcpStream::connect(address).is_err());

@@ -104,3 +104,50 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn listener(lifetime: Duration) -> BoundedListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        BoundedListener { lifetime, ..BoundedListener::new(listener) }
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_waits_for_another_to_end() {
+        let mut listener = listener(LIFETIME).await;
+        let address = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        let mut connections = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            connections.push(listener.accept().await.0);
+        }
+        clients.push(TcpStream::connect(address).await.unwrap());
+        let mut waiting = pin!(listener.accept());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        connections.pop();
+        waiting.await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_when_its_time_is_over() {
+        let mut listener = listener(Duration::from_millis(20)).await;
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        // Nothing was sent: what ends this is the time.
+        assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(connection.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(connection);
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

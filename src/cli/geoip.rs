@@ -61,16 +61,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Command::Lookup { addresses, database, asn_database, json } => {
             let database = match Database::load(database.as_deref(), asn_database.as_deref()) {
                 Ok(database) => database,
-                Err(problem) => return super::fail(problem),
+                Err(problem) => return super::fail(problem.into()),
             };
             match lookup(&database, addresses, *json, &mut io::stdout().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(problem) => super::fail(problem),
+                Err(problem) => super::fail(problem.into()),
             }
         }
         Command::Build { csv, output, epoch } => match build(csv, output, *epoch) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => super::fail(problem),
+            Err(problem) => super::fail(problem.into()),
         },
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 ///
 /// # Errors
 /// With every bad line of the CSV, or when a file can't be read or written. Then `output` is as before.
-pub fn build(csv: &Path, output: &Path, epoch: Option<u64>) -> Result<(), BuildFailure> {
+fn build(csv: &Path, output: &Path, epoch: Option<u64>) -> Result<(), BuildFailure> {
     let unreadable = |error| BuildFailure::Csv(csv.to_owned(), error);
     let input = File::open(csv).map_err(|error| unreadable(BuildError::Unreadable(error)))?;
     let epoch = match epoch {
@@ -118,7 +118,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Why no database was written.
 #[derive(Debug)]
-pub enum BuildFailure {
+enum BuildFailure {
     /// The CSV.
     Csv(PathBuf, BuildError),
     /// The file to write.
@@ -151,7 +151,7 @@ impl std::error::Error for BuildFailure {
 ///
 /// # Errors
 /// Those of writing.
-pub fn lookup(database: &Database, addresses: &[IpAddr], json: bool, output: &mut impl Write) -> io::Result<()> {
+fn lookup(database: &Database, addresses: &[IpAddr], json: bool, output: &mut impl Write) -> io::Result<()> {
     for (number, &address) in addresses.iter().enumerate() {
         let located = locate(database, &[], &[], address);
         if json {

@@ -11,7 +11,7 @@ mod respond;
 use std::sync::Arc;
 
 pub use query::{Edns, Query, Rcode, Rejection, Subnet};
-pub use respond::respond;
+pub use respond::{MAX_ALIASES, respond};
 
 use crate::metrics::WorkerCounters;
 use crate::zone::LookupName;

@@ -391,3 +391,121 @@ impl std::error::Error for BuildError {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use std::fmt::Write;
+    use std::net::IpAddr;
+
+    use super::super::Database;
+    use super::{build, split};
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let csv = "\u{feff}Network , country,subdivision,city,latitude,longitude,asn,continent\r\n\
+            192.0.2.0/24,DE,BE,\"Berlin, \"\"Mitte\"\"\",52.52,13.4,AS64500,\r\n\
+            192.0.2.64/26,DE,,,,,,\r\n\
+            \r\n\
+            198.51.100.5-198.51.100.9,,US-CA,,,,,\r\n\
+            203.0.113.7,,,,,,,EU\r\n\
+            2001:db8::-2001:db8:2:ffff:ffff:ffff:ffff:ffff,JP,,,,,,\r\n";
+        let bytes = build(csv.as_bytes(), 1_700_000_000).unwrap();
+        assert_eq!(bytes, build(csv.as_bytes(), 1_700_000_000).unwrap(), "the same input makes the same bytes");
+        maxminddb::Reader::from_source(bytes.as_slice()).unwrap().verify().unwrap();
+        let database = Database::from_bytes(&bytes).unwrap();
+        assert_eq!(database.build_epoch(), 1_700_000_000);
+        for (address, expected) in [
+            ("192.0.2.1", "EU DE DE-BE 52.52 64500 Berlin, \"Mitte\""),
+            ("192.0.2.64", "EU DE - 52.5 - -"),
+            ("192.0.2.128", "EU DE DE-BE 52.52 64500 Berlin, \"Mitte\""),
+            ("198.51.100.4", "- - - - - -"),
+            ("198.51.100.5", "NA US US-CA 40.71 - -"),
+            ("198.51.100.9", "NA US US-CA 40.71 - -"),
+            ("198.51.100.10", "- - - - - -"),
+            ("203.0.113.7", "EU - - - - -"),
+            ("2001:db8:2:ffff::", "AS JP - 35.65 - -"),
+            ("2001:db8:3::", "- - - - - -"),
+        ] {
+            fn show<T: ToString>(value: Option<T>) -> String {
+                value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+            }
+            let (location, _) = database.lookup(address.parse::<IpAddr>().unwrap());
+            let found = [
+                show(location.continent),
+                show(location.country),
+                show(location.subdivisions[0]),
+                show(location.coordinates.map(|point| point.latitude)),
+                show(location.asn),
+                show(location.city),
+            ];
+            assert_eq!(found.join(" "), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn every_bad_line_is_named() {
+        let lines = [
+            ("192.0.2.0/24,DEU,,,", "country \"DEU\""),
+            ("192.0.2.1/24,DE,,,", "write 192.0.2.0/24"),
+            ("192.0.2.9-192.0.2.1,DE,,,", "is not one such as"),
+            ("192.0.2.9-2001:db8::,DE,,,", "is not one such as"),
+            ("elsewhere,DE,,,", "is not one such as"),
+            (",DE,,,", "no network"),
+            ("192.0.2.0/24,DE", "2 fields for 5 columns"),
+            ("192.0.2.0/24,DE,1,,", "go together"),
+            ("192.0.2.0/24,DE,91,0,", "from -90 to 90"),
+            ("192.0.2.0/24,DE,NaN,0,", "from -90 to 90"),
+            ("192.0.2.0/24,DE,north,0,", "number of degrees"),
+            ("192.0.2.0/24,DE,,,US-CA", "of the line's country"),
+            ("192.0.2.0/24,DE,,,\"BE", "not closed"),
+            ("192.0.2.0/24,DE,,,\"BE\"x", "after a closing quote"),
+            ("2002:c000:200::/40,DE,,,", "stands for IPv4"),
+            ("::/96,DE,,,", "::/96"),
+            ("198.51.100.0/24,DE,,,", ""),
+            ("198.51.100.0-198.51.100.255,US,,,", "is on line 18 already"),
+        ];
+        let mut csv = "network,country,latitude,longitude,subdivision\n".to_owned();
+        lines.iter().for_each(|(line, _)| writeln!(csv, "{line}").unwrap());
+        let error = build(csv.as_bytes(), 0).unwrap_err().to_string();
+        for (number, (_, expected)) in (2..).zip(lines).filter(|(_, (_, expected))| !expected.is_empty()) {
+            let shown = error.lines().find(|shown| shown.starts_with(&format!("  line {number}: ")));
+            assert!(shown.is_some_and(|shown| shown.contains(expected)), "line {number}, {expected}: {error}");
+        }
+        assert!(error.starts_with("17 bad lines"), "{error}");
+    }
+
+    #[test]
+    fn bad_headers_end_it() {
+        for (csv, expected) in [
+            ("", "line 1: empty"),
+            ("country\nDE\n", "line 1: no column \"network\""),
+            ("network,land\n", "line 1: unknown column \"land\""),
+            ("network,city,City\n", "line 1: column \"City\" twice"),
+            ("network,country\n\u{0}\n", "line 2: 1 fields for 2 columns"),
+        ] {
+            let error = build(csv.as_bytes(), 0).unwrap_err().to_string();
+            assert!(error.contains(expected), "{csv:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_bad_lines_are_shown() {
+        let csv = format!("network\n{}", "x\n".repeat(50));
+        let error = build(csv.as_bytes(), 0).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1 + 20 + 1, "{error}");
+        assert!(error.ends_with("and 30 more"), "{error}");
+    }
+
+    #[test]
+    fn fields() {
+        for (line, expected) in [
+            ("a,b", vec!["a", "b"]),
+            (" a b , ", vec!["a b", ""]),
+            ("\"a,\"\"b\" ,c", vec!["a,\"b", "c"]),
+            ("\"\"", vec![""]),
+        ] {
+            assert_eq!(split(line).unwrap(), expected, "{line}");
+        }
+    }
+}

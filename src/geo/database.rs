@@ -261,8 +261,8 @@ struct Record<'a> {
     traits: System<'a>,
     continent_code: Option<&'a str>,
     country_code: Option<&'a str>,
-    latitude: Option<f64>,
-    longitude: Option<f64>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
     autonomous_system_number: Option<u32>,
     autonomous_system_organization: Option<&'a str>,
 }
@@ -270,8 +270,36 @@ struct Record<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Point {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+/// A number of either width.
+#[derive(Debug, Clone, Copy)]
+struct Degrees(f64);
+
+impl<'de> Deserialize<'de> for Degrees {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DegreesVisitor;
+
+        impl Visitor<'_> for DegreesVisitor {
+            type Value = Degrees;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of degrees")
+            }
+
+            fn visit_f64<E>(self, degrees: f64) -> Result<Self::Value, E> {
+                Ok(Degrees(degrees))
+            }
+
+            fn visit_f32<E>(self, degrees: f32) -> Result<Self::Value, E> {
+                Ok(Degrees(degrees.into()))
+            }
+        }
+
+        deserializer.deserialize_any(DegreesVisitor)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -344,7 +372,7 @@ impl Record<'_> {
             city: self.city.name.map(Into::into),
             coordinates: latitude
                 .zip(longitude)
-                .and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude)),
+                .and_then(|(latitude, longitude)| Coordinates::new(latitude.0, longitude.0)),
             ..system
         }
         .completed()
@@ -441,5 +469,237 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use mmdb_writer::{IpVersion, Value, Writer};
+
+    use super::super::build::build;
+    use super::{Database, Error, Location};
+
+    /// A database of these networks and records.
+    fn database(version: IpVersion, networks: &[(&str, Value)]) -> Vec<u8> {
+        let mut writer = Writer::builder("Test-City").ip_version(version).description(&[("en", "test")]).build();
+        for (network, record) in networks {
+            writer.insert_value(network.parse::<ipnet::IpNet>().unwrap(), record.clone()).unwrap();
+        }
+        writer.to_bytes().unwrap()
+    }
+
+    fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+        Value::map(entries)
+    }
+
+    fn country(code: &str) -> Value {
+        Value::map([("country", Value::map([("iso_code", code)]))])
+    }
+
+    fn lookup(database: &Database, address: &str) -> (Location, u8) {
+        database.lookup(address.parse().unwrap())
+    }
+
+    /// A location as `continent country subdivisions city latitude longitude asn organisation`, `-` for what is unknown.
+    fn summary(location: &Location) -> String {
+        fn show<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+        }
+        let subdivisions: Vec<String> = location.subdivisions.iter().flatten().map(ToString::to_string).collect();
+        [
+            show(location.continent),
+            show(location.country),
+            show((!subdivisions.is_empty()).then(|| subdivisions.join("+"))),
+            show(location.city.as_deref()),
+            show(location.coordinates.map(|point| format!("{:.1} {:.1}", point.latitude, point.longitude))),
+            show(location.asn),
+            show(location.organisation.as_deref()),
+        ]
+        .join(" ")
+    }
+
+    #[test]
+    fn records_of_every_shape() {
+        let code = |key: &str, code: &str| Value::map([(key, code)]);
+        let point = |latitude: f64, longitude: f64| Value::map([("latitude", latitude), ("longitude", longitude)]);
+        for (record, expected) in [
+            (
+                map([
+                    ("continent", code("code", "NA")),
+                    ("country", code("iso_code", "US")),
+                    ("subdivisions", Value::array([code("iso_code", "CA"), code("iso_code", "037")])),
+                    ("city", map([("names", map([("de", "x".into()), ("en", "Los Angeles".into())]))])),
+                    ("location", point(34.05, -118.24)),
+                    ("traits", map([("autonomous_system_number", Value::U32(64_500)), ("is_anycast", true.into())])),
+                ]),
+                "NA US US-CA+US-037 Los Angeles 34.0 -118.2 64500 -",
+            ),
+            (country("de"), "EU DE - - 52.5 13.4 - -"),
+            (map([("registered_country", code("iso_code", "DE"))]), "EU DE - - 52.5 13.4 - -"),
+            (
+                map([("registered_country", code("iso_code", "US")), ("country", code("iso_code", "DE"))]),
+                "EU DE - - 52.5 13.4 - -",
+            ),
+            // Coordinates that are none.
+            (map([("country", code("iso_code", "DE")), ("location", point(0.0, 0.0))]), "EU DE - - 52.5 13.4 - -"),
+            (map([("continent", code("code", "AS")), ("location", point(0.0, 0.0))]), "AS - - - - - -"),
+            (map([("continent", code("code", "AS")), ("location", point(f64::NAN, 1.0))]), "AS - - - - - -"),
+            (map([("continent", code("code", "AS")), ("location", point(1.0, 181.0))]), "AS - - - - - -"),
+            (
+                map([("location", map([("latitude", Value::Float(1.5)), ("longitude", Value::Float(2.5))]))]),
+                "- - - - 1.5 2.5 - -",
+            ),
+            // Codes that are none.
+            (map([("continent", code("code", "XX")), ("country", code("iso_code", "?1"))]), "- - - - - - -"),
+            (map([("subdivisions", Value::array([code("iso_code", "CA")]))]), "- - - - - - -"),
+            // Flat shapes.
+            (
+                map([
+                    ("country_code", "FR".into()),
+                    ("continent_code", "EU".into()),
+                    ("latitude", 48.9.into()),
+                    ("longitude", 2.4.into()),
+                    ("autonomous_system_number", Value::U32(64_501)),
+                    ("autonomous_system_organization", "Example".into()),
+                ]),
+                "EU FR - - 48.9 2.4 64501 Example",
+            ),
+            (map([("country", "FR".into()), ("city", "Paris".into())]), "EU FR - Paris 48.9 2.3 - -"),
+        ] {
+            let bytes = database(IpVersion::V6, &[("192.0.2.0/24", record), ("198.51.100.0/24", country("DE"))]);
+            let database = Database::from_bytes(&bytes).unwrap();
+            assert_eq!(summary(&lookup(&database, "192.0.2.7").0), expected);
+            assert!(lookup(&database, "203.0.113.1").0.is_unknown());
+        }
+    }
+
+    #[test]
+    fn networks_of_both_families() {
+        let networks =
+            [("192.0.2.0/24", country("DE")), ("192.0.2.128/25", country("FR")), ("2001:db8::/32", country("JP"))];
+        let ipv6 = Database::from_bytes(&database(IpVersion::V6, &networks)).unwrap();
+        let ipv4 = Database::from_bytes(&database(IpVersion::V4, &networks[..2])).unwrap();
+        for (address, country, length, in_ipv4) in [
+            ("192.0.2.1", "DE", 25, true),
+            ("192.0.2.200", "FR", 25, true),
+            ("192.0.3.0", "-", 24, true),
+            ("::ffff:192.0.2.1", "DE", 96 + 25, true),
+            ("2002:c000:2ff::", "FR", 16 + 25, true),
+            ("2001:db8::1", "JP", 32, false),
+            ("2001:db9::", "-", 32, false),
+        ] {
+            for database in if in_ipv4 { vec![&ipv6, &ipv4] } else { vec![&ipv6] } {
+                let (location, found_length) = lookup(database, address);
+                let found = location.country.map_or_else(|| "-".to_owned(), |code| code.to_string());
+                assert_eq!((found.as_str(), found_length), (country, length), "{address}");
+            }
+        }
+        assert_eq!((ipv6.networks(), ipv6.database_type()), (3, "Test-City"));
+    }
+
+    #[test]
+    fn a_network_above_all_of_ipv4_holds_it() {
+        let database = Database::from_bytes(&database(IpVersion::V6, &[("::/8", country("DE"))])).unwrap();
+        assert_eq!(summary(&lookup(&database, "192.0.2.1").0), "EU DE - - 52.5 13.4 - -");
+        assert_eq!(lookup(&database, "192.0.2.1").1, 0);
+        assert!(lookup(&database, "4000::").0.is_unknown());
+    }
+
+    #[test]
+    fn autonomous_systems_lie_over_the_locations() {
+        let system = |number: u32| {
+            Value::map([
+                ("autonomous_system_number", Value::U32(number)),
+                ("autonomous_system_organization", "Example".into()),
+            ])
+        };
+        let Value::Map(mut own) = country("FR") else { unreachable!() };
+        own.insert("autonomous_system_number".to_owned(), Value::U32(1));
+        let locations =
+            database(IpVersion::V6, &[("192.0.2.0/25", country("DE")), ("192.0.2.128/25", Value::Map(own))]);
+        let systems = database(IpVersion::V6, &[("192.0.2.0/26", system(64_500)), ("198.51.100.0/24", system(64_501))]);
+        let database = Database::from_bytes(&locations).unwrap();
+        assert_eq!(lookup(&database, "192.0.2.200").0.asn, Some(1));
+        let database = database.with_systems(&systems).unwrap();
+        for (address, expected, length) in [
+            ("192.0.2.1", "EU DE - - 52.5 13.4 64500 Example", 26),
+            ("192.0.2.100", "EU DE - - 52.5 13.4 - -", 26),
+            ("192.0.2.200", "EU FR - - 48.9 2.3 - -", 25),
+            ("198.51.100.1", "- - - - - 64501 Example", 24),
+        ] {
+            let (location, found_length) = lookup(&database, address);
+            assert_eq!((summary(&location).as_str(), found_length), (expected, length), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_database_of_the_wrong_kind_is_refused() {
+        let system = Value::map([("autonomous_system_number", Value::U32(64_500))]);
+        let systems = database(IpVersion::V6, &[("192.0.2.0/24", system)]);
+        let locations = database(IpVersion::V6, &[("192.0.2.0/24", country("DE"))]);
+        assert!(matches!(Database::from_bytes(&systems), Err(Error::NoLocations { .. })));
+        let database = Database::from_bytes(&locations).unwrap();
+        assert!(matches!(database.with_systems(&locations), Err(Error::NoSystems { .. })));
+        let missing = Database::load("/nonexistent/city.mmdb".as_ref(), None).unwrap_err();
+        assert!(matches!(missing.error, Error::Unreadable(_)));
+        assert!(missing.to_string().starts_with("/nonexistent/city.mmdb: can't be read: "), "{missing}");
+    }
+
+    /// A small database with every kind of field.
+    fn whole() -> Vec<u8> {
+        let csv = "network,country,subdivision,city,latitude,longitude,asn\n\
+            192.0.2.0/24,DE,BE,Berlin,52.5,13.4,64500\n\
+            198.51.100.0-198.51.100.77,US,CA,Los Angeles,34.05,-118.24,64501\n\
+            2001:db8::/32,JP,13,Tokyo,35.7,139.7,\n";
+        build(csv.as_bytes(), 1_700_000_000).unwrap()
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let whole = whole();
+        assert!(Database::from_bytes(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(Database::from_bytes(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+        }
+    }
+
+    #[test]
+    fn flipped_bytes_are_an_error_or_some_location() {
+        let whole = whole();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut refused = 0;
+        for _ in 0..4_000 {
+            let mut broken = whole.clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..broken.len());
+                broken[at] = random.u8(..);
+            }
+            match Database::from_bytes(&broken) {
+                Ok(database) => {
+                    for address in ["192.0.2.1", "198.51.100.77", "2001:db8::1", "::", "255.255.255.255"] {
+                        lookup(&database, address);
+                    }
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 400, "{refused}");
+    }
+
+    #[test]
+    fn the_builtin_database_knows_the_countries() {
+        let database = Database::builtin().unwrap();
+        assert!(database.networks() > 500_000, "{}", database.networks());
+        for (address, expected) in [
+            ("8.8.8.8", "NA US - - 40.7 -74.0 - -"),
+            ("193.0.6.139", "EU NL - - 52.4 4.9 - -"),
+            ("2001:200::1", "AS JP - - 35.6 139.7 - -"),
+            ("::ffff:1.1.1.1", "OC AU - - -33.9 151.2 - -"),
+            ("10.0.0.1", "- - - - - - -"),
+            ("127.0.0.1", "- - - - - - -"),
+        ] {
+            assert_eq!(summary(&lookup(&database, address).0), expected, "{address}");
+        }
     }
 }

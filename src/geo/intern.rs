@@ -34,3 +34,36 @@ impl Interner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{Hash, Hasher};
+
+    use super::Interner;
+
+    /// Every one has the same hash.
+    #[derive(PartialEq)]
+    struct Item(u8);
+
+    impl Hash for Item {
+        fn hash<H: Hasher>(&self, _: &mut H) {}
+    }
+
+    #[test]
+    fn items_of_one_hash_stay_apart() {
+        let mut interner = Interner::default();
+        let mut items: Vec<Item> = Vec::new();
+        let indices: Vec<u32> = [7, 8, 7, 9, 8, 9]
+            .into_iter()
+            .map(|value| {
+                let count = items.len() as u32;
+                let index = interner.intern(&Item(value), |index| items[index as usize].0 == value, || count);
+                if index == count {
+                    items.push(Item(value));
+                }
+                index
+            })
+            .collect();
+        assert_eq!(indices, [0, 1, 0, 2, 1, 2]);
+    }
+}

@@ -68,3 +68,45 @@ pub(super) fn place(place: Place, regions: &[Region]) -> (Location, Option<usize
         Place::Country(country) => (Location::of_country(country), None),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::super::build::build;
+    use super::super::rank::tests::region;
+    use super::{Database, Network, Origin, Place, locate};
+
+    #[test]
+    fn says_how_a_location_is_known() {
+        let csv = "network,country\n192.0.2.0/24,US\n2001:db8::/32,JP\n";
+        let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+        let regions = [region("eu", 50.1, 8.7)];
+        let networks = [
+            ("10.0.0.0/8", Place::Region(0)),
+            ("10.1.0.0/16", Place::Country("FR".parse().unwrap())),
+            ("2002:a00::/24", Place::Country("BR".parse().unwrap())),
+            ("::/0", Place::Country("IN".parse().unwrap())),
+        ]
+        .map(|(cidr, place)| Network { cidr: cidr.parse().unwrap(), place });
+        for (client, origin, country, within, network) in [
+            ("10.2.3.4", "network", None, Some(0), "10.0.0.0/8"),
+            ("10.1.3.4", "network", Some("FR"), None, "10.1.0.0/16"),
+            ("::ffff:10.1.3.4", "network", Some("FR"), None, "10.1.0.0/16"),
+            ("2002:a00:1::", "network", Some("BR"), None, "2002:a00::/24"),
+            ("192.0.2.1", "database", Some("US"), None, "192.0.2.0/24"),
+            ("64:ff9b::192.0.2.1", "database", Some("US"), None, "64:ff9b::c000:200/120"),
+            ("192.0.3.1", "unknown", None, None, "192.0.3.0/24"),
+            ("2001:db8::1", "network", Some("IN"), None, "::/0"),
+        ] {
+            let located = locate(&database, &networks, &regions, client.parse().unwrap());
+            let found = match located.origin {
+                Origin::Network(_) => "network",
+                Origin::Database => "database",
+                Origin::Unknown => "unknown",
+            };
+            assert_eq!(found, origin, "{client}");
+            assert_eq!(located.location.country.map(|code| code.to_string()).as_deref(), country, "{client}");
+            assert_eq!((located.within, located.network.to_string().as_str()), (within, network), "{client}");
+        }
+    }
+}

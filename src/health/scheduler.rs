@@ -296,7 +296,7 @@ mod tests {
             scheduler.replace(prober.clone(), [key(1, 4 * SECOND), key(2, 4 * SECOND)]);
             sleep(10 * SECOND).await;
             for _ in 0..reloads {
-                scheduler.replace(prober.clone(), [key(1, 4 * SECOND), key(3, 4 * SECOND)]);
+                scheduler.replace(prober.clone(), [1, 3, 1].map(|port| key(port, 4 * SECOND)));
                 sleep(3 * SECOND).await;
             }
             sleep(40 * SECOND - 3 * SECOND * reloads).await;

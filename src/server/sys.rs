@@ -552,6 +552,34 @@ mod tests {
     }
 
     #[test]
+    fn the_interface_is_kept_for_link_local_addresses_only() {
+        let cases = [
+            ("2001:db8::1", CONTROL_BYTES_V6, 0),
+            ("fe80::1", CONTROL_BYTES_V6, 7),
+            // No packet can come from there: the kernel chooses the source.
+            ("ff02::1", 0, 7),
+        ];
+        for (destination, bytes, interface) in cases {
+            let mut control = [0; CONTROL_WORDS];
+            let header: *mut libc::cmsghdr = control.as_mut_ptr().cast();
+            // SAFETY: `control` is large enough and aligned for both.
+            let info = unsafe {
+                (*header).cmsg_level = libc::IPPROTO_IPV6;
+                (*header).cmsg_type = libc::IPV6_PKTINFO;
+                &mut *libc::CMSG_DATA(header).cast::<libc::in6_pktinfo>()
+            };
+            info.ipi6_addr.s6_addr = destination.parse::<Ipv6Addr>().unwrap().octets();
+            info.ipi6_ifindex = 7;
+            assert_eq!(source_from_destination(&mut control, CONTROL_BYTES_V6), bytes, "{destination}");
+            // SAFETY: as above.
+            let info = unsafe { &*libc::CMSG_DATA(control.as_mut_ptr().cast()).cast::<libc::in6_pktinfo>() };
+            assert_eq!(info.ipi6_ifindex, interface, "{destination}");
+        }
+        let mut nothing = [0; CONTROL_WORDS];
+        assert_eq!(source_from_destination(&mut nothing, 0), 0);
+    }
+
+    #[test]
     fn users_and_groups_are_found_by_name() {
         assert_eq!(user("root").unwrap(), Some(UserIds { uid: 0, gid: 0 }));
         assert_eq!(group("root").unwrap(), Some(0));

@@ -32,8 +32,6 @@ const READ_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 16 * 1024;
 /// The length ahead of each message (RFC 1035 section 4.2.2), in bytes.
 const PREFIX_BYTES: usize = 2;
-/// Less than a header is no message.
-const MIN_REQUEST_BYTES: usize = 12;
 
 /// What the thread needs.
 pub(super) struct Settings {
@@ -278,15 +276,12 @@ impl Connection {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Makes room for the rest of a query that is announced, and at least for one read.
+    /// Makes room for one read. Between queries, what a long one needed is given back.
     fn make_room(&mut self) {
         if self.received.is_empty() {
             self.received.shrink_to(READ_BYTES);
         }
-        let whole =
-            self.received.first_chunk().map_or(0, |&length| PREFIX_BYTES + usize::from(u16::from_be_bytes(length)));
-        let rest = whole.saturating_sub(self.received.len());
-        self.received.reserve_exact(rest.max(READ_BYTES));
+        self.received.reserve(READ_BYTES);
     }
 
     /// Answers every whole query received. False where the connection must be closed.
@@ -322,9 +317,6 @@ impl Connection {
             let rest = &self.received[*answered..];
             let Some((&length, rest)) = rest.split_first_chunk() else { return Progress::Drained };
             let length = usize::from(u16::from_be_bytes(length));
-            if length < MIN_REQUEST_BYTES {
-                return Progress::Broken;
-            }
             let Some(request) = rest.get(..length) else { return Progress::Drained };
             let Some(length) = dns::respond(&snapshot, context, request, self.client, Transport::Tcp, message) else {
                 return Progress::Broken;

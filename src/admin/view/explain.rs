@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::decision::Grounds;
 use super::{Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message};
 use crate::config::Target;
+use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
@@ -118,7 +119,11 @@ impl Walk<'_, '_> {
             zone::Found::Delegation(cut) => {
                 Found::Delegation { zone: self.zone_of(tree.node(cut)), at: self.name_of(tree.node(cut)) }
             }
-            zone::Found::Node(id) | zone::Found::Dname(id) if self.visited.contains(&id) => Found::Stopped,
+            zone::Found::Node(id) | zone::Found::Dname(id)
+                if self.visited.contains(&id) || self.visited.len() == MAX_ALIASES =>
+            {
+                Found::Stopped
+            }
             zone::Found::Dname(id) => {
                 self.visited.push(id);
                 Found::Dname { zone: self.zone_of(tree.node(id)), at: self.name_of(tree.node(id)) }
