@@ -136,6 +136,9 @@ impl Daemon {
     /// Answers what has come in and ends.
     pub fn stop(self) {
         notify_manager(&[NotifyState::Stopping]);
+        if let Some(admin) = &self.admin {
+            admin.announce_stop();
+        }
         self.serving.shutdown();
         drop(self.admin);
         drop(self.reloader);

@@ -86,11 +86,6 @@ impl Loader {
             }
         }
     }
-
-    /// What was counted of answers so far.
-    pub fn tallies(&self) -> Option<&Tallies> {
-        self.tallies.as_ref()
-    }
 }
 
 fn fingerprint(config: &Config) -> Fingerprint {
@@ -163,13 +158,6 @@ impl Reloader {
     /// How reloads went.
     pub fn status(&self) -> &ReloadStatus {
         &self.status
-    }
-
-    /// Reads the tallies out.
-    pub fn with_tallies(&self, read: impl FnOnce(&Tallies)) {
-        if let Some(tallies) = lock(&self.loader).tallies() {
-            read(tallies);
-        }
     }
 
     /// Loads everything anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it reads and

@@ -1,26 +1,150 @@
-//! Stub.
+//! The HTTP interface: metrics, liveness, health and explanations. It shows and changes nothing.
+//!
+//! | path | shows |
+//! |---|---|
+//! | `/` | what there is |
+//! | `/metrics` | Prometheus text |
+//! | `/livez` | 200 while the process answers |
+//! | `/readyz` | 200 from the first answer on, 503 while it stops |
+//! | `/api/v1/explain?name=&type=&client=` | one decision, with its reasons |
+//! | `/api/v1/health` | every endpoint and what its probe says |
+//!
+//! Bounds: 64 connections, further ones wait in the kernel's queue; a connection lives 30 s at most; requests have no
+//! body that is read, and a head of hyper's limit, about 400 KiB. With a token all but `/livez` and `/readyz` needs it.
+
+mod api;
+mod connection;
+mod token;
+pub mod view;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use tokio::sync::oneshot;
+use tracing::error;
+
+pub use token::{Token, TokenError};
+
+use crate::config;
 use crate::metrics::WorkerCounters;
 use crate::reload::Reloader;
 use crate::server::ServerCounters;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use connection::BoundedListener;
+
+/// The socket, and the token that requests must carry: all that may need the privileges that a server starts with.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    token: Option<Token>,
+}
+
+/// Why the interface can't be offered.
+#[derive(Debug)]
+pub enum BindError {
+    /// Its address can't be listened on.
+    Address(SocketAddr, io::Error),
+    /// Its token can't be used.
+    Token(TokenError),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address, error) => {
+                write!(f, "the admin interface can't listen on {address}: {error}")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str("; another process serves there: stop it, or set another `listen` in [admin]")
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str("; this machine has no such address: set another `listen` in [admin]")
+                    }
+                    io::ErrorKind::PermissionDenied => f.write_str(
+                        "; ports below 1024 need CAP_NET_BIND_SERVICE: set a higher one in [admin] `listen`",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::Token(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address(_, error) => Some(error),
+            Self::Token(error) => Some(error),
+        }
+    }
+}
+
+/// Listens on the interface's address and reads its token. Nothing is accepted yet.
+pub fn bind(settings: &config::Admin) -> Result<Bound, BindError> {
+    let token = settings.token_file.as_deref().map(Token::read).transpose().map_err(BindError::Token)?;
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).map_err(|error| BindError::Address(address, error))?;
+    listener.set_nonblocking(true).map_err(|error| BindError::Address(address, error))?;
+    Ok(Bound { listener, token })
+}
+
+/// What the pages are made of.
+#[derive(Debug)]
+struct State {
+    reloader: Arc<Reloader>,
+    workers: Vec<Arc<WorkerCounters>>,
+    server: Arc<ServerCounters>,
+    token: Option<Token>,
+    started: SystemTime,
+    stopping: AtomicBool,
+}
+
+/// The interface at work. Dropping it lets responses under way end, and accepts no more.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
+    state: Arc<State>,
+    /// Dropped with the rest, which tells the task to end.
+    _stop: oneshot::Sender<()>,
 }
-pub fn bind(admin: &crate::config::Admin) -> std::io::Result<TcpListener> {
-    TcpListener::bind(admin.listen)
-}
+
 impl Admin {
+    /// Serves on a task of the tokio runtime in which this is called.
     pub fn start(
-        l: TcpListener,
-        _r: Arc<Reloader>,
-        _w: Vec<Arc<WorkerCounters>>,
-        _s: Arc<ServerCounters>,
-    ) -> std::io::Result<Self> {
-        Ok(Self { address: l.local_addr()? })
+        bound: Bound,
+        reloader: Arc<Reloader>,
+        workers: Vec<Arc<WorkerCounters>>,
+        server: Arc<ServerCounters>,
+    ) -> io::Result<Self> {
+        let Bound { listener, token } = bound;
+        let address = listener.local_addr()?;
+        let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
+        let stopping = AtomicBool::new(false);
+        let state = Arc::new(State { reloader, workers, server, token, started: SystemTime::now(), stopping });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = axum::serve(listener, api::router(Arc::clone(&state))).with_graceful_shutdown(async {
+            // An error says that the sender is gone, which is the signal.
+            let _ = stopped.await;
+        });
+        tokio::spawn(async move {
+            if let Err(problem) = serving.await {
+                error!(%problem, "the admin interface ended");
+            }
+        });
+        Ok(Self { address, state, _stop: stop })
     }
+
+    /// Where it is served, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes `/readyz` say from now on that the server stops.
+    pub fn announce_stop(&self) {
+        self.state.stopping.store(true, Ordering::Relaxed);
     }
 }

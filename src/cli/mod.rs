@@ -29,15 +29,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve DNS until told to stop
     Serve(serve::Arguments),
-    /// Check a configuration, with its zones and databases, and serve nothing
     Check(check::Arguments),
-    /// Show how a query is decided, and why
     Explain(explain::Arguments),
-    /// Serve an example on loopback, with backends of its own, to try Meridian with dig
     Demo(demo::Arguments),
-    /// Look addresses up in a location database, or build one
     Geoip(geoip::Arguments),
 }
 

@@ -13,6 +13,7 @@ mod similar;
 mod units;
 mod validate;
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -362,6 +363,16 @@ pub enum Target {
     Address(IpAddr),
     /// Answered as CNAME.
     Hostname(Name),
+}
+
+/// As an operator writes it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Hostname(name) => name.fmt(f),
+        }
+    }
 }
 
 /// What the operator wants of an endpoint.

@@ -11,7 +11,7 @@ mod respond;
 use std::sync::Arc;
 
 pub use query::{Edns, Query, Rcode, Rejection, Subnet};
-pub use respond::respond;
+pub use respond::{MAX_ALIASES, respond};
 
 use crate::metrics::WorkerCounters;
 use crate::zone::LookupName;
@@ -49,6 +49,8 @@ impl Transport {
 pub struct WorkerContext {
     /// Which column of the tallies is this worker's.
     worker: usize,
+    /// Whether answers move rotations on.
+    advance: bool,
     rng: fastrand::Rng,
     counters: Arc<WorkerCounters>,
     name: LookupName,
@@ -57,6 +59,11 @@ pub struct WorkerContext {
 impl WorkerContext {
     /// A context for the worker of this number, which counts in `counters` and draws from a generator of this seed.
     pub fn new(worker: usize, seed: u64, counters: Arc<WorkerCounters>) -> Self {
-        Self { worker, rng: fastrand::Rng::with_seed(seed), counters, name: LookupName::default() }
+        Self { worker, advance: true, rng: fastrand::Rng::with_seed(seed), counters, name: LookupName::default() }
+    }
+
+    /// A context that shows what would be answered: nothing is counted and no rotation moves.
+    pub fn showing(seed: u64) -> Self {
+        Self { advance: false, ..Self::new(usize::MAX, seed, Arc::default()) }
     }
 }

@@ -26,7 +26,7 @@ pub fn respond(
     transport: Transport,
     response: &mut [u8],
 ) -> Option<usize> {
-    let WorkerContext { worker, rng, counters, name } = context;
+    let WorkerContext { worker, advance, rng, counters, name } = context;
     let nsid = snapshot.compiled.config.server.nsid.as_deref().unwrap_or_default();
     let query = match Query::read(request, name) {
         Ok(query) => query,
@@ -63,7 +63,7 @@ pub fn respond(
         qtype: query.qtype,
         client: subnet.and_then(|subnet| subnet.address).unwrap_or_else(|| peer.to_canonical()),
         scope: 0,
-        draw: Draw { rng, advance: true },
+        draw: Draw { rng, advance: *advance },
         worker: *worker,
     };
     let rcode = match answer.write(query.qclass) {

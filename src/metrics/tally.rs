@@ -69,16 +69,6 @@ impl Tallies {
         Arc::clone(self.all_down.entry(service.to_owned()).or_insert_with(|| Arc::new(Tally::new(workers))))
     }
 
-    /// Answers by group.
-    pub fn answers(&self) -> impl Iterator<Item = (&TallyLabels, u64)> {
-        self.answers.iter().map(|(labels, tally)| (labels, tally.sum()))
-    }
-
-    /// Answers while nothing was healthy, by service.
-    pub fn answers_while_all_down(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.all_down.iter().map(|(service, tally)| (service.as_str(), tally.sum()))
-    }
-
     /// Forgets what no snapshot counts in any more, so that names that come and go take no more room.
     pub fn forget_unused(&mut self) {
         self.answers.retain(|_, tally| Arc::strong_count(tally) > 1);

@@ -11,6 +11,7 @@ mod steering;
 
 pub use balance::{Draw, MAX_PICKS, Picks};
 pub use decide::{Choice, Decision, Outcome, decide};
+pub use steering::region_weight;
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 
 /// The kind of address that is asked for.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use failure::{Failure, Phase};
 pub use http::MAX_BODY_BYTES;
+pub(crate) use trust::nobody;
 
 use super::TargetKey;
 use crate::config::{Check, HttpCheck, Problem, Problems, Target};

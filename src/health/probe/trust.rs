@@ -16,7 +16,7 @@ use crate::config::Problem;
 const MAX_CA_FILE_BYTES: u64 = 4 << 20;
 
 /// Trusts nobody: for plain HTTP, whose client asks for a TLS configuration all the same.
-pub(super) fn nobody() -> ClientConfig {
+pub(crate) fn nobody() -> ClientConfig {
     client(RootCertStore::empty())
 }
 

@@ -5,6 +5,8 @@ mod weighted;
 
 use std::net::IpAddr;
 
+pub use weighted::region_weight;
+
 use super::decide::Choice;
 use super::{Draw, Family};
 use crate::snapshot::{Service, Snapshot, Steering};

@@ -22,7 +22,7 @@ pub(super) fn steer<'s>(
                 regions.iter().filter_map(|region| {
                     let group = snapshot.compiled.pools[*pool].group(region.region)?;
                     let candidates = snapshot.live.candidates(group, family);
-                    let weight = weight(region, candidates);
+                    let weight = region_weight(region, candidates);
                     (weight > 0).then_some((group, candidates, weight))
                 })
             };
@@ -51,7 +51,7 @@ pub(super) fn steer<'s>(
 }
 
 /// What a region weighs: what the operator says, else what its candidates weigh together; 0 without candidates.
-fn weight(region: &RegionWeight, candidates: &Candidates) -> u64 {
+pub fn region_weight(region: &RegionWeight, candidates: &Candidates) -> u64 {
     match region.weight {
         Some(_) if candidates.list.is_empty() => 0,
         Some(weight) => u64::from(weight),

@@ -1,0 +1,167 @@
+//! The pages.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::view::{Explanation, HealthReport, Question, Source};
+use crate::health::{Table, Verdict};
+use crate::metrics::prometheus::{self, Reloads, Scrape};
+use crate::snapshot::Snapshot;
+
+const INDEX: &str = "\
+Meridian's admin interface
+
+/metrics                                      counters and gauges as Prometheus text
+/livez                                        200 while the process answers
+/readyz                                       200 while it serves, 503 while it stops
+/api/v1/health                                every endpoint and what its probe says
+/api/v1/explain?name=NAME&type=A&client=ADDR/LEN
+                                              one decision, with its reasons
+
+The same in words: meridian explain NAME [TYPE] --client ADDR/LEN
+";
+
+pub(super) fn router(state: Arc<super::State>) -> Router {
+    let guard = middleware::from_fn_with_state(Arc::clone(&state), require_token);
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/explain", get(explain))
+        .route("/api/v1/health", get(health))
+        .fallback(|| async {
+            Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
+        })
+        .layer(guard)
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .method_not_allowed_fallback(|| async {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read", "use GET")
+        })
+        .with_state(state)
+}
+
+type Shared = State<Arc<super::State>>;
+
+/// What went wrong, as JSON.
+#[derive(Debug, Serialize)]
+struct Failure {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+    hint: &'static str,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+        Self { status, error: error.into(), hint }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+async fn require_token(State(state): Shared, request: Request, next: Next) -> Response {
+    let given = request.headers().get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    if state.token.as_ref().is_none_or(|token| token.is_in(given)) {
+        return next.run(request).await;
+    }
+    let failure = Failure::new(
+        StatusCode::UNAUTHORIZED,
+        "this needs the token in the server's token_file",
+        "send the header `Authorization: Bearer TOKEN`, or use `meridian explain --token-file FILE`",
+    );
+    ([(WWW_AUTHENTICATE, "Bearer realm=\"meridian\"")], failure).into_response()
+}
+
+impl super::State {
+    /// Snapshot and health of one generation. Health is copied, so that observations wait no longer than that takes.
+    fn read(&self) -> (Arc<Snapshot>, Table) {
+        let publisher = self.reloader.publisher();
+        let health = publisher.health();
+        (publisher.current(), health.clone())
+    }
+}
+
+async fn metrics(State(state): Shared) -> Response {
+    let (snapshot, health) = state.read();
+    let status = state.reloader.status();
+    let (succeeded, failed) = status.counts();
+    let scrape = Scrape {
+        snapshot: &snapshot,
+        health: &health,
+        workers: &state.workers,
+        server: &state.server,
+        reloads: Reloads { succeeded, failed, last_failed: status.last_problems().is_some() },
+        started: state.started,
+    };
+    match scrape.text() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response(),
+        Err(problem) => {
+            let hint = "report this as a defect";
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string(), hint).into_response()
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Readiness {
+    /// Endpoints whose verdict is unknown count as up, so answers are good from the first one on.
+    ready: bool,
+    generation: u64,
+    targets: usize,
+    unknown_targets: usize,
+}
+
+async fn ready(State(state): Shared) -> (StatusCode, Json<Readiness>) {
+    let ready = !state.stopping.load(Ordering::Relaxed);
+    let publisher = state.reloader.publisher();
+    let health = publisher.health();
+    let unknown = health.targets().iter().filter(|target| target.machine.verdict() == Verdict::Unknown).count();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let generation = publisher.current().generation;
+    (status, Json(Readiness { ready, generation, targets: health.targets().len(), unknown_targets: unknown }))
+}
+
+async fn health(State(state): Shared) -> Json<HealthReport> {
+    let (snapshot, health) = state.read();
+    let problems = state.reloader.status().last_problems();
+    Json(HealthReport::new(&snapshot, &health, problems, Instant::now()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    name: String,
+    #[serde(rename = "type")]
+    qtype: Option<String>,
+    client: Option<String>,
+}
+
+async fn explain(
+    State(state): Shared,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Explanation>, Failure> {
+    let Query(Parameters { name, qtype, client }) = parameters.map_err(|problem| {
+        let hint = "ask for /api/v1/explain?name=NAME, with type=TYPE and client=ADDR/LEN if wanted";
+        Failure::new(StatusCode::BAD_REQUEST, problem.body_text(), hint)
+    })?;
+    let question = Question::parse(&name, qtype.as_deref(), client.as_deref())
+        .map_err(|problem| Failure::new(StatusCode::BAD_REQUEST, problem.message, problem.hint))?;
+    let (snapshot, health) = state.read();
+    let seed = fastrand::u64(..);
+    Ok(Json(Explanation::new(&snapshot, &health, Source::Server, &question, seed, Instant::now())))
+}

@@ -1,0 +1,261 @@
+//! An explanation as text, for someone who was woken up by it.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{
+    Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Location, LocationKnownBy,
+    OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+};
+
+impl Display for Explanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Question  {} {}", self.name, self.qtype)?;
+        writeln!(f, "{}", self.client)?;
+        match self.source {
+            Source::Server => writeln!(f, "Server    generation {}", self.generation)?,
+            Source::File => writeln!(f, "Health    unknown: this is read from a file, so every endpoint counts as up")?,
+        }
+        for step in &self.steps {
+            writeln!(f)?;
+            write_step(f, &step.name, &step.found)?;
+        }
+        writeln!(f, "\nAnswer\n{}", self.answer)
+    }
+}
+
+impl Display for Asker {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.known_by, &self.subnet) {
+            (AskerKnownBy::ClientSubnet, Some(subnet)) => {
+                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?
+            }
+            (AskerKnownBy::Nothing, _) => {
+                return write!(
+                    f,
+                    "Client    nobody in particular: its location counts as unknown (give one with --client)"
+                );
+            }
+            _ => writeln!(f, "Client    {}, the resolver's own address", self.address)?,
+        }
+        write!(f, "Location  {}", self.location)
+    }
+}
+
+impl Display for Location {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(self.region.iter().map(|region| format!("region {region}")));
+        parts.extend(self.city.clone());
+        parts.extend(self.subdivisions.iter().rev().cloned());
+        parts.extend(self.country.clone());
+        parts.extend(self.continent.clone());
+        if let (Some(latitude), Some(longitude)) = (self.latitude, self.longitude) {
+            parts.push(format!("{latitude:.2} {longitude:.2}"));
+        }
+        match (self.asn, &self.organisation) {
+            (Some(asn), Some(organisation)) => parts.push(format!("AS{asn} {organisation}")),
+            (Some(asn), None) => parts.push(format!("AS{asn}")),
+            _ => {}
+        }
+        let parts = parts.join(", ");
+        match self.known_by {
+            LocationKnownBy::Networks => write!(f, "{parts} (by [[geoip.networks]], {})", self.network),
+            LocationKnownBy::Database => write!(f, "{parts} (by the database, {})", self.network),
+            LocationKnownBy::Nothing => write!(f, "unknown (the database says nothing of {})", self.network),
+        }
+    }
+}
+
+fn write_step(f: &mut Formatter<'_>, name: &str, found: &Found) -> fmt::Result {
+    write!(f, "{name} ")?;
+    match found {
+        Found::NotServed => writeln!(f, "is in no zone that is served here"),
+        Found::Delegation { zone, at } => writeln!(f, "is delegated: {zone} refers {at} to other servers"),
+        Found::Dname { zone, at } => writeln!(f, "is an alias by the DNAME at {at} (zone {zone})"),
+        Found::NxDomain { zone } => writeln!(f, "does not exist in the zone {zone}"),
+        Found::Stopped => writeln!(f, "was followed already, or is one alias too many: the client has to ask on"),
+        Found::Static { zone, at, types, service } => {
+            write!(f, "is ")?;
+            match at {
+                _ if at == zone => write!(f, "the apex of the zone {zone}")?,
+                _ if at.eq_ignore_ascii_case(name) => write!(f, "in the zone {zone}")?,
+                _ => write!(f, "covered by the wildcard {at} in the zone {zone}")?,
+            }
+            match types.as_slice() {
+                [] if service.is_some() => {}
+                [] => write!(f, ", without records of its own (names below it exist)")?,
+                types => write!(f, ", with static records: {}", types.join(" "))?,
+            }
+            match service {
+                Some(service) => writeln!(f, "; the service {service} decides its A and AAAA only"),
+                None => writeln!(f),
+            }
+        }
+        Found::Service(decision) => {
+            if !decision.service.eq_ignore_ascii_case(name) {
+                write!(f, "is covered by ")?;
+            } else {
+                write!(f, "is ")?;
+            }
+            write!(f, "{decision}")
+        }
+    }
+}
+
+impl Display for ServiceDecision {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { service, zone, steering, balance, answers, when_all_down, .. } = self;
+        writeln!(f, "the service {service} in the zone {zone}")?;
+        writeln!(
+            f,
+            "  steering {steering}, balance {balance}, answers {answers}, when all is down {when_all_down}; {} wanted",
+            self.family
+        )?;
+        writeln!(f, "\n  Regions{}", if steering == "weighted" { "" } else { ", in this client's order" })?;
+        let width = self.regions.iter().map(|region| region.region.len()).max().unwrap_or(0);
+        for (place, region) in (1..).zip(&self.regions) {
+            writeln!(f, "  {place:4}. {:width$} {region}", region.region)?;
+        }
+        for (tier, pool) in self.tiers.iter().enumerate() {
+            let kind = if tier == 0 { "Pool" } else { "Failover pool" };
+            writeln!(f, "\n  {kind} {}, which needs {} healthy in a region", pool.pool, pool.min_healthy)?;
+            for group in &pool.groups {
+                write!(f, "{group}")?;
+            }
+        }
+        writeln!(f, "\n  Decision  {}", self.reason)?;
+        match self.outcome {
+            OutcomeKind::NoData => writeln!(f, "  Answered  no data")?,
+            _ => writeln!(f, "  Answered  {}: {}", self.answered.join(", "), self.pick_reason)?,
+        }
+        match self.outcome {
+            OutcomeKind::NoData => writeln!(f, "  TTL       {}", self.ttl_reason)?,
+            _ => writeln!(f, "  TTL       {} s: {}", self.ttl, self.ttl_reason)?,
+        }
+        match self.scope {
+            0 => writeln!(f, "  Scope     0: the same for every client"),
+            scope => writeln!(f, "  Scope     {scope}: holds for {}", self.holds_for),
+        }
+    }
+}
+
+impl Display for RankedRegion {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.distance_km {
+            Some(distance_km) => write!(f, "{distance_km:>6.0} km")?,
+            None => write!(f, "     ? km")?,
+        }
+        if let Some(biased_km) = self.biased_km {
+            write!(f, ", counts as {biased_km:.0} km by its bias")?;
+        }
+        if let Some(claim) = &self.claim {
+            write!(f, ", claims the client by {claim}")?;
+        }
+        if let Some(weight) = self.weight {
+            write!(f, ", weight {weight}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Group {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let arrow = if self.fate == Fate::Chosen { "=>" } else { "  " };
+        let Self { region, healthy, allowed, .. } = self;
+        write!(f, "   {arrow} {region}: ")?;
+        match self.fate {
+            Fate::Chosen => write!(f, "{healthy} of {allowed} healthy, chosen")?,
+            Fate::PassedOver => write!(f, "{healthy} of {allowed} healthy, passed over")?,
+            Fate::Standby => write!(f, "{healthy} of {allowed} healthy, not needed")?,
+            Fate::Empty => write!(f, "nothing to serve with")?,
+        }
+        match self.share_percent {
+            Some(share_percent) => writeln!(f, "; drawn in {share_percent:.1} % of answers")?,
+            None => writeln!(f)?,
+        }
+        let width = self.endpoints.iter().map(|endpoint| endpoint.endpoint.endpoint.len()).max().unwrap_or(0);
+        for endpoint in &self.endpoints {
+            writeln!(f, "        {:width$}  {endpoint}", endpoint.endpoint.endpoint)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for GroupEndpoint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.part == Part::OtherFamily {
+            return f.write_str("is of the other address family");
+        }
+        self.endpoint.fmt(f)?;
+        if let Some(share_percent) = self.share_percent {
+            write!(f, "; comes first in {share_percent:.1} %")?;
+        }
+        if self.answered { f.write_str("  <- answered") } else { Ok(()) }
+    }
+}
+
+/// All but its address.
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.weight {
+            0 => f.write_str("weight 0, so drained, ")?,
+            weight => write!(f, "weight {weight}, ")?,
+        }
+        if self.state != "enabled" {
+            write!(f, "{}, ", self.state)?;
+        }
+        match self.verdict.as_str() {
+            "unprobed" => f.write_str("not probed, so up")?,
+            "unknown" => f.write_str("unknown, so counts as up")?,
+            verdict => f.write_str(verdict)?,
+        }
+        if let Some(seconds) = self.verdict_seconds {
+            write!(f, " for {}", Age(seconds))?;
+        }
+        if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
+            write!(f, " ({probe}, {} ago)", Age(seconds))?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds, in the unit that says most.
+struct Age(u64);
+
+impl Display for Age {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7200 => write!(f, "{} min", seconds / 60),
+            seconds @ 7200..172_800 => write!(f, "{} h", seconds / 3600),
+            seconds => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+/// As dig shows it.
+impl Display for Answer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "  ;; {}, flags: {}", self.rcode, self.flags.join(" "))?;
+        if let Some(subnet) = &self.client_subnet {
+            write!(f, "\n  ;; CLIENT-SUBNET: {subnet}")?;
+        }
+        for (title, records) in
+            [("ANSWER", &self.answer), ("AUTHORITY", &self.authority), ("ADDITIONAL", &self.additional)]
+        {
+            if !records.is_empty() {
+                write!(f, "\n  ;; {title}")?;
+            }
+            for record in records {
+                write!(f, "\n  {record}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Record {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} IN {} {}", self.name, self.ttl, self.rtype, self.data)
+    }
+}

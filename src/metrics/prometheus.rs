@@ -1,0 +1,443 @@
+//! The Prometheus text format, version 0.0.4, made anew at each scrape from what was counted.
+//!
+//! Series by label, for a configuration with S services, E endpoints and T probed targets:
+//!
+//! | family | series at most |
+//! |---|---|
+//! | `meridian_queries_total` | 2 transports × 7 rcodes × 17 types; those never seen are left out |
+//! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
+//! | `meridian_endpoint_verdict` | 3 × E |
+//! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
+//! | `meridian_probe_duration_seconds` | 15 × T |
+//! | `meridian_probes_total` | 3 × T |
+//!
+//! No label's value comes from a client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as HistogramSample, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+use super::{QTYPES, RCODES, WorkerCounters};
+use crate::config::EndpointState;
+use crate::dns::Transport;
+use crate::health::table::{Counts, Histogram};
+use crate::health::{Table, Verdict};
+use crate::server::ServerCounters;
+use crate::snapshot::{Compiled, Snapshot};
+
+/// The content type of what [`Scrape::text`] makes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All that is shown; nothing of it is written to.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    /// What is served.
+    pub snapshot: &'a Snapshot,
+    /// The health of the same generation's targets.
+    pub health: &'a Table,
+    /// The workers' counters.
+    pub workers: &'a [Arc<WorkerCounters>],
+    /// The sockets' counters.
+    pub server: &'a ServerCounters,
+    /// How reloads went.
+    pub reloads: Reloads,
+    /// When the process began to serve.
+    pub started: SystemTime,
+}
+
+/// How reloads went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reloads {
+    /// Those that were published.
+    pub succeeded: u64,
+    /// Those that left the old configuration serving.
+    pub failed: u64,
+    /// Whether the latest is one of these.
+    pub last_failed: bool,
+}
+
+impl Scrape<'_> {
+    /// The text.
+    ///
+    /// # Errors
+    /// None that is known: every family has a name and a sample.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut families = Families::default();
+        self.add_process(&mut families);
+        self.add_queries(&mut families);
+        self.add_answers(&mut families);
+        self.add_endpoints(&mut families);
+        self.add_probes(&mut families);
+        self.add_reloads(&mut families);
+        self.add_configuration(&mut families);
+        self.add_server(&mut families);
+        TextEncoder::new().encode_to_string(&families.0)
+    }
+
+    fn add_process(&self, families: &mut Families) {
+        let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
+        families.gauges("meridian_build_info", "Always 1; the label tells the version that runs.", [(version, 1.0)]);
+        families.gauge(
+            "process_start_time_seconds",
+            "When the process began to serve, in seconds since 1970.",
+            seconds_since_1970(self.started),
+        );
+        if let Some(bytes) = resident_bytes() {
+            families.gauge(
+                "process_resident_memory_bytes",
+                "Memory that the process holds in RAM, in bytes.",
+                bytes as f64,
+            );
+        }
+    }
+
+    fn add_queries(&self, families: &mut Families) {
+        let mut queries = Vec::new();
+        for transport in Transport::ALL {
+            for (rcode, (_, rcode_name)) in RCODES.iter().enumerate() {
+                for (qtype, (_, qtype_name)) in QTYPES.iter().enumerate() {
+                    let count: u64 = self.workers.iter().map(|worker| worker.queries(transport, rcode, qtype)).sum();
+                    if count > 0 {
+                        let labels =
+                            labels([("transport", transport.name()), ("type", qtype_name), ("rcode", rcode_name)]);
+                        queries.push((labels, count as f64));
+                    }
+                }
+            }
+        }
+        families.counters(
+            "meridian_queries_total",
+            "Queries answered, by transport, query type and response code. Types that are seldom asked for, and \
+             requests whose type could not be read, are \"other\".",
+            queries,
+        );
+        let sum = |of: fn(&WorkerCounters) -> u64| self.workers.iter().map(|worker| of(worker)).sum();
+        families.counter(
+            "meridian_dropped_messages_total",
+            "Messages that got no answer: responses sent to us, and those shorter than a header.",
+            sum(WorkerCounters::dropped),
+        );
+        families.counter(
+            "meridian_truncated_responses_total",
+            "Answers that did not fit and told the client to ask again over TCP.",
+            sum(WorkerCounters::truncated),
+        );
+    }
+
+    fn add_answers(&self, families: &mut Families) {
+        let compiled = &self.snapshot.compiled;
+        let mut answers = Vec::new();
+        let mut all_down = Vec::new();
+        for (service, settings) in compiled.services.iter().zip(&compiled.config.services) {
+            let name = settings.name.to_string();
+            let groups = service.tiers.iter().flat_map(|tier| compiled.pools[*tier].groups.clone());
+            for (group, tally) in groups.zip(&service.tallies) {
+                let (pool, region) = place(compiled, group);
+                let labels = labels([("service", name.as_str()), ("pool", pool), ("region", region)]);
+                answers.push((labels, tally.sum() as f64));
+            }
+            all_down.push((labels([("service", name.as_str())]), service.all_down_tally.sum() as f64));
+        }
+        families.counters(
+            "meridian_answers_total",
+            "Answers that sent a client to a service's endpoints, by the pool and region that were chosen.",
+            answers,
+        );
+        families.counters(
+            "meridian_all_down_answers_total",
+            "Answers given although no endpoint of the service was healthy: all that may serve (when_all_down = \
+             \"serve-all\", failing open; these are in meridian_answers_total too) or the addresses of last resort. \
+             While this grows, clients are sent to what is down.",
+            all_down,
+        );
+    }
+
+    fn add_endpoints(&self, families: &mut Families) {
+        let compiled = &self.snapshot.compiled;
+        let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, group) in (0..).zip(&compiled.groups) {
+            let (pool, region) = place(compiled, index);
+            for endpoint in &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
+                let name = endpoint.destination.to_string();
+                let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
+                weights.push((labels(own), f64::from(endpoint.weight)));
+                enabled.push((labels(own), flag(endpoint.state == EndpointState::Enabled)));
+                let Some(target) = endpoint.target.and_then(|target| self.health.get(target)) else { continue };
+                for verdict in [Verdict::Unknown, Verdict::Up, Verdict::Down] {
+                    let mut labels = labels(own);
+                    labels.extend(self::labels([("verdict", verdict.to_string().as_str())]));
+                    verdicts.push((labels, flag(target.machine.verdict() == verdict)));
+                }
+            }
+        }
+        families.gauges(
+            "meridian_endpoint_verdict",
+            "1 for the verdict that the endpoint has, 0 for the others. \"unknown\" lasts until the first probe ends, \
+             and serves as up. Endpoints of pools without a probe have none, and always serve.",
+            verdicts,
+        );
+        families.gauges(
+            "meridian_endpoint_weight",
+            "The endpoint's weight among those of its region; 0 is drained.",
+            weights,
+        );
+        families.gauges(
+            "meridian_endpoint_enabled",
+            "1 where the operator lets the endpoint serve, 0 where it is draining or disabled.",
+            enabled,
+        );
+    }
+
+    fn add_probes(&self, families: &mut Families) {
+        // What differs in headers or timing only is shown under one name, and a series may be there only once.
+        let mut targets: BTreeMap<String, (Counts, Histogram)> = BTreeMap::new();
+        for target in self.health.targets() {
+            let (counts, durations) = targets.entry(target.key.to_string()).or_default();
+            counts.successes += target.counts.successes;
+            counts.failures += target.counts.failures;
+            counts.local_problems += target.counts.local_problems;
+            counts.transitions += target.counts.transitions;
+            durations.sum += target.durations.sum;
+            for (sum, count) in durations.counts.iter_mut().zip(target.durations.counts) {
+                *sum += count;
+            }
+        }
+        let (mut probes, mut transitions, mut durations) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, (counts, histogram)) in &targets {
+            let of = |outcome| labels([("target", name.as_str()), ("outcome", outcome)]);
+            probes.push((of("success"), counts.successes as f64));
+            probes.push((of("failure"), counts.failures as f64));
+            probes.push((of("local"), counts.local_problems as f64));
+            let own = labels([("target", name.as_str())]);
+            transitions.push((own.clone(), counts.transitions as f64));
+            durations.push(histogram_sample(own, histogram));
+        }
+        families.counters(
+            "meridian_probes_total",
+            "Probes that ended, by target and outcome. \"local\" ones could not be made by this machine (no route, no \
+             free descriptor): they say nothing of the target, and change no verdict.",
+            probes,
+        );
+        families.counters(
+            "meridian_verdict_transitions_total",
+            "Changes of a target's verdict, the first one from unknown included.",
+            transitions,
+        );
+        families.add(
+            MetricType::HISTOGRAM,
+            "meridian_probe_duration_seconds",
+            "How long probes took, failed ones included, from the resolution of the name to the verdict on the body.",
+            durations,
+        );
+    }
+
+    fn add_reloads(&self, families: &mut Families) {
+        let Reloads { succeeded, failed, last_failed } = self.reloads;
+        families.counters(
+            "meridian_reloads_total",
+            "Reloads of configuration, zones and databases, the first load not counted. A failed one leaves the old \
+             configuration serving.",
+            [(labels([("result", "success")]), succeeded as f64), (labels([("result", "failure")]), failed as f64)],
+        );
+        families.gauge(
+            "meridian_last_reload_successful",
+            "0 while the configuration on disk is not what is served, as the latest reload failed; the log says why.",
+            flag(!last_failed),
+        );
+        families.gauge(
+            "meridian_snapshot_generation",
+            "Grows with each publication to the workers: a reload, or a change of health that changes answers.",
+            self.snapshot.generation as f64,
+        );
+    }
+
+    fn add_configuration(&self, families: &mut Families) {
+        let Compiled { config, database, endpoints, .. } = &*self.snapshot.compiled;
+        let kind = || labels([("type", database.database_type())]);
+        families.gauges(
+            "meridian_database_build_timestamp_seconds",
+            "When the location database was built, in seconds since 1970.",
+            [(kind(), database.build_epoch() as f64)],
+        );
+        families.gauges(
+            "meridian_database_networks",
+            "Networks in the location database.",
+            [(kind(), database.networks() as f64)],
+        );
+        for (name, help, count) in [
+            ("meridian_zones", "Zones served.", config.zones.len()),
+            ("meridian_services", "Services configured.", config.services.len()),
+            ("meridian_pools", "Pools configured.", config.pools.len()),
+            ("meridian_regions", "Regions configured.", config.regions.len()),
+            ("meridian_endpoints", "Endpoints configured.", endpoints.len()),
+        ] {
+            families.gauge(name, help, count as f64);
+        }
+    }
+
+    fn add_server(&self, families: &mut Families) {
+        let server = self.server;
+        for (name, help, counter) in [
+            (
+                "meridian_udp_receive_errors_total",
+                "Calls to receive datagrams that failed.",
+                &server.udp_receive_errors,
+            ),
+            (
+                "meridian_udp_oversized_requests_total",
+                "Requests over UDP that were longer than what is read of them.",
+                &server.udp_truncated,
+            ),
+            (
+                "meridian_udp_send_errors_total",
+                "Answers over UDP that the kernel refused to send: no route, a firewall's rule, an address that is gone.",
+                &server.udp_send_errors,
+            ),
+            (
+                "meridian_udp_dropped_responses_total",
+                "Answers over UDP that were lost because the socket's send queue was full.",
+                &server.udp_dropped,
+            ),
+            (
+                "meridian_tcp_connections_accepted_total",
+                "TCP connections accepted, those refused afterwards included.",
+                &server.tcp_accepted,
+            ),
+            (
+                "meridian_tcp_accept_errors_total",
+                "Calls to accept a TCP connection that failed, mostly for lack of descriptors.",
+                &server.tcp_accept_errors,
+            ),
+            (
+                "meridian_tcp_connections_refused_total",
+                "TCP connections closed at once because a limit of [server.tcp] was reached.",
+                &server.tcp_refused,
+            ),
+            (
+                "meridian_tcp_connections_evicted_total",
+                "Idle TCP connections closed to make room for a new one.",
+                &server.tcp_evicted,
+            ),
+            (
+                "meridian_tcp_connections_timed_out_total",
+                "TCP connections closed by the idle or the write time-out.",
+                &server.tcp_timed_out,
+            ),
+            (
+                "meridian_panics_total",
+                "Defects that were caught while answering. Each lost a batch of requests or a connection: report it.",
+                &server.panics,
+            ),
+        ] {
+            families.counter(name, help, counter.get());
+        }
+        families.gauge("meridian_tcp_connections", "TCP connections open now.", server.tcp_open.get() as f64);
+    }
+}
+
+/// The names of a group's pool and region.
+fn place(compiled: &Compiled, group: u32) -> (&str, &str) {
+    let group = &compiled.groups[group as usize];
+    (&compiled.config.pools[group.pool].name, &compiled.config.regions[usize::from(group.region)].name)
+}
+
+/// Families in the order in which they are written.
+#[derive(Default)]
+struct Families(Vec<MetricFamily>);
+
+type Labels = Vec<LabelPair>;
+
+impl Families {
+    /// A family without a sample is left out, as the format has none.
+    fn add(&mut self, kind: MetricType, name: &str, help: &str, samples: Vec<Metric>) {
+        if samples.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(samples);
+        self.0.push(family);
+    }
+
+    fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
+        let sample = |(labels, value)| {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            let mut metric = Metric::from_label(labels);
+            metric.set_counter(counter);
+            metric
+        };
+        self.add(MetricType::COUNTER, name, help, values.into_iter().map(sample).collect());
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
+        let sample = |(labels, value)| {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            let mut metric = Metric::from_label(labels);
+            metric.set_gauge(gauge);
+            metric
+        };
+        self.add(MetricType::GAUGE, name, help, values.into_iter().map(sample).collect());
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.counters(name, help, [(Labels::new(), value as f64)]);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.gauges(name, help, [(Labels::new(), value)]);
+    }
+}
+
+fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
+    pairs
+        .into_iter()
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        })
+        .collect()
+}
+
+fn histogram_sample(labels: Labels, histogram: &Histogram) -> Metric {
+    let mut cumulative = 0;
+    let buckets = Histogram::BOUNDS.iter().zip(histogram.counts).map(|(bound, count)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound.as_secs_f64());
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    let mut sample = HistogramSample::default();
+    sample.set_bucket(buckets.collect());
+    sample.set_sample_count(histogram.counts.iter().sum());
+    sample.set_sample_sum(histogram.sum.as_secs_f64());
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(sample);
+    metric
+}
+
+fn flag(is_so: bool) -> f64 {
+    if is_so { 1.0 } else { 0.0 }
+}
+
+fn seconds_since_1970(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+/// What the kernel says, which counts in units of 1024 bytes.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -1,0 +1,67 @@
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use meridian::admin::view::Explanation;
+
+use crate::http::{Interface, TokenFile};
+
+fn explain(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_meridian")).arg("explain").args(arguments).output().unwrap()
+}
+
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap()
+}
+
+#[test]
+fn asks_a_server() {
+    let file = TokenFile::new("command");
+    let token_file = file.0.to_str().unwrap();
+    let interface = Interface::start(Some(file.0.clone()));
+    let admin = interface.address.to_string();
+    let question = ["www.example.com", "AAAA", "--client", "10.1.0.0/16", "--admin", &admin];
+
+    let shown = explain(&[&question[..], &["--token-file", token_file]].concat());
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("Server    generation 1\n"), "{}", text(&shown.stdout));
+    assert!(text(&shown.stdout).ends_with("  www.example.com. 5 IN AAAA 2001:db8::1\n"), "{}", text(&shown.stdout));
+
+    let json = explain(&[&question[..], &["--token-file", token_file, "--json"]].concat());
+    let explanation: Explanation = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(explanation.answer.answer[0].data, "2001:db8::1");
+
+    let refused = explain(&question);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--token-file"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn reads_a_file() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml");
+    let shown = explain(&["www.gslb.example.com", "-c", path]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("read from a file"), "{}", text(&shown.stdout));
+    let missing = explain(&["www.gslb.example.com", "-c", "/nowhere/meridian.toml"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("/nowhere/meridian.toml"), "{}", text(&missing.stderr));
+}
+
+#[test]
+fn says_what_to_do() {
+    // Bound and not listening any more once dropped, so nothing answers there.
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (arguments, code, expected) in [
+        (&["www.example.com", "--admin", &admin][..], 1, "meridian serve"),
+        (&["www.example.com", "--admin", &admin], 1, "-c FILE"),
+        (&["www..example.com"], 1, "no domain name"),
+        (&["www.example.com", "--client", "here"], 1, "\"here\" is no client"),
+        (&["www.example.com", "-c", "x", "--token-file", "y"], 2, "cannot be used with"),
+        (&[], 2, "<NAME>"),
+    ] {
+        let output = explain(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let help = explain(&["--help"]);
+    assert!(text(&help.stdout).contains("meridian explain www.gslb.example.com --client"), "{}", text(&help.stdout));
+}

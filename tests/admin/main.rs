@@ -1,0 +1,9 @@
+//! What is shown: explanations, metrics, and the HTTP interface and the command that show them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod command;
+mod explain;
+mod http;
+mod metrics;
+mod support;

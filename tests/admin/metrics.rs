@@ -1,0 +1,154 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
+use meridian::metrics::WorkerCounters;
+use meridian::metrics::prometheus::{Reloads, Scrape};
+use meridian::server::ServerCounters;
+use meridian::snapshot::Publisher;
+
+use crate::support::{observe, published};
+
+/// The samples of a text, by name with labels, once it is sure that the text is well-formed.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let mut samples = BTreeMap::new();
+    let (mut helped, mut typed, mut family) = (BTreeSet::new(), BTreeSet::new(), String::new());
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').unwrap();
+            assert!(words.len() > 10 && words.ends_with('.'), "{line}");
+            assert!(helped.insert(name.to_owned()), "two families {name}");
+            name.clone_into(&mut family);
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(name, family, "{line}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            typed.insert(name.to_owned());
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            assert!(name == family || base == Some(family.as_str()), "{line} stands under {family}");
+            assert!(name.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_'), "{line}");
+            assert!(!series.contains('{') || series.ends_with("\"}"), "{line}");
+            assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "two series {series}");
+        }
+    }
+    assert_eq!(helped, typed);
+    assert!(text.ends_with('\n'));
+    samples
+}
+
+fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloads) -> BTreeMap<String, f64> {
+    let (snapshot, health) = (publisher.current(), publisher.health().clone());
+    let server = ServerCounters::default();
+    let started = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let scrape = Scrape { snapshot: &snapshot, health: &health, workers, server: &server, reloads, started };
+    samples(&scrape.text().unwrap())
+}
+
+#[test]
+fn queries_are_summed_over_workers() {
+    let publisher = published(&[], Instant::now());
+    let workers: Vec<Arc<WorkerCounters>> = (0..3).map(|_| Arc::default()).collect();
+    for worker in &workers {
+        worker.count_query(Transport::Udp, 1, Rcode::NoError);
+        worker.count_dropped();
+    }
+    workers[0].count_query(Transport::Tcp, 28, Rcode::NxDomain);
+    workers[1].count_query(Transport::Udp, 4711, Rcode::NoError);
+    workers[2].count_truncated();
+    let samples = scrape(&publisher, &workers, Reloads::default());
+    let queries: Vec<_> = samples.iter().filter(|(series, _)| series.starts_with("meridian_queries_total")).collect();
+    let expected = [
+        (r#"meridian_queries_total{transport="tcp",type="AAAA",rcode="NXDOMAIN"}"#, 1.0),
+        (r#"meridian_queries_total{transport="udp",type="A",rcode="NOERROR"}"#, 3.0),
+        (r#"meridian_queries_total{transport="udp",type="other",rcode="NOERROR"}"#, 1.0),
+    ];
+    assert_eq!(queries, expected.iter().map(|(series, value)| (&(*series).to_owned(), value)).collect::<Vec<_>>());
+    assert_eq!(samples["meridian_dropped_messages_total"], 3.0);
+    assert_eq!(samples["meridian_truncated_responses_total"], 1.0);
+}
+
+#[test]
+fn answers_are_counted_by_service_pool_and_region() {
+    let publisher = published(&["198.51.100.1", "2001:db8::1"], Instant::now());
+    let counters: Arc<WorkerCounters> = Arc::default();
+    let mut context = WorkerContext::new(0, 1, Arc::clone(&counters));
+    let mut ask = |name: &[u8]| {
+        let request = [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &[0, 1, 0, 1]].concat();
+        let mut response = vec![0; MAX_TCP_RESPONSE];
+        let peer = "10.1.0.1".parse().unwrap();
+        respond(&publisher.current(), &mut context, &request, peer, Transport::Udp, &mut response).unwrap();
+    };
+    for _ in 0..3 {
+        ask(b"\x03www\x07example\x03com\x00");
+    }
+    observe(&publisher, &["192.0.2.1", "192.0.2.2", "198.51.100.1"], 3, Instant::now());
+    ask(b"\x03www\x07example\x03com\x00");
+    ask(b"\x04open\x07example\x03com\x00");
+    ask(b"\x04last\x07example\x03com\x00");
+    let samples = scrape(&publisher, &[counters], Reloads::default());
+    for (series, expected) in [
+        (r#"answers_total{service="www.example.com",pool="web",region="us-east"}"#, 3.0),
+        (r#"answers_total{service="www.example.com",pool="web",region="eu-central"}"#, 0.0),
+        (r#"answers_total{service="www.example.com",pool="spare",region="ap-southeast"}"#, 1.0),
+        (r#"answers_total{service="open.example.com",pool="web",region="eu-central"}"#, 1.0),
+        (r#"all_down_answers_total{service="www.example.com"}"#, 0.0),
+        (r#"all_down_answers_total{service="open.example.com"}"#, 1.0),
+        (r#"all_down_answers_total{service="last.example.com"}"#, 1.0),
+        (r#"queries_total{transport="udp",type="A",rcode="NOERROR"}"#, 6.0),
+    ] {
+        assert_eq!(samples[&format!("meridian_{series}")], expected, "{series}");
+    }
+}
+
+#[test]
+fn health_reloads_and_the_configuration_are_shown() {
+    let publisher = published(&["198.51.100.1"], Instant::now());
+    let samples = scrape(&publisher, &[], Reloads { succeeded: 4, failed: 2, last_failed: true });
+    for (series, expected) in [
+        (r#"meridian_endpoint_verdict{pool="web",region="eu-central",endpoint="198.51.100.1",verdict="down"}"#, 1.0),
+        (r#"meridian_endpoint_verdict{pool="web",region="eu-central",endpoint="198.51.100.1",verdict="up"}"#, 0.0),
+        (r#"meridian_endpoint_verdict{pool="web",region="us-east",endpoint="192.0.2.1",verdict="up"}"#, 1.0),
+        (r#"meridian_endpoint_weight{pool="web",region="us-east",endpoint="192.0.2.1"}"#, 3.0),
+        (r#"meridian_endpoint_enabled{pool="web",region="eu-central",endpoint="198.51.100.2"}"#, 0.0),
+        (r#"meridian_endpoint_enabled{pool="cdn",region="us-east",endpoint="www.example.com"}"#, 1.0),
+        (r#"meridian_probes_total{target="tcp://198.51.100.1:80",outcome="failure"}"#, 3.0),
+        (r#"meridian_probes_total{target="tcp://192.0.2.1:80",outcome="success"}"#, 3.0),
+        (r#"meridian_verdict_transitions_total{target="tcp://192.0.2.1:80"}"#, 1.0),
+        (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.0025"}"#, 0.0),
+        (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.005"}"#, 3.0),
+        (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="+Inf"}"#, 3.0),
+        (r#"meridian_probe_duration_seconds_count{target="tcp://192.0.2.1:80"}"#, 3.0),
+        (r#"meridian_probe_duration_seconds_sum{target="tcp://192.0.2.1:80"}"#, 0.012),
+        (r#"meridian_reloads_total{result="success"}"#, 4.0),
+        (r#"meridian_reloads_total{result="failure"}"#, 2.0),
+        ("meridian_last_reload_successful", 0.0),
+        ("meridian_zones", 1.0),
+        ("meridian_services", 8.0),
+        ("meridian_regions", 3.0),
+        ("meridian_tcp_connections", 0.0),
+        ("meridian_panics_total", 0.0),
+        ("process_start_time_seconds", 1_700_000_000.0),
+    ] {
+        let value = samples.get(series).unwrap_or_else(|| panic!("no {series}"));
+        assert!((value - expected).abs() < 1e-9, "{series} is {value}");
+    }
+    let unprobed = samples.keys().filter(|series| series.contains("endpoint_verdict") && series.contains("spare"));
+    assert_eq!(unprobed.count(), 0, "what is not probed has no verdict");
+    assert_eq!(samples["meridian_snapshot_generation"], publisher.current().generation as f64);
+    let version = format!("meridian_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(samples[&version], 1.0);
+    assert!(samples["process_resident_memory_bytes"] > 1e6);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let (built, networks) = (
+        samples
+            .iter()
+            .find(|(series, _)| series.starts_with("meridian_database_build_timestamp_seconds{type=\""))
+            .unwrap(),
+        samples.iter().find(|(series, _)| series.starts_with("meridian_database_networks{type=\"")).unwrap(),
+    );
+    assert!(*built.1 > 1.6e9 && *built.1 < now && *networks.1 > 100_000.0, "{built:?} {networks:?}");
+}
