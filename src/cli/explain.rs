@@ -19,17 +19,19 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+const EXAMPLES: &str = "\
+Examples:
+  meridian explain www.gslb.example.com --client 198.51.100.0/24
+  meridian explain www.gslb.example.com AAAA --client 192.0.2.53
+  meridian explain www.gslb.example.com -c config/demo.toml --json";
+
 /// Show how a query is decided, and why.
 ///
 /// Shows where the client is, the regions in its order with their distances, every endpoint with its weight and health, what
 /// was chosen and what was passed over, and how long and for whom the answer holds. Asks the running server by its admin
 /// interface, or reads a configuration file, without health, when -c is given.
-///
-///   meridian explain www.gslb.example.com --client 198.51.100.0/24
-///   meridian explain www.gslb.example.com AAAA --client 192.0.2.53
-///   meridian explain www.gslb.example.com -c config/demo.toml --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The name asked for
     name: String,

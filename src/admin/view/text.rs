@@ -27,7 +27,7 @@ impl Display for Asker {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.known_by, &self.subnet) {
             (AskerKnownBy::ClientSubnet, Some(subnet)) => {
-                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?
+                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?;
             }
             (AskerKnownBy::Nothing, _) => {
                 return write!(
