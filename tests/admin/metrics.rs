@@ -124,6 +124,7 @@ fn health_reloads_and_the_configuration_are_shown() {
         (r#"meridian_verdict_transitions_total{target="tcp://192.0.2.1:80"}"#, 1.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.0025"}"#, 0.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.005"}"#, 3.0),
+        (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="10"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="+Inf"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_count{target="tcp://192.0.2.1:80"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_sum{target="tcp://192.0.2.1:80"}"#, 0.012),
