@@ -17,7 +17,8 @@ use crate::health::{Observation, TargetKey, Verdict};
 use crate::logging;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reloader};
-use crate::server::{Identity, ServerCounters, Serving, Sockets, serve};
+use crate::server::privileges::Identity;
+use crate::server::{ServerCounters, Serving, Sockets, serve};
 use crate::snapshot::Publisher;
 use crate::watch::DatabaseWatch;
 
@@ -48,7 +49,7 @@ impl Daemon {
         let config = prepared.compiled.config.clone();
         logging::start(config.log);
 
-        let sockets = Sockets::bind(&config.server.listen, config.server.workers)?;
+        let sockets = Sockets::bind(&config.server.listen, config.server.workers_per_address())?;
         let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;
         if let Some(identity) = Identity::resolve(config.server.user.as_deref(), config.server.group.as_deref())? {
             identity.assume()?;
@@ -63,7 +64,7 @@ impl Daemon {
         let (observations, observed) = mpsc::unbounded_channel();
         let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {
             // Fails only when all ends. Each target has one run at a time, which bounds what can wait here.
-            let _ = observations.send((key.clone(), observation));
+            let _ = observations.send((Arc::clone(key), observation));
         }));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
 
@@ -73,9 +74,9 @@ impl Daemon {
         let mut contexts = workers.iter().enumerate();
         let serving = serve(
             sockets,
+            reloader.publisher().published(),
             config.server.tcp,
-            Arc::clone(reloader.publisher().published()),
-            Arc::clone(&server_counters),
+            &server_counters,
             || {
                 let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
                 WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
@@ -168,7 +169,7 @@ fn notify_manager(states: &[NotifyState<'_>]) {
 /// Takes observations in as they come, many at once when many come, and publishes what follows from them.
 async fn take_observations(
     publisher: Arc<Publisher>,
-    mut observed: UnboundedReceiver<(TargetKey, Observation)>,
+    mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>,
 ) {
     let mut batch = Vec::new();
     while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
@@ -188,7 +189,7 @@ async fn take_observations(
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     let mut watch = DatabaseWatch::default();
     loop {
-        watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths().flatten());
+        watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
         let reason = tokio::select! {
             received = hangup.recv() => match received {
                 Some(()) => "SIGHUP",

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::config::{Config, Problems};
+use crate::config::{Config, Problem, Problems};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
@@ -50,7 +50,7 @@ pub struct Loader {
 }
 
 /// What a database was read from: equal ones need not be read again.
-type Fingerprint = Vec<Option<(PathBuf, Option<(u64, SystemTime)>)>>;
+type Fingerprint = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
 
 impl Loader {
     /// Nothing is read yet.
@@ -63,10 +63,10 @@ impl Loader {
     pub fn load(&mut self) -> Result<Prepared, Problems> {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
-        let database = self.load_database(&config).map_err(|found| problems.0.extend(found.0)).ok();
+        let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
-        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.worker_count()));
+        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
         let compiled = compile(config, database, tallies).map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober) {
             (Some(compiled), Some(prober)) => Ok(Prepared { compiled, prober }),
@@ -74,7 +74,7 @@ impl Loader {
         }
     }
 
-    fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problems> {
+    fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
         // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
         let fingerprint = fingerprint(config);
         match &self.database {
@@ -98,9 +98,8 @@ fn fingerprint(config: &Config) -> Fingerprint {
         .geoip
         .database_paths()
         .map(|path| {
-            let path = path?;
             let facts = fs::metadata(path).ok().and_then(|facts| Some((facts.len(), facts.modified().ok()?)));
-            Some((path.to_owned(), facts))
+            (path.to_owned(), facts)
         })
         .collect()
 }
@@ -143,12 +142,11 @@ impl Reloader {
     pub fn new(
         loader: Loader,
         prepared: Prepared,
-        report: impl Fn(&TargetKey, Observation) + Send + Sync + 'static,
+        report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static,
     ) -> Self {
         let publisher = Arc::new(Publisher::new(prepared.compiled));
-        let keys = publisher.health().keys();
-        let mut scheduler = Scheduler::new(prepared.prober, fastrand::u64(..), report);
-        scheduler.replace(keys);
+        let mut scheduler = Scheduler::new(fastrand::u64(..), report);
+        scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
             loader: Mutex::new(loader),
             publisher,
@@ -191,7 +189,7 @@ impl Reloader {
         };
         warn_of_what_needs_a_restart(&self.publisher.current().compiled.config, &prepared.compiled.config);
         let snapshot = self.publisher.replace(prepared.compiled);
-        lock(&self.scheduler).replace_with(prepared.prober, self.publisher.health().keys());
+        lock(&self.scheduler).replace(prepared.prober, self.publisher.health().keys());
         if let Some(tallies) = &mut loader.tallies {
             tallies.forget_unused();
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::reload;
+use crate::reload::{Loader, Origin};
 
 /// Check a configuration, with its zones and databases, and serve nothing.
 ///
@@ -16,8 +16,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match reload::prepare(&arguments.config, None, &mut crate::metrics::Tallies::new(0)) {
-        Ok(compiled) => {
+    match Loader::new(Origin::File(arguments.config.clone())).load() {
+        Ok(prepared) => {
+            let compiled = &prepared.compiled;
             let config = &compiled.config;
             println!(
                 "{}: good: {} zones, {} services, {} pools with {} endpoints in {} regions; database {} of {} networks",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::daemon::Daemon;
+use crate::reload::Origin;
 
 /// Serve DNS until told to stop.
 ///
@@ -17,7 +18,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match Daemon::start(&arguments.config) {
+    match Daemon::start(Origin::File(arguments.config.clone())) {
         Ok(daemon) => daemon.run_until_signalled(),
         Err(problems) => super::fail(problems),
     }

@@ -6,14 +6,26 @@
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
 pub mod diagnostic;
+mod names;
+mod reader;
+mod schema;
+mod similar;
+mod units;
+mod validate;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostic::{Problem, Problems, Source};
+
+use reader::{Report, Value, is_repeated_key};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
 use crate::zone::Name;
@@ -37,12 +49,18 @@ pub struct Config {
     pub probes: Vec<Arc<Probe>>,
     /// `[pools.*]` in file order.
     pub pools: Vec<Pool>,
-    /// `[zones.*]` in file order.
+    /// `[zones.*]` in file order, at least one.
     pub zones: Vec<Zone>,
     /// `[services.*]` in file order.
     pub services: Vec<Service>,
 }
 
+/// Bytes of the TOML, which bound all that has no bound of its own.
+pub const MAX_FILE_BYTES: usize = 16 << 20;
+/// Endpoints of all pools together.
+pub const MAX_ENDPOINTS: usize = 100_000;
+/// The longest TTL in seconds (RFC 2181 section 8).
+pub const MAX_TTL_SECS: u32 = i32::MAX as u32;
 /// Regions in one configuration.
 pub const MAX_REGIONS: usize = 1_000;
 /// The largest weight of an endpoint or a region.
@@ -50,13 +68,57 @@ pub const MAX_WEIGHT: u32 = 1 << 20;
 /// The most addresses in one answer.
 pub const MAX_ANSWERS: usize = 16;
 
+impl Config {
+    /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// The file can't be read, is too large or isn't UTF-8; and what [`Config::parse`] finds.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let shown = path.display();
+        let mut octets = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
+            .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
+        if octets.len() > MAX_FILE_BYTES {
+            let hint = format!("keep it within {} MiB", MAX_FILE_BYTES >> 20);
+            return Err(Problem::new(format!("the configuration {shown} is too large")).hint(hint).into());
+        }
+        let text = String::from_utf8(octets).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes().iter().take(valid).filter(|&&octet| octet == b'\n').count() + 1;
+            Problem::new(format!("the configuration {shown} isn't UTF-8 in line {line}")).hint("save it as UTF-8")
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a text. Paths in it are relative to the folder of `path`, which needn't exist.
+    ///
+    /// # Errors
+    /// Every problem there is, in the order of the text; only where the text isn't TOML are these all, as what else
+    /// is wrong can't be told then.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Problems> {
+        let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned() });
+        let report = Report::new(&source);
+        let (tree, errors) = DeTable::parse_recoverable(&source.text);
+        let is_whole = errors.iter().all(is_repeated_key);
+        report.add_syntax(errors);
+        let config = if is_whole {
+            let root = Spanned::new(tree.span(), DeValue::Table(tree.into_inner()));
+            validate::config(Value::new(&root, &report), &report)
+        } else {
+            None
+        };
+        report.finish(config)
+    }
+}
+
 /// A place in the TOML text, as byte offsets.
 pub type Span = Range<usize>;
 
 /// `[server]`: where and how queries are served.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// UDP and TCP addresses; at least one.
+    /// UDP and TCP addresses; at least one, none twice.
     pub listen: Vec<SocketAddr>,
     /// UDP threads per address; 0 means one per core. At most 256.
     pub workers: usize,
@@ -72,21 +134,46 @@ pub struct Server {
     pub tcp: TcpLimits,
 }
 
+impl Server {
+    /// UDP threads per address, with 0 resolved.
+    pub fn workers_per_address(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    /// All threads that answer: the UDP workers, and one for TCP.
+    pub fn threads(&self) -> usize {
+        self.listen.len() * self.workers_per_address() + 1
+    }
+}
+
 /// `[server.tcp]`: bounds on TCP connections (RFC 7766 section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Open connections in all; default 1000.
+    /// Open connections in all, 1..=1000000; default 1000.
     pub connections: usize,
-    /// Open connections of one client address; default 50.
+    /// Open connections of one client address, at most `connections`; default 50, or `connections` if less.
     pub connections_per_client: usize,
-    /// How long a connection may stay open without a whole query; default 10 s.
+    /// How long a connection may stay open without a whole query, 100 ms to 1 h; default 10 s.
     pub idle_timeout: Duration,
-    /// How long the client may take to accept a response; default 5 s.
+    /// How long the client may take to accept a response, 100 ms to 1 h; default 5 s.
     pub write_timeout: Duration,
 }
 
+impl TcpLimits {
+    /// Without `[server.tcp]`.
+    pub const DEFAULT: Self = Self {
+        connections: 1_000,
+        connections_per_client: 50,
+        idle_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(5),
+    };
+}
+
 /// `[admin]`: the HTTP interface.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Its address.
     pub listen: SocketAddr,
@@ -97,15 +184,14 @@ pub struct Admin {
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// Lines for people or for machines.
+    /// Lines for people or for machines; default text.
     pub format: LogFormat,
-    /// The least severe level that is written.
+    /// The least severe level that is written; default info.
     pub level: LogLevel,
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line of words.
     Text,
@@ -114,8 +200,7 @@ pub enum LogFormat {
 }
 
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
     /// Only what stops service.
     Error,
@@ -136,6 +221,13 @@ pub struct GeoIp {
     pub asn_database: Option<(PathBuf, Span)>,
     /// `[[geoip.networks]]`, ahead of the database; no network twice.
     pub networks: Vec<Network>,
+}
+
+impl GeoIp {
+    /// The files of the databases, as far as they are given.
+    pub fn database_paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.database, &self.asn_database].into_iter().flatten().map(|(path, _)| path.as_path())
+    }
 }
 
 /// One of `[[geoip.networks]]`.
@@ -193,7 +285,7 @@ pub struct Probe {
 pub struct Timing {
     /// From one start to the next; 100 ms to 1 day, default 10 s.
     pub interval: Duration,
-    /// Longer is a failure; below the interval, default 2 s or the interval's half if less.
+    /// Longer is a failure; 10 ms to the interval, default 2 s or the interval's half if less.
     pub timeout: Duration,
     /// Failures in a row until down, 1..=100, default 3.
     pub fall: u8,
@@ -243,9 +335,10 @@ pub struct Pool {
     pub name: String,
     /// Index into [`Config::probes`]; without one its endpoints count as up.
     pub probe: Option<usize>,
-    /// Healthy endpoints of the asked family that a region needs to serve, 1..=65535; default 1.
+    /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
+    /// in the region that has most.
     pub min_healthy: u16,
-    /// At least one. All endpoints of one region are addresses, or all are hostnames; none twice in a region.
+    /// At least one, and [`MAX_ENDPOINTS`] in all pools. All endpoints of one region are addresses, or all are hostnames; none twice in a region.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -272,8 +365,7 @@ pub enum Target {
 }
 
 /// What the operator wants of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
     /// Serves while healthy.
     Enabled,
@@ -324,17 +416,17 @@ pub struct Service {
     pub name: Name,
     /// Index into [`Config::zones`]: the closest zone that contains the name.
     pub zone: usize,
-    /// Indices into [`Config::pools`]: `pool`, then `failover` in order; none twice.
+    /// Indices into [`Config::pools`]: `pool`, then up to 64 of `failover` in order; none twice.
     pub tiers: Vec<usize>,
-    /// How the regions are ordered.
+    /// How the regions are ordered; default proximity.
     pub steering: Steering,
-    /// How endpoints are picked in the region.
+    /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
     /// Addresses per answer, 1..=[`MAX_ANSWERS`]; default 1.
     pub answers: u8,
-    /// Seconds that an answer lives.
+    /// Seconds that an answer lives; default `"30s"`.
     pub ttl: Ttl,
-    /// What is answered when nothing is healthy.
+    /// What is answered when nothing is healthy; default serve-all.
     pub when_all_down: WhenAllDown,
     /// Where the TOML names it.
     pub span: Span,
@@ -362,8 +454,7 @@ pub enum Steering {
 }
 
 /// How endpoints are picked inside the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
     /// By weight, at random.
     Weighted,
@@ -378,8 +469,217 @@ pub enum Balance {
 pub enum WhenAllDown {
     /// As though all endpoints were up, but for disabled and draining ones.
     ServeAll,
-    /// These addresses.
+    /// These addresses, 1..=[`MAX_ANSWERS`], none twice.
     LastResort(Vec<IpAddr>),
     /// No data.
     NoData,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, Path::new("/etc/meridian/meridian.toml")).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn name(text: &str) -> Name {
+        Name::vec_from_str(text).unwrap()
+    }
+
+    const BASE: &str = r#"
+        [server]
+        listen = ["127.0.0.1:53"]
+        [regions.b]
+        location = [1, 2.5]
+        [regions.a]
+        location = [-90, 180]
+        [regions.c]
+        location = [0, 0]
+        [probes.z]
+        type = "http"
+        [probes.y]
+        type = "https"
+        interval = "1s"
+        [pools.p]
+        probe = "y"
+        endpoints = [{ region = "a", address = "192.0.2.1" }, { region = "b", address = "2001:db8::1", weight = 0 }]
+        [pools.o]
+        endpoints = [{ region = "c", hostname = "X.example.net." }]
+        [zones."Example.com."]
+        nameservers = ["ns.example.net"]
+        [zones."a.example.com"]
+        file = "../a.zone"
+    "#;
+
+    #[test]
+    fn defaults() {
+        let config = parse(&format!("{BASE}[services.\"www.example.com\"]\npool = \"p\""));
+        let Server { workers, nsid, state_dir, user, group, tcp, .. } = config.server;
+        assert_eq!((workers, nsid, state_dir, user, group), (0, None, None, None, None));
+        assert_eq!(tcp, TcpLimits::DEFAULT);
+        assert!(config.admin.is_none());
+        assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Info });
+        assert!(config.geoip.database.is_none() && config.geoip.networks.is_empty());
+        assert_eq!(config.regions[0].bias, 0);
+        let timing = |interval_ms, timeout_ms| Timing {
+            interval: Duration::from_millis(interval_ms),
+            timeout: Duration::from_millis(timeout_ms),
+            fall: 3,
+            rise: 2,
+        };
+        assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
+        assert_eq!(config.probes[1].timing, timing(1_000, 500));
+        let Check::Http(http) = &config.probes[0].check else { panic!("not HTTP") };
+        assert_eq!((http.tls, http.port, &*http.method, &*http.path), (false, 80, "GET", "/"));
+        assert_eq!(http.expect_status, [200..=399]);
+        let Check::Http(https) = &config.probes[1].check else { panic!("not HTTPS") };
+        assert_eq!((https.tls, https.port), (true, 443));
+        assert_eq!(config.pools[0].min_healthy, 1);
+        assert_eq!(config.pools[0].endpoints[0].weight, 1);
+        assert_eq!(config.pools[0].endpoints[0].state, EndpointState::Enabled);
+        let ZoneOrigin::Made { hostmaster, ttl, negative_ttl, .. } = &config.zones[0].origin else { panic!("a file") };
+        assert_eq!((hostmaster, *ttl, *negative_ttl), (&name("hostmaster.example.com"), 3_600, 60));
+        let service = &config.services[0];
+        assert_eq!(service.steering, Steering::Proximity);
+        assert_eq!((service.balance, service.answers), (Balance::Weighted, 1));
+        assert_eq!(service.ttl, Ttl { min: 15, max: 30 });
+        assert_eq!(service.when_all_down, WhenAllDown::ServeAll);
+    }
+
+    #[test]
+    fn names_become_indices_in_file_order() {
+        let config = parse(&format!(
+            r#"{BASE}
+            [services."*.A.example.com"]
+            pool = "o"
+            failover = ["p"]
+            steering = "priority"
+            region_order = ["c", "a"]
+            [services."example.com"]
+            pool = "p"
+            steering = "weighted"
+            region_weights = {{ a = 5 }}
+            [services."x.example.com"]
+            pool = "p"
+            steering = "weighted"
+            [services."y.example.com"]
+            pool = "p"
+            steering = "priority"
+            [[geoip.networks]]
+            cidr = "10.0.0.0/8"
+            region = "c"
+            "#
+        ));
+        let names: Vec<_> = config.regions.iter().map(|region| region.name.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+        assert_eq!(config.regions[0].location, Coordinates { latitude: 1.0, longitude: 2.5 });
+        assert_eq!(config.geoip.networks[0].place, Place::Region(2));
+        assert_eq!(config.pools[0].probe, Some(1));
+        assert_eq!(config.pools[0].endpoints[0].region, 1);
+        assert_eq!(config.pools[0].endpoints[1].weight, 0);
+        assert_eq!(config.pools[1].endpoints[0].target, Target::Hostname(name("x.example.net")));
+        let services: Vec<_> = config.services.iter().map(|it| (it.name.to_string(), it.zone, &*it.tiers)).collect();
+        assert_eq!(
+            services,
+            [
+                ("*.a.example.com".to_owned(), 1, &[1, 0][..]),
+                ("example.com".to_owned(), 0, &[0]),
+                ("x.example.com".to_owned(), 0, &[0]),
+                ("y.example.com".to_owned(), 0, &[0]),
+            ]
+        );
+        assert_eq!(config.services[0].steering, Steering::Priority(vec![2, 1, 0]));
+        assert_eq!(config.services[1].steering, Steering::Weighted(Some(vec![(0, 0), (1, 5)])));
+        assert_eq!(config.services[2].steering, Steering::Weighted(None));
+        assert_eq!(config.services[3].steering, Steering::Priority(vec![0, 1]));
+        assert_eq!(&config.source.text[config.zones[1].span.clone()], "\"a.example.com\"");
+        let ZoneOrigin::File { path, span } = &config.zones[1].origin else { panic!("made") };
+        assert_eq!(path, Path::new("/etc/meridian/../a.zone"));
+        assert_eq!(&config.source.text[span.clone()], "\"../a.zone\"");
+    }
+
+    #[test]
+    fn ttls() {
+        for (ttl, min, max) in [
+            ("\"0s\"", 0, 0),
+            ("\"1s\"", 1, 1),
+            ("\"3s\"", 1, 3),
+            ("\"2m\"", 60, 120),
+            ("{ max = \"10s\" }", 5, 10),
+            ("{ min = \"10s\", max = \"10s\" }", 10, 10),
+            ("{ min = \"0s\", max = \"2147483647s\" }", 0, MAX_TTL_SECS),
+        ] {
+            let config = parse(&format!("{BASE}[services.\"www.example.com\"]\npool = \"p\"\nttl = {ttl}"));
+            assert_eq!(config.services[0].ttl, Ttl { min, max }, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_what_may_be_many() {
+        let with = |regions: usize, endpoints: usize| {
+            let mut text = BASE.to_owned();
+            for region in 3..regions {
+                text.push_str(&format!("[regions.r{region}]\nlocation = [0, 0]\n"));
+            }
+            // The base has three endpoints.
+            for (pool, count) in [(1, (endpoints - 3) / 2), (2, (endpoints - 3).div_ceil(2))] {
+                text.push_str(&format!("[pools.many{pool}]\nendpoints = [\n"));
+                for endpoint in 0..count {
+                    let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(endpoint).unwrap());
+                    text.push_str(&format!("{{ region = \"a\", address = \"{address}\" }},\n"));
+                }
+                text.push_str("]\n");
+            }
+            Config::parse(&text, Path::new("m.toml")).map_err(|problems| {
+                let messages: Vec<_> = problems.0.into_iter().map(|problem| problem.message).collect();
+                messages.join("; ")
+            })
+        };
+        assert_eq!(with(MAX_REGIONS, MAX_ENDPOINTS).unwrap().regions.len(), MAX_REGIONS);
+        assert_eq!(with(MAX_REGIONS + 1, 10).unwrap_err(), "1001 regions are too many");
+        let expected = "with the 49999 endpoints of this pool there are more than 100000";
+        assert_eq!(with(5, MAX_ENDPOINTS + 1).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn files_that_cannot_be_read() {
+        let folder = std::env::temp_dir().join(format!("meridian-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let problem = |file: &str| {
+            let problems = Config::load(&folder.join(file)).unwrap_err().to_string();
+            problems.replace(&folder.display().to_string(), "FOLDER")
+        };
+        std::fs::write(folder.join("latin1.toml"), b"[server]\nnsid = \"\xe9\"\n").unwrap();
+        File::create(folder.join("large.toml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        let expected = "error: can't read the configuration FOLDER/none.toml: No such file or directory (os error 2)\n";
+        assert_eq!(problem("none.toml"), expected);
+        assert!(problem("").starts_with("error: can't read the configuration FOLDER/: "));
+        let expected = "error: the configuration FOLDER/latin1.toml isn't UTF-8 in line 2\n";
+        assert!(problem("latin1.toml").starts_with(expected));
+        assert!(problem("large.toml").starts_with("error: the configuration FOLDER/large.toml is too large\n"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_file_is_read_or_refused(
+            damages in proptest::collection::vec((0.0..1.0_f64, 0..80_usize, "[\\[\\]{}\"=.,#a-z0-9é \n-]{0,6}"), 1..4)
+        ) {
+            let mut text: Vec<char> = include_str!("../../config/full.toml").chars().collect();
+            for (place, length, replacement) in damages {
+                let start = (place * text.len() as f64) as usize;
+                let end = text.len().min(start + length);
+                text.splice(start..end, replacement.chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(problems) = Config::parse(&text, Path::new("m.toml")) {
+                proptest::prop_assert!(!problems.0.is_empty());
+                let starts: Vec<_> = problems.0.iter().map(|it| it.place.as_ref().map(|(_, span)| span.start)).collect();
+                proptest::prop_assert!(starts.is_sorted(), "{problems}");
+            }
+        }
+    }
 }

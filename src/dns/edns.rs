@@ -11,7 +11,7 @@ const FIXED_OCTETS: usize = 11;
 const OPTION_OCTETS: usize = 4;
 
 /// The length of the OPT record that answers `edns`.
-pub fn response_octets(edns: &Edns<'_>, nsid: &[u8]) -> usize {
+pub(super) fn response_octets(edns: &Edns<'_>, nsid: &[u8]) -> usize {
     FIXED_OCTETS + options_octets(edns, nsid)
 }
 
@@ -23,7 +23,7 @@ fn options_octets(edns: &Edns<'_>, nsid: &[u8]) -> usize {
 
 /// Appends the OPT record: our own datagram size, the DO bit as asked (RFC 3225 section 3), and the client's subnet
 /// exactly as it was sent but for the scope (RFC 7871 section 7.2.1).
-pub fn put_response(
+pub(super) fn put_response(
     writer: &mut Writer<'_>,
     edns: &Edns<'_>,
     rcode: Rcode,

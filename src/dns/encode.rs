@@ -5,12 +5,12 @@ use super::query::{Edns, HEADER_OCTETS, Rcode};
 
 /// No room is left: the response is to be truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub(super) struct Full;
 
 /// The sections that records go into, by where their count stands in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Section {
+pub(super) enum Section {
     /// Records that answer the question.
     Answer = 6,
     /// Delegations and SOA.
@@ -23,7 +23,7 @@ pub enum Section {
 ///
 /// Nothing goes past the limit, less the room that the OPT record will need; what does not fit is refused whole.
 #[derive(Debug)]
-pub struct Writer<'a> {
+pub(super) struct Writer<'a> {
     buffer: &'a mut [u8],
     at: usize,
     limit: usize,
@@ -36,14 +36,14 @@ const TRUNCATED: u8 = 0x02;
 
 /// A place to return to.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark {
+pub(super) struct Mark {
     at: usize,
     count: u16,
 }
 
 impl<'a> Writer<'a> {
     /// Begins a response to `request`, whose header is whole, within `limit` octets of the buffer, OPT included.
-    pub fn new(buffer: &'a mut [u8], request: &[u8], question: &[u8], limit: usize) -> Self {
+    pub(super) fn new(buffer: &'a mut [u8], request: &[u8], question: &[u8], limit: usize) -> Self {
         let limit = limit.min(buffer.len());
         let mut header = [0; HEADER_OCTETS];
         header[..4].copy_from_slice(request.get(..4).unwrap_or(&[0; 4]));
@@ -58,43 +58,43 @@ impl<'a> Writer<'a> {
     }
 
     /// Keeps room for the OPT record that answers `edns`.
-    pub fn reserve(&mut self, edns: &Edns<'_>, nsid: &[u8]) {
+    pub(super) fn reserve(&mut self, edns: &Edns<'_>, nsid: &[u8]) {
         self.limit -= edns::response_octets(edns, nsid).min(self.limit);
     }
 
     /// Sets AA: what follows the question is ours.
-    pub fn set_authoritative(&mut self) {
+    pub(super) fn set_authoritative(&mut self) {
         self.buffer[2] |= AUTHORITATIVE;
     }
 
     /// Sets TC: the client is to ask again over TCP.
-    pub fn set_truncated(&mut self) {
+    pub(super) fn set_truncated(&mut self) {
         self.buffer[2] |= TRUNCATED;
     }
 
     /// Sets the lower four bits of the response code.
-    pub fn set_rcode(&mut self, rcode: Rcode) {
+    pub(super) fn set_rcode(&mut self, rcode: Rcode) {
         self.buffer[3] = self.buffer[3] & 0xf0 | (rcode as u16 & 0x0f) as u8;
     }
 
     /// Where the next octet goes.
-    pub fn position(&self) -> usize {
+    pub(super) fn position(&self) -> usize {
         self.at
     }
 
     /// Remembers how far a section has come.
-    pub fn mark(&self, section: Section) -> Mark {
+    pub(super) fn mark(&self, section: Section) -> Mark {
         Mark { at: self.at, count: self.count(section) }
     }
 
     /// Takes back all that was written since.
-    pub fn rewind(&mut self, section: Section, mark: Mark) {
+    pub(super) fn rewind(&mut self, section: Section, mark: Mark) {
         self.at = mark.at;
         self.set_count(section, mark.count);
     }
 
     /// Appends octets.
-    pub fn put(&mut self, octets: &[u8]) -> Result<(), Full> {
+    pub(super) fn put(&mut self, octets: &[u8]) -> Result<(), Full> {
         let end = self.at + octets.len();
         if end > self.limit {
             return Err(Full);
@@ -105,22 +105,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a compression pointer to an earlier place (RFC 1035 section 4.1.4), which is below 2^14.
-    pub fn put_pointer(&mut self, to: usize) -> Result<(), Full> {
+    pub(super) fn put_pointer(&mut self, to: usize) -> Result<(), Full> {
         self.put(&pointer(to))
     }
 
     /// Writes a pointer over two octets already written.
-    pub fn patch_pointer(&mut self, at: usize, to: usize) {
+    pub(super) fn patch_pointer(&mut self, at: usize, to: usize) {
         self.buffer[at..at + 2].copy_from_slice(&pointer(to));
     }
 
     /// Counts one more record in a section.
-    pub fn count_record(&mut self, section: Section) {
+    pub(super) fn count_record(&mut self, section: Section) {
         self.set_count(section, self.count(section) + 1);
     }
 
     /// How many records a section has.
-    pub fn count(&self, section: Section) -> u16 {
+    pub(super) fn count(&self, section: Section) -> u16 {
         let at = section as usize;
         u16::from_be_bytes([self.buffer[at], self.buffer[at + 1]])
     }
@@ -131,7 +131,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends the OPT record, whose room was reserved, and returns the response's length.
-    pub fn finish(mut self, edns: Option<&Edns<'_>>, rcode: Rcode, scope: u8, nsid: &[u8]) -> usize {
+    pub(super) fn finish(mut self, edns: Option<&Edns<'_>>, rcode: Rcode, scope: u8, nsid: &[u8]) -> usize {
         self.set_rcode(rcode);
         if let Some(edns) = edns {
             self.limit += edns::response_octets(edns, nsid);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::zone::{LookupName, rtype};
 
 /// Length of a message's header (RFC 1035 section 4.1.1).
-pub const HEADER_OCTETS: usize = 12;
+pub(super) const HEADER_OCTETS: usize = 12;
 
 /// Response codes (RFC 1035 section 4.1.1, RFC 6891 section 6.1.3). From 16 on they need EDNS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,8 @@ impl<'a> Rejection<'a> {
 
 /// EDNS option codes.
 pub(super) mod option {
-    pub const NSID: u16 = 3;
-    pub const CLIENT_SUBNET: u16 = 8;
+    pub(in crate::dns) const NSID: u16 = 3;
+    pub(in crate::dns) const CLIENT_SUBNET: u16 = 8;
 }
 
 /// A place in the request, read forwards with bounds checked.
@@ -261,4 +261,4 @@ fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {
 }
 
 /// Where in the option's data the scope stands.
-pub const SUBNET_SCOPE: usize = 3;
+pub(super) const SUBNET_SCOPE: usize = 3;

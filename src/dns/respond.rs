@@ -11,7 +11,7 @@ use crate::snapshot::{Service, Snapshot};
 use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
 
 /// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
-pub const MAX_ALIASES: usize = 16;
+const MAX_ALIASES: usize = 16;
 
 /// The largest UDP response to a client without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP_OCTETS: usize = 512;

@@ -1,42 +1,33 @@
 //! Where a client is, and which regions are near.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `database` | a database of networks, walked once → locations and a table of addresses |
+//! | `map` | database, `[[geoip.networks]]` and the regions' claims → the table that a query reads |
+//! | `rank` | the order of regions for one client, and why |
+//! | `locate` | the same for one client with its reasons, for people |
+//! | `build` | CSV → .mmdb |
+//! | `address_table`, `table` | addresses → numbers, and the prefix for which they hold |
+//! | `location`, `countries`, `coordinates`, `code` | what is known of a place |
 
-/// A point on the globe, in degrees.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Coordinates {
-    /// −90..=90, north positive.
-    pub latitude: f64,
-    /// −180..=180, east positive.
-    pub longitude: f64,
-}
+mod address_table;
+pub mod build;
+mod code;
+mod coordinates;
+pub mod countries;
+mod database;
+mod intern;
+mod locate;
+mod location;
+mod map;
+mod rank;
+mod table;
+mod tree;
 
-/// ISO 3166-1 alpha-2, upper case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CountryCode([u8; 2]);
-
-/// ISO 3166-2 such as `US-CA`: a country and one to three letters or digits, upper case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Subdivision {
-    /// The country.
-    pub country: CountryCode,
-    /// What follows the hyphen, padded with NUL.
-    code: [u8; 3],
-}
-
-/// A continent by the two letters that MaxMind's databases use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Continent {
-    /// AF
-    Africa,
-    /// AN
-    Antarctica,
-    /// AS
-    Asia,
-    /// EU
-    Europe,
-    /// NA
-    NorthAmerica,
-    /// OC
-    Oceania,
-    /// SA
-    SouthAmerica,
-}
+pub use code::{Continent, CountryCode, Subdivision};
+pub use coordinates::Coordinates;
+pub use database::{Database, Error, LoadError, MAX_FILE_BYTES, MAX_LOCATIONS, MAX_NETWORKS};
+pub use locate::{Located, Origin, locate};
+pub use location::Location;
+pub use map::{RegionMap, TooManyOrders};
+pub use rank::{Claim, Ranked, Ranker};

@@ -1,11 +1,12 @@
 //! Configuration + zones + database → [`Compiled`]; everything that can fail.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
-use crate::config::{self, Config, Problem, Problems, Target, WhenAllDown};
+use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{TallyLabels, Tallies};
@@ -16,31 +17,34 @@ use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
 const MAX_ZONE_OCTETS: usize = 1 << 31;
 
 /// Reads the databases that the configuration names, or the built-in one.
-pub fn load_database(config: &Config) -> Result<Database, Problems> {
+///
+/// # Errors
+/// When one can't be used; the problem points at where the configuration names it.
+pub fn load_database(config: &Config) -> Result<Database, Problem> {
     let geoip = &config.geoip;
-    let asn = geoip.asn_database.as_ref().map(|(path, _)| path.as_path());
-    let database = match &geoip.database {
-        Some((path, _)) => Database::load(path, asn),
-        None => Database::builtin(asn),
-    };
-    database.map_err(|error| {
-        let span = match (&geoip.database, &geoip.asn_database) {
-            (_, Some((path, span))) if error.path() == Some(path.as_path()) => Some(span.clone()),
-            (Some((_, span)), _) => Some(span.clone()),
-            _ => None,
-        };
+    let path = |named: &Option<(PathBuf, Span)>| named.as_ref().map(|(path, _)| path.clone());
+    Database::load(path(&geoip.database).as_deref(), path(&geoip.asn_database).as_deref()).map_err(|error| {
         let problem = Problem::new(error.to_string());
-        match span {
-            Some(span) => problem.at(&config.source, span),
+        let named = [&geoip.database, &geoip.asn_database].into_iter().flatten();
+        match named.into_iter().find(|(path, _)| error.path.as_deref() == Some(path)) {
+            Some((_, span)) => problem.at(&config.source, span.clone()),
             None => problem,
         }
-        .into()
     })
 }
 
 /// Compiles a configuration. Zone files are read here; tallies of services that stay are carried on.
-pub fn compile(config: Config, database: Arc<Database>, tallies: &mut Tallies) -> Result<Compiled, Problems> {
+///
+/// # Errors
+/// All problems in the zones and between zones and services. Without a database, which is the caller's problem, the
+/// zones are checked all the same.
+pub fn compile(
+    config: Config,
+    database: Option<Arc<Database>>,
+    tallies: &mut Tallies,
+) -> Result<Compiled, Problems> {
     let zones = load_zones(&config)?;
+    let Some(database) = database else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
         config.services.iter().enumerate().map(|(index, service)| (service.name.clone(), index)).collect();
     let tree = Tree::build(&zones, &services);
@@ -58,7 +62,7 @@ pub fn compile(config: Config, database: Arc<Database>, tallies: &mut Tallies) -
         config,
     };
     add_pools(&mut compiled);
-    add_services(&mut compiled, tallies);
+    add_services(&mut compiled, tallies)?;
     Ok(compiled)
 }
 
@@ -67,7 +71,7 @@ fn load_zones(config: &Config) -> Result<Vec<ZoneRecords>, Problems> {
     let mut zones = Vec::new();
     let mut problems = Problems::default();
     for zone in &config.zones {
-        match zone::load(zone, &config.source, &is_service) {
+        match zone::load(zone, &config.source, is_service) {
             Ok(records) => zones.push(records),
             Err(found) => problems.0.extend(found.0),
         }
@@ -113,11 +117,11 @@ fn check_service(config: &Config, service: &config::Service, zone: &ZoneRecords,
     for record in &zone.records {
         let owner = &record.owner;
         let at_name = *owner == service.name;
-        let message = match record.rtype {
+        let message = match record.rtype.to_int() {
             rtype::A | rtype::AAAA | rtype::CNAME if at_name => format!(
                 "{} has a static {} record, but the service of that name decides its addresses",
                 service.name,
-                rtype::name(record.rtype)
+                record.rtype
             ),
             rtype::NS if *owner != zone.apex && service.name.ends_with(owner) => {
                 format!("the service {} lies in the delegated zone {owner}", service.name)
@@ -128,15 +132,12 @@ fn check_service(config: &Config, service: &config::Service, zone: &ZoneRecords,
             _ if at_name && has_hostnames => format!(
                 "{} has a static {} record, but its service answers with CNAME records, beside which nothing may stand",
                 service.name,
-                rtype::name(record.rtype)
+                record.rtype
             ),
             _ => continue,
         };
-        let problem = Problem::new(message).hint("remove the record from the zone, or the service from the configuration");
-        problems.0.push(match record.place() {
-            Some((source, span)) => problem.at(&source, span),
-            None => problem.at(&config.source, service.span.clone()),
-        });
+        let hint = "remove the record from the zone, or the service from the configuration";
+        problems.0.push(zone.problem(record, message).hint(hint));
     }
 }
 
@@ -187,7 +188,7 @@ fn add_pools(compiled: &mut Compiled) {
     }
 }
 
-fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) {
+fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
     let mut maps: HashMap<Vec<usize>, usize> = HashMap::new();
     for service in &compiled.config.services {
         let config = &compiled.config;
@@ -205,10 +206,18 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) {
         let steering = match &service.steering {
             config::Steering::Proximity => {
                 let database = &compiled.database;
-                let map = *maps.entry(members).or_insert_with_key(|members| {
-                    compiled.maps.push(RegionMap::proximity(database, &config.geoip.networks, &config.regions, members));
-                    compiled.maps.len() - 1
-                });
+                let map = match maps.get(&members) {
+                    Some(map) => *map,
+                    None => {
+                        let map = RegionMap::proximity(database, &config.geoip.networks, &config.regions, &members)
+                            .map_err(|error| {
+                                Problem::new(error.to_string()).at(&config.source, service.span.clone())
+                            })?;
+                        compiled.maps.push(map);
+                        maps.insert(members, compiled.maps.len() - 1);
+                        compiled.maps.len() - 1
+                    }
+                };
                 Steering::Proximity { map }
             }
             config::Steering::Priority(order) => {
@@ -263,4 +272,5 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) {
             tier_starts: tier_starts.into(),
         });
     }
+    Ok(())
 }

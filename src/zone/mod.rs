@@ -1,4 +1,100 @@
 //! Zones: master files → records → the tree that answers are found in.
 
+mod check;
+mod lookup;
+mod made;
+mod master;
+mod record;
+pub mod rtype;
+mod scan;
+mod token;
+mod tree;
+
+use std::sync::Arc;
+
+pub use lookup::{LookupName, MAX_LABELS, MAX_NAME_OCTETS};
+pub use record::{Place, Record};
+pub use tree::{Found, Node, NodeId, RecordSet, RecordWire, Tree};
+
+use crate::config::{self, Problem, Problems, Source, ZoneOrigin};
+
 /// A domain name in wire form, compared without regard to case.
 pub type Name = domain::base::Name<Vec<u8>>;
+
+/// Reading and checking each stop after this many problems.
+const MAX_PROBLEMS: usize = 100;
+
+/// A zone's static records, checked.
+#[derive(Debug, Clone)]
+pub struct ZoneRecords {
+    /// The zone's name.
+    pub apex: Name,
+    /// The records of one owner stand together, and among them those of one type, with one TTL and none twice. Owners
+    /// come in the order written.
+    pub records: Vec<Record>,
+    /// The texts that the records were written in: the master file and what it includes, or the configuration.
+    pub sources: Vec<Arc<Source>>,
+}
+
+/// Reads a zone's records, from its master file or as the configuration says, and checks them.
+///
+/// `source` is the configuration that names the zone. `is_service` tells the names whose addresses are decided per
+/// query, wildcards by their own name: a name server may be one.
+///
+/// # Errors
+///
+/// Every problem in the file and those it includes, but for those that come after a hundred others.
+pub fn load(
+    zone: &config::Zone,
+    source: &Arc<Source>,
+    is_service: impl Fn(&Name) -> bool,
+) -> Result<ZoneRecords, Problems> {
+    match &zone.origin {
+        ZoneOrigin::File { path, span } => {
+            let text = master::read_source(path).map_err(|problem| match problem.place {
+                None => problem.at(source, span.clone()),
+                Some(_) => problem,
+            })?;
+            parse(&zone.name, &Arc::new(text), is_service)
+        }
+        ZoneOrigin::Made { nameservers, hostmaster, ttl, negative_ttl } => {
+            let place = Place::new(0, zone.span.clone());
+            let records = made::records(&zone.name, nameservers, hostmaster, *ttl, *negative_ttl, place);
+            ZoneRecords::checked(&zone.name, records, vec![Arc::clone(source)], Vec::new(), &is_service)
+        }
+    }
+}
+
+/// Reads the text of a master file whose origin is `apex` at first, and checks its records.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(apex: &Name, text: &Arc<Source>, is_service: impl Fn(&Name) -> bool) -> Result<ZoneRecords, Problems> {
+    let reading = master::read(apex, text);
+    ZoneRecords::checked(apex, reading.records, reading.sources, reading.problems, &is_service)
+}
+
+impl ZoneRecords {
+    fn checked(
+        apex: &Name,
+        records: Vec<Record>,
+        sources: Vec<Arc<Source>>,
+        mut problems: Vec<Problem>,
+        is_service: &dyn Fn(&Name) -> bool,
+    ) -> Result<Self, Problems> {
+        let zone = Self { apex: apex.clone(), records: record::into_rrsets(records), sources };
+        problems.extend(check::check(&zone, problems.is_empty(), is_service));
+        if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
+    }
+
+    /// A problem with a record of this zone, at its place.
+    pub fn problem(&self, record: &Record, message: impl Into<String>) -> Problem {
+        let problem = Problem::new(message);
+        let Place { source, start, end } = record.place;
+        match self.sources.get(source as usize) {
+            Some(source) => problem.at(source, start as usize..end as usize),
+            None => problem,
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! in the table.
 
 use super::lookup::LookupName;
-use super::{Name, Record, ZoneRecords, rtype};
+use super::{Name, ZoneRecords, rtype};
 
 /// An index into [`Tree`]'s nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Slot {
 
 /// A zone's apex and the SOA that goes with negative answers.
 #[derive(Debug)]
-pub struct Zone {
+struct Zone {
     apex: NodeId,
     /// The SOA with the TTL of RFC 2308 section 3, min(TTL, MINIMUM).
     negative_soa: u32,
@@ -231,8 +231,8 @@ impl RecordWire {
 mod builder {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
-    use super::{LookupName, NONE, Name, Node, NodeId, Record, RecordSet, RecordWire, Slot, Tree, Zone, ZoneRecords};
-    use crate::zone::rtype;
+    use super::{LookupName, NONE, Name, Node, NodeId, RecordSet, RecordWire, Slot, Tree, Zone, ZoneRecords};
+    use crate::zone::{Record, rtype};
 
     /// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
     const FIXED_OCTETS: usize = 10;
@@ -282,7 +282,7 @@ mod builder {
             }
             let is_cut = |name: &Name| {
                 *name != zone.apex
-                    && names.get(name).is_some_and(|records| records.iter().any(|r| r.rtype == rtype::NS))
+                    && names.get(name).is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
             };
             // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
             let cuts: HashSet<Vec<u8>> = names
@@ -371,14 +371,12 @@ mod builder {
         fn add_sets(&mut self, id: NodeId, zone: &ZoneRecords, records: &[&Record]) {
             let mut by_type: BTreeMap<u16, Vec<&Record>> = BTreeMap::new();
             for record in records {
-                by_type.entry(record.rtype).or_default().push(record);
+                by_type.entry(record.rtype.to_int()).or_default().push(record);
             }
             for (rtype, records) in by_type {
                 let first_record = self.tree.records.len() as u32;
-                // RFC 2181 section 5.2: one TTL for the whole set.
-                let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
                 for record in &records {
-                    self.add_record(zone, record, ttl);
+                    self.add_record(zone, record, record.ttl);
                 }
                 self.tree.sets.push(RecordSet {
                     rtype,
@@ -398,7 +396,7 @@ mod builder {
                 *pointer += FIXED_OCTETS as u16;
             }
             let octets = &mut self.tree.octets;
-            octets.extend_from_slice(&record.rtype.to_be_bytes());
+            octets.extend_from_slice(&record.rtype.to_int().to_be_bytes());
             octets.extend_from_slice(&rtype::CLASS_IN.to_be_bytes());
             octets.extend_from_slice(&ttl.to_be_bytes());
             octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
@@ -409,7 +407,7 @@ mod builder {
         }
 
         fn add_negative_soa(&mut self, index: usize, zone: &ZoneRecords) {
-            let Some(soa) = zone.records.iter().find(|record| record.rtype == rtype::SOA) else { return };
+            let Some(soa) = zone.records.iter().find(|record| record.rtype.to_int() == rtype::SOA) else { return };
             let minimum = soa.rdata.last_chunk::<4>().map_or(soa.ttl, |octets| u32::from_be_bytes(*octets));
             self.tree.zones[index].negative_soa = self.tree.records.len() as u32;
             self.add_record(zone, soa, soa.ttl.min(minimum));
@@ -428,7 +426,7 @@ mod builder {
                 let rtype = self.tree.sets[set as usize].rtype;
                 let Some(target_at) = rtype::additional_target(rtype) else { continue };
                 let first = self.tree.additional.len() as u32;
-                for record in records.iter().filter(|record| record.rtype == rtype) {
+                for record in records.iter().filter(|record| record.rtype.to_int() == rtype) {
                     let target = lower(record.rdata.get(target_at..).unwrap_or_default());
                     let found = glue.get(&target).or_else(|| self.ids.get(&target)).copied();
                     let Some(found) = found.filter(|found| self.has_addresses(*found)) else { continue };
@@ -481,7 +479,7 @@ mod builder {
         let mut pointers = [NO_POINTER; 2];
         let mut from = 0;
         let mut name = LookupName::default();
-        for (pointer, start) in pointers.iter_mut().zip(record.compressible_names()) {
+        for (pointer, start) in pointers.iter_mut().zip(record.compressible_names().into_iter().flatten()) {
             let Some(length) = record.rdata.get(start..).and_then(|octets| name.read(octets)) else { break };
             let end = start + length;
             let ends_in_apex = apex.len() > 2

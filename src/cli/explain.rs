@@ -1,0 +1,4 @@
+//! Stub.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+pub(super) fn run(_: &Arguments) -> std::process::ExitCode { std::process::ExitCode::FAILURE }

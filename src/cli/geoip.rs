@@ -1,0 +1,211 @@
+//! `meridian geoip`: what the databases say of an address, and databases made of CSV.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::geo::build::{self, BuildError};
+use crate::geo::{Database, Located, Origin, locate};
+
+/// Look addresses up in a location database, or build one
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what is known of addresses
+    ///
+    /// Example: meridian geoip lookup 192.0.2.1 2001:db8::1
+    Lookup {
+        /// The addresses
+        #[arg(required = true, value_name = "ADDR")]
+        addresses: Vec<IpAddr>,
+        /// A database of locations; without one, the built-in database of countries
+        #[arg(short, long, value_name = "FILE")]
+        database: Option<PathBuf>,
+        /// A database of autonomous systems beside it
+        #[arg(long, value_name = "FILE")]
+        asn_database: Option<PathBuf>,
+        /// Print one JSON object per address
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build a database from networks in CSV
+    ///
+    /// The first line names the columns: network, and any of continent, country, subdivision, city, latitude,
+    /// longitude, asn. A network is a prefix such as 192.0.2.0/24 or a range such as 192.0.2.0-192.0.2.99. Later lines
+    /// win over earlier ones.
+    Build {
+        /// The CSV file
+        csv: PathBuf,
+        /// The database to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// When the data was made, in seconds since 1970; without it SOURCE_DATE_EPOCH, else now
+        #[arg(long, value_name = "SECONDS")]
+        epoch: Option<u64>,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match &arguments.command {
+        Command::Lookup { addresses, database, asn_database, json } => {
+            let database = match Database::load(database.as_deref(), asn_database.as_deref()) {
+                Ok(database) => database,
+                Err(problem) => return super::fail(problem),
+            };
+            match lookup(&database, addresses, *json, &mut io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => super::fail(problem),
+            }
+        }
+        Command::Build { csv, output, epoch } => match build(csv, output, *epoch) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => super::fail(problem),
+        },
+    }
+}
+
+/// Makes a database of a CSV (see [`build::build`]) and puts it in place whole, in one step. The database's age counts from
+/// `epoch` (seconds since 1970), else from `SOURCE_DATE_EPOCH`, else from now.
+///
+/// # Errors
+/// With every bad line of the CSV, or when a file can't be read or written. Then `output` is as before.
+pub fn build(csv: &Path, output: &Path, epoch: Option<u64>) -> Result<(), BuildFailure> {
+    let unreadable = |error| BuildFailure::Csv(csv.to_owned(), error);
+    let input = File::open(csv).map_err(|error| unreadable(BuildError::Unreadable(error)))?;
+    let epoch = match epoch {
+        Some(epoch) => epoch,
+        None => default_epoch().ok_or(BuildFailure::Epoch)?,
+    };
+    let bytes = build::build(BufReader::new(input), epoch).map_err(unreadable)?;
+    replace(output, &bytes).map_err(|error| BuildFailure::Output(output.to_owned(), error))
+}
+
+fn default_epoch() -> Option<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(epoch) => epoch.parse().ok(),
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|now| now.as_secs()),
+    }
+}
+
+/// Writes a file beside `path` and renames it, so that no reader meets half of it.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "names no file"))?;
+    let mut temporary_name = name.to_owned();
+    temporary_name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary_name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        // Nothing better can be done about a leftover than to name the first error.
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+/// Why no database was written.
+#[derive(Debug)]
+pub enum BuildFailure {
+    /// The CSV.
+    Csv(PathBuf, BuildError),
+    /// The file to write.
+    Output(PathBuf, io::Error),
+    /// `SOURCE_DATE_EPOCH`.
+    Epoch,
+}
+
+impl fmt::Display for BuildFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Csv(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Output(path, error) => write!(f, "{}: can't be written: {error}", path.display()),
+            Self::Epoch => write!(f, "SOURCE_DATE_EPOCH is not a number of seconds since 1970"),
+        }
+    }
+}
+
+impl std::error::Error for BuildFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Csv(_, error) => Some(error),
+            Self::Output(_, error) => Some(error),
+            Self::Epoch => None,
+        }
+    }
+}
+
+/// Writes what a database says of each address: a paragraph for people, or with `json` one object per line.
+///
+/// # Errors
+/// Those of writing.
+pub fn lookup(database: &Database, addresses: &[IpAddr], json: bool, output: &mut impl Write) -> io::Result<()> {
+    for (number, &address) in addresses.iter().enumerate() {
+        let located = locate(database, &[], &[], address);
+        if json {
+            writeln!(output, "{}", object(address, &located))?;
+        } else {
+            if number > 0 {
+                writeln!(output)?;
+            }
+            for (name, value) in lines(address, &located) {
+                writeln!(output, "{name:<13}{value}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn source(located: &Located<'_>) -> &'static str {
+    match located.origin {
+        Origin::Network(_) => "networks",
+        Origin::Database => "database",
+        Origin::Unknown => "unknown",
+    }
+}
+
+fn lines(address: IpAddr, located: &Located<'_>) -> Vec<(&'static str, String)> {
+    let location = &located.location;
+    let subdivisions: Vec<String> = location.subdivisions.iter().flatten().map(ToString::to_string).collect();
+    let fields = [
+        ("address", Some(address.to_string())),
+        ("network", Some(located.network.to_string())),
+        ("continent", location.continent.map(|continent| continent.to_string())),
+        ("country", location.country.map(|country| country.to_string())),
+        ("subdivision", Some(subdivisions.join(" ")).filter(|codes| !codes.is_empty())),
+        ("city", location.city.as_deref().map(str::to_owned)),
+        ("coordinates", location.coordinates.map(|point| format!("{} {}", point.latitude, point.longitude))),
+        ("asn", location.asn.map(|asn| asn.to_string())),
+        ("organisation", location.organisation.as_deref().map(str::to_owned)),
+        ("source", Some(source(located).to_owned())),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn object(address: IpAddr, located: &Located<'_>) -> serde_json::Value {
+    let location = &located.location;
+    json!({
+        "address": address,
+        "network": located.network.to_string(),
+        "continent": location.continent.map(|continent| continent.as_str()),
+        "country": location.country.map(|country| country.to_string()),
+        "subdivisions": location.subdivisions.iter().flatten().map(ToString::to_string).collect::<Vec<_>>(),
+        "city": location.city,
+        "coordinates": location.coordinates.map(|point| [point.latitude, point.longitude]),
+        "asn": location.asn,
+        "organisation": location.organisation,
+        "source": source(located),
+    })
+}

@@ -1,0 +1,168 @@
+//! The tables of a configuration and their keys: what is not listed here is an unknown key.
+
+/// One kind of table.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// How messages call it.
+    pub(super) title: &'static str,
+    /// Its keys.
+    pub(super) keys: &'static [&'static str],
+}
+
+/// The file itself.
+pub(super) const FILE: Kind = Kind {
+    title: "the file",
+    keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
+};
+pub(super) const SERVER: Kind =
+    Kind { title: "`[server]`", keys: &["listen", "workers", "nsid", "state_dir", "user", "group", "tcp"] };
+pub(super) const TCP: Kind =
+    Kind { title: "`[server.tcp]`", keys: &["connections", "connections_per_client", "idle_timeout", "write_timeout"] };
+pub(super) const ADMIN: Kind = Kind { title: "`[admin]`", keys: &["listen", "token_file"] };
+pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"] };
+pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
+pub(super) const NETWORK: Kind =
+    Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
+pub(super) const REGION: Kind =
+    Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+/// The keys that every probe has.
+pub(super) const TCP_PROBE: Kind =
+    Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
+pub(super) const HTTP_PROBE: Kind = Kind {
+    title: "http and https probes",
+    keys: &[
+        "type",
+        "method",
+        "path",
+        "port",
+        "host",
+        "headers",
+        "expect_status",
+        "expect_body",
+        "interval",
+        "timeout",
+        "fall",
+        "rise",
+    ],
+};
+pub(super) const HTTPS_PROBE: Kind = Kind {
+    title: "https probes",
+    keys: &[
+        "type",
+        "method",
+        "path",
+        "port",
+        "host",
+        "headers",
+        "expect_status",
+        "expect_body",
+        "ca_file",
+        "interval",
+        "timeout",
+        "fall",
+        "rise",
+    ],
+};
+pub(super) const POOL: Kind = Kind { title: "pools", keys: &["probe", "min_healthy", "endpoints"] };
+pub(super) const ENDPOINT: Kind =
+    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state"] };
+pub(super) const ZONE: Kind =
+    Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
+pub(super) const SERVICE: Kind = Kind {
+    title: "services",
+    keys: &[
+        "pool",
+        "failover",
+        "steering",
+        "region_order",
+        "region_weights",
+        "balance",
+        "answers",
+        "ttl",
+        "when_all_down",
+        "last_resort",
+    ],
+};
+/// A service's `ttl` where it is a table.
+pub(super) const TTL: Kind = Kind { title: "a `ttl` table", keys: &["min", "max"] };
+
+/// Every kind, to say where a misplaced key belongs.
+pub(super) const ALL: &[&Kind] = &[
+    &FILE,
+    &SERVER,
+    &TCP,
+    &ADMIN,
+    &LOG,
+    &GEOIP,
+    &NETWORK,
+    &REGION,
+    &TCP_PROBE,
+    &HTTP_PROBE,
+    &HTTPS_PROBE,
+    &POOL,
+    &ENDPOINT,
+    &ZONE,
+    &SERVICE,
+    &TTL,
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::collections::BTreeSet;
+
+    use toml::de::{DeTable, DeValue};
+
+    use super::*;
+
+    /// The keys of all tables at a path; `*` stands for any key or element.
+    fn keys_at<'a>(value: &'a DeValue<'_>, path: &[&str], keys: &mut BTreeSet<&'a str>) {
+        let Some((step, rest)) = path.split_first() else {
+            if let DeValue::Table(table) = value {
+                keys.extend(table.keys().map(|key| &**key.get_ref()));
+            }
+            return;
+        };
+        match value {
+            DeValue::Table(table) => {
+                let inner = table.iter().filter(|(key, _)| *step == "*" || key.get_ref() == step);
+                inner.for_each(|(_, value)| keys_at(value.get_ref(), rest, keys));
+            }
+            DeValue::Array(array) if *step == "*" => {
+                array.iter().for_each(|value| keys_at(value.get_ref(), rest, keys));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_full_example_shows_every_key() {
+        let root = DeValue::Table(DeTable::parse(include_str!("../../config/full.toml")).unwrap().into_inner());
+        let tables: &[(&Kind, &[&str])] = &[
+            (&FILE, &[]),
+            (&SERVER, &["server"]),
+            (&TCP, &["server", "tcp"]),
+            (&ADMIN, &["admin"]),
+            (&LOG, &["log"]),
+            (&GEOIP, &["geoip"]),
+            (&NETWORK, &["geoip", "networks", "*"]),
+            (&REGION, &["regions", "*"]),
+            (&TCP_PROBE, &["probes", "*"]),
+            (&HTTP_PROBE, &["probes", "*"]),
+            (&HTTPS_PROBE, &["probes", "*"]),
+            (&POOL, &["pools", "*"]),
+            (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
+            (&ZONE, &["zones", "*"]),
+            (&SERVICE, &["services", "*"]),
+            (&TTL, &["services", "*", "ttl"]),
+        ];
+        assert_eq!(tables.len(), ALL.len());
+        for (kind, path) in tables {
+            let mut shown = BTreeSet::new();
+            keys_at(&root, path, &mut shown);
+            let missing: Vec<_> = kind.keys.iter().filter(|key| !shown.contains(**key)).collect();
+            assert!(missing.is_empty(), "{}: {missing:?} of {path:?}", kind.title);
+        }
+    }
+}

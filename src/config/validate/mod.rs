@@ -1,0 +1,79 @@
+//! A TOML tree → [`Config`]: types, bounds, references and what keys say together.
+
+mod geoip;
+mod pool;
+mod probe;
+mod region;
+mod server;
+mod service;
+mod zone;
+
+use std::sync::Arc;
+
+use zone::{ZoneNames, distinct_names};
+
+use super::names::parse_owner;
+use super::reader::{Entry, Names, Report, Table, Value};
+use super::{Config, MAX_REGIONS, schema};
+
+/// Reads a whole file. What can't be read is noted in the report, and then what comes back must not be used.
+pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
+    let file = root.table(&schema::FILE)?;
+    let region_entries = named_tables(&file, "regions", "{ us-east = { location = [39.04, -77.49] } }");
+    let probe_entries = named_tables(&file, "probes", "{ web = { type = \"http\" } }");
+    let pool_entries = named_tables(&file, "pools", "{ web = { endpoints = [] } }");
+    let zone_entries = named_tables(&file, "zones", "{ \"example.com\" = { file = \"example.com.zone\" } }");
+    let service_entries = named_tables(&file, "services", "{ \"www.example.com\" = { pool = \"web\" } }");
+
+    let region_names = Names::new("region", &region_entries, report);
+    let probe_names = Names::new("probe", &probe_entries, report);
+    let pool_names = Names::new("pool", &pool_entries, report);
+    if let Some(entry) = region_entries.get(MAX_REGIONS) {
+        let message = format!("{} regions are too many", region_entries.len());
+        report.add(entry.span.clone(), message, format!("keep at most {MAX_REGIONS}"));
+    }
+
+    let server = server::server(&file, report);
+    let admin = file.entry("admin").map(|entry| server::admin(entry.value));
+    let log = server::log(&file);
+    let geoip = geoip::geoip(&file, &region_names);
+    let regions: Vec<_> = region_entries.iter().map(region::region).collect();
+    let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
+    let pools = pool::pools(&pool_entries, &region_names, &probe_names);
+    let zone_names = ZoneNames::new(&zone_entries, report);
+    let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
+    let zones: Vec<_> = zone_entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| zone::zone(entry, index, &zone_names, &service_names))
+        .collect();
+    let context =
+        service::Context { regions: &region_names, pool_names: &pool_names, pools: &pools, zones: &zone_names, report };
+    let services: Vec<_> = service_entries
+        .iter()
+        .zip(&service_names)
+        .map(|(entry, name)| service::service(entry, name.as_ref(), &context))
+        .collect();
+
+    // What is left out here was noted, so where the configuration is used, indices are what the names said.
+    Some(Config {
+        source: Arc::clone(report.source()),
+        server: server?,
+        admin: match admin {
+            Some(admin) => Some(admin?),
+            None => None,
+        },
+        log,
+        geoip,
+        regions: regions.into_iter().flatten().collect(),
+        probes: probes.into_iter().flatten().map(Arc::new).collect(),
+        pools: pools.into_iter().flatten().collect(),
+        zones: zones.into_iter().flatten().collect(),
+        services: services.into_iter().flatten().collect(),
+    })
+}
+
+/// The entries of a table of named tables.
+fn named_tables<'a>(file: &Table<'a>, key: &str, example: &str) -> Vec<Entry<'a>> {
+    file.or(key, Vec::new(), |value| value.entries("a table of tables", example))
+}

@@ -1,0 +1,105 @@
+//! `[pools.*]`
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::config::reader::{Entry, Names, Table, Value};
+use crate::config::{Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
+
+const EXAMPLE: &str = "[{ region = \"us-east\", address = \"192.0.2.1\" }]";
+
+pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: &Names<'_>) -> Vec<Option<Pool>> {
+    let mut room = MAX_ENDPOINTS;
+    entries.iter().map(|entry| pool(entry, regions, probes, &mut room)).collect()
+}
+
+/// Reads one pool; its endpoints take from the `room` for all.
+fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut usize) -> Option<Pool> {
+    let table = entry.value.table(&schema::POOL)?;
+    let probe = table.optional("probe", |value| probes.resolve(value));
+    let min_healthy = table.or("min_healthy", 1, |value| value.integer(1..=u16::MAX));
+    let endpoints = table.required("endpoints", &format!("endpoints = {EXAMPLE}"), |value| {
+        let count = value.elements("a list of endpoints", EXAMPLE)?.len();
+        let Some(left) = room.checked_sub(count) else {
+            return value.reject(
+                format!("with the {count} endpoints of this pool there are more than {MAX_ENDPOINTS}"),
+                "a hostname, or a balancer's address, may stand for many",
+            );
+        };
+        *room = left;
+        endpoints(value, regions)
+    })?;
+
+    let most = most_in_one_region(&endpoints);
+    if usize::from(min_healthy) > most
+        && let Some(entry) = table.entry("min_healthy")
+    {
+        entry.value.reject::<()>(
+            format!("no region has {min_healthy} endpoints of one family, so none could ever serve"),
+            format!("write at most {most}"),
+        );
+    }
+    Some(Pool { name: entry.name.to_owned(), probe, min_healthy, endpoints })
+}
+
+fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
+    let mut seen = HashSet::new();
+    let mut hostnames_in_region = HashMap::new();
+    value.list("a list of endpoints", EXAMPLE, MAX_ENDPOINTS, |element| {
+        let table = element.table(&schema::ENDPOINT)?;
+        let region = table.required("region", "region = \"us-east\"", |value| regions.resolve(value));
+        let target = target(&table);
+        let weight = table.or("weight", 1, |value| value.integer(0..=MAX_WEIGHT));
+        let state = table.or("state", EndpointState::Enabled, |value| {
+            value.choice(&[
+                ("enabled", EndpointState::Enabled),
+                ("draining", EndpointState::Draining),
+                ("disabled", EndpointState::Disabled),
+            ])
+        });
+        let (region, target) = (region?, target?);
+        let is_hostname = matches!(target, Target::Hostname(_));
+        if *hostnames_in_region.entry(region).or_insert(is_hostname) != is_hostname {
+            return element.reject(
+                format!("region `{}` of this pool has both addresses and hostnames", regions.name(region)),
+                "a name with a CNAME has nothing else: put the hostnames in a pool of their own",
+            );
+        }
+        if !seen.insert((region, target.clone())) {
+            return element.reject(
+                format!("this endpoint is given twice in region `{}`", regions.name(region)),
+                "keep one of them, with the `weight` that it should have",
+            );
+        }
+        Some(Endpoint { region, target, weight, state })
+    })
+}
+
+/// Exactly one of `address` and `hostname`.
+fn target(table: &Table<'_>) -> Option<Target> {
+    match (table.entry("address"), table.entry("hostname")) {
+        (Some(address), None) => address.value.address().map(Target::Address),
+        (None, Some(hostname)) => {
+            if hostname.value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok()) {
+                return hostname
+                    .value
+                    .reject("an address where a hostname is expected", "use the key `address` for it");
+            }
+            hostname.value.domain_name().map(Target::Hostname)
+        }
+        (Some(_), Some(_)) => {
+            table.value().reject("`address` beside `hostname`", "an endpoint has exactly one of the two")
+        }
+        (None, None) => table.value().reject("missing `address`", "add `address = \"192.0.2.1\"`, or a `hostname`"),
+    }
+}
+
+/// The most endpoints that one region has of one family.
+fn most_in_one_region(endpoints: &[Endpoint]) -> usize {
+    let mut counts: HashMap<_, usize> = HashMap::new();
+    for endpoint in endpoints {
+        let is_ipv6 = matches!(endpoint.target, Target::Address(IpAddr::V6(_)));
+        *counts.entry((endpoint.region, is_ipv6)).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
+}

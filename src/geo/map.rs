@@ -1,0 +1,522 @@
+//! A steering map: every client → the order in which its regions are tried, and the prefix for which that holds.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::address_table::{AddressTable, AddressTableBuilder, Fold};
+use super::intern::Interner;
+use super::locate::place;
+use super::table::{cover, zip};
+use super::{Database, Location, Ranker};
+use crate::config::{Network, Region};
+
+/// The most memory for the orders of one map, in bytes.
+const MAX_ORDERS_BYTES: usize = 256 << 20;
+
+/// For each client the order of its regions. All that decides it (networks, database, claims, distance) is merged into
+/// one table of orders, so the prefix of an answer is as wide as it can be.
+#[derive(Debug, Clone)]
+pub struct RegionMap {
+    /// Indices of orders.
+    table: AddressTable,
+    orders: Orders,
+}
+
+impl RegionMap {
+    /// The map of a service that is steered by proximity over `members`, indices into `regions` in file order. The
+    /// operator's networks go ahead of the database, the longest prefix first; [`Ranker::rank`] makes the orders.
+    ///
+    /// # Errors
+    /// When the distinct orders take more than 256 MiB.
+    pub fn proximity(
+        database: &Database,
+        networks: &[Network],
+        regions: &[Region],
+        members: &[usize],
+    ) -> Result<Self, TooManyOrders> {
+        let mut compiler = Compiler::new(database, networks, regions, members);
+        let locations = &database.locations().table;
+        let no_systems = AddressTableBuilder::default().finish_with_folds();
+        let systems = match database.systems() {
+            Some(systems) if compiler.claims_systems => &systems.table,
+            _ => &no_systems,
+        };
+        // Networks are numbered from 1 here, as 0 is none.
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (network, number) in networks.iter().zip(1..) {
+            match network.cidr {
+                IpNet::V4(cidr) => ipv4.push((cidr.network().to_bits(), cidr.broadcast().to_bits(), number)),
+                IpNet::V6(cidr) => ipv6.push((cidr.network().to_bits(), cidr.broadcast().to_bits(), number)),
+            }
+        }
+
+        let mut table = AddressTableBuilder::default();
+        let known = zip(locations.ipv4_runs(), systems.ipv4_runs());
+        for (start, ((location, system), network)) in zip(known, cover(ipv4).runs()) {
+            table.ipv4.push(start, compiler.order(location, system, network));
+        }
+        let known = zip(locations.ipv6_runs(), systems.ipv6_runs());
+        for (start, ((location, system), network)) in zip(known, cover(ipv6).runs()) {
+            let order = match Fold::from_value(location) {
+                // Only a network as long as the fold's own prefix goes ahead of it.
+                Some(fold) if compiler.prefix_length(network) < Some(fold.network().1) => location,
+                Some(_) => compiler.order(0, 0, network),
+                None => compiler.order(location, system, network),
+            };
+            table.ipv6.push(start, order);
+        }
+        if compiler.too_many {
+            return Err(TooManyOrders { regions: members.len() });
+        }
+        compiler.orders.regions.shrink_to_fit();
+        Ok(Self { table: table.finish(), orders: compiler.orders })
+    }
+
+    /// The index of a client's order, and the length of the shortest prefix around it in which every client has it.
+    pub fn lookup(&self, client: IpAddr) -> (u32, u8) {
+        self.table.lookup(client)
+    }
+
+    /// The order with this index: every member, as indices into the regions, the first to try first.
+    pub fn order(&self, index: u32) -> &[u16] {
+        self.orders.get(index)
+    }
+}
+
+/// The distinct orders, one behind the other.
+#[derive(Debug, Clone)]
+struct Orders {
+    regions: Vec<u16>,
+    /// How many there are.
+    count: u32,
+    /// The length of each.
+    members: usize,
+}
+
+impl Orders {
+    fn get(&self, index: u32) -> &[u16] {
+        let start = index as usize * self.members;
+        self.regions.get(start..start + self.members).unwrap_or_default()
+    }
+}
+
+/// Makes the orders, each once.
+struct Compiler<'a> {
+    ranker: Ranker<'a>,
+    regions: &'a [Region],
+    networks: &'a [Network],
+    locations: &'a [Location],
+    /// The autonomous systems laid over the locations, if the regions claim any.
+    systems: Option<&'a [Location]>,
+    /// For each of them, whether a region claims it.
+    claimed: Vec<bool>,
+    claims_systems: bool,
+    /// The orders known so far: by location where no autonomous system counts, by both, and by network.
+    by_location: Vec<Option<u32>>,
+    by_system: HashMap<(u32, u32), u32>,
+    by_network: Vec<Option<u32>>,
+    orders: Orders,
+    interner: Interner,
+    too_many: bool,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(database: &'a Database, networks: &'a [Network], regions: &'a [Region], members: &[usize]) -> Self {
+        let locations = &database.locations().locations;
+        let claims: Vec<u32> =
+            members.iter().filter_map(|&member| regions.get(member)).flat_map(|region| &region.asns).copied().collect();
+        let claims_systems = !claims.is_empty();
+        let systems = database.systems().filter(|_| claims_systems).map(|systems| systems.locations.as_slice());
+        let is_claimed = |system: &Location| system.asn.is_some_and(|asn| claims.contains(&asn));
+        Self {
+            ranker: Ranker::new(regions, members),
+            regions,
+            networks,
+            locations,
+            systems,
+            claimed: systems.unwrap_or_default().iter().map(is_claimed).collect(),
+            claims_systems,
+            by_location: vec![None; locations.len()],
+            by_system: HashMap::new(),
+            by_network: vec![None; networks.len()],
+            orders: Orders { regions: Vec::new(), count: 0, members: members.len() },
+            interner: Interner::default(),
+            too_many: false,
+        }
+    }
+
+    /// The prefix length of a network by its number.
+    fn prefix_length(&self, network: u32) -> Option<u8> {
+        let network = self.networks.get((network as usize).checked_sub(1)?)?;
+        Some(network.cidr.prefix_len())
+    }
+
+    /// The index of the order for a client in this network, or else with this location and autonomous system.
+    fn order(&mut self, location: u32, system: u32, network: u32) -> u32 {
+        if let Some(network) = (network as usize).checked_sub(1) {
+            if let Some(known) = self.by_network[network] {
+                return known;
+            }
+            let (location, within) = place(self.networks[network].place, self.regions);
+            let order = self.intern(&location, within);
+            self.by_network[network] = Some(order);
+            return order;
+        }
+        if !self.claimed.get(system as usize).is_some_and(|&claimed| claimed) {
+            if let Some(known) = self.by_location[location as usize] {
+                return known;
+            }
+            let order = self.order_with(location, None);
+            self.by_location[location as usize] = Some(order);
+            return order;
+        }
+        if let Some(&known) = self.by_system.get(&(location, system)) {
+            return known;
+        }
+        let order = self.order_with(location, self.systems.and_then(|systems| systems[system as usize].asn));
+        self.by_system.insert((location, system), order);
+        order
+    }
+
+    /// The order for a location; where there is a database of autonomous systems, its numbers alone count.
+    fn order_with(&mut self, location: u32, asn: Option<u32>) -> u32 {
+        let location = &self.locations[location as usize];
+        let location = if self.systems.is_none() || location.asn == asn {
+            Cow::Borrowed(location)
+        } else {
+            Cow::Owned(Location { asn, ..location.clone() })
+        };
+        self.intern(&location, None)
+    }
+
+    fn intern(&mut self, location: &Location, within: Option<usize>) -> u32 {
+        let order: Vec<u16> = self
+            .ranker
+            .rank(location, within)
+            .into_iter()
+            .filter_map(|ranked| u16::try_from(ranked.region).ok())
+            .collect();
+        let count = self.orders.count;
+        let index = self.interner.intern(order.as_slice(), |index| self.orders.get(index) == order, || count);
+        if index == count {
+            if (self.orders.regions.len() + order.len()) * size_of::<u16>() > MAX_ORDERS_BYTES {
+                self.too_many = true;
+                return 0;
+            }
+            self.orders.regions.extend(order);
+            self.orders.count += 1;
+        }
+        index
+    }
+}
+
+/// A map would need more memory for its orders than is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyOrders {
+    /// How many regions are ordered.
+    pub regions: usize,
+}
+
+impl fmt::Display for TooManyOrders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the orders of {} regions for the database's locations need more than 256 MiB: \
+             use fewer regions in one service, or a database of countries",
+            self.regions
+        )
+    }
+}
+
+impl std::error::Error for TooManyOrders {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+mod tests {
+    use std::fmt::Write;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use ipnet::IpNet;
+    use proptest::prelude::*;
+
+    use super::super::address_table::Fold;
+    use super::super::build::build;
+    use super::super::rank::tests::region;
+    use super::super::{Coordinates, Database, Location, Ranker};
+    use super::{Network, Region, RegionMap};
+    use crate::config::Place;
+
+    fn address(number: u128, is_ipv6: bool) -> IpAddr {
+        if is_ipv6 { Ipv6Addr::from_bits(number).into() } else { Ipv4Addr::from_bits(number as u32).into() }
+    }
+
+    /// First and last address.
+    fn bounds(cidr: &IpNet) -> (u128, u128) {
+        match cidr {
+            IpNet::V4(cidr) => (cidr.network().to_bits().into(), cidr.broadcast().to_bits().into()),
+            IpNet::V6(cidr) => (cidr.network().to_bits(), cidr.broadcast().to_bits()),
+        }
+    }
+
+    fn longest<T>(entries: &[(IpNet, T)], client: IpAddr) -> Option<&(IpNet, T)> {
+        let holding = entries.iter().filter(|(cidr, _)| cidr.contains(&client));
+        holding.max_by_key(|(cidr, _)| cidr.prefix_len())
+    }
+
+    /// One case: rows of a database (network, location), the operator's networks, and the regions.
+    #[derive(Debug)]
+    struct World {
+        rows: Vec<(IpNet, Location)>,
+        networks: Vec<(IpNet, Place)>,
+        regions: Vec<Region>,
+    }
+
+    impl World {
+        /// The order that a client outside of all folds must get, by searching the lists.
+        fn naive(&self, client: IpAddr) -> Vec<u16> {
+            let members: Vec<usize> = (0..self.regions.len()).collect();
+            let (location, within) = match longest(&self.networks, client) {
+                Some((_, Place::Region(index))) => (Location::at(self.regions[*index].location), Some(*index)),
+                Some((_, Place::Location(point))) => (Location::at(*point), None),
+                Some((_, Place::Country(code))) => (Location::of_country(*code), None),
+                None => (longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default(), None),
+            };
+            Ranker::new(&self.regions, &members).rank(&location, within).iter().map(|rank| rank.region as u16).collect()
+        }
+
+        /// The same; a client inside a fold gets what is in the fold's own list.
+        fn naive_or_fold(&self, client: IpAddr) -> Result<Vec<u16>, Fold> {
+            if let IpAddr::V6(inside) = client
+                && let Some(fold) = Fold::of(inside.to_bits())
+                && longest(&self.networks, client).is_none_or(|(cidr, _)| cidr.prefix_len() < fold.network().1)
+            {
+                return Err(fold);
+            }
+            Ok(self.naive(client))
+        }
+
+        fn map(&self) -> RegionMap {
+            let mut csv = "network,country,latitude,longitude,asn\n".to_owned();
+            for (cidr, location) in &self.rows {
+                let country = location.country.map(|code| code.to_string()).unwrap_or_default();
+                let point = location
+                    .coordinates
+                    .map_or(",".to_owned(), |point| format!("{},{}", point.latitude, point.longitude));
+                let asn = location.asn.map(|asn| asn.to_string()).unwrap_or_default();
+                writeln!(csv, "{cidr},{country},{point},{asn}").unwrap();
+            }
+            let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+            let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
+            let members: Vec<usize> = (0..self.regions.len()).collect();
+            RegionMap::proximity(&database, &networks, &self.regions, &members).unwrap()
+        }
+
+        /// Where something may begin or end.
+        fn edges(&self, is_ipv6: bool) -> Vec<u128> {
+            let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
+            let own = own.filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
+            let folds = Fold::ALL.into_iter().filter(|_| is_ipv6).map(|fold| {
+                let (first, length) = fold.network();
+                (first, first | u128::MAX >> length)
+            });
+            let last = if is_ipv6 { u128::MAX } else { u32::MAX.into() };
+            own.chain(folds)
+                .flat_map(|(first, end)| [first, end, (end + u128::from(end < last))])
+                .chain([0, last])
+                .collect()
+        }
+
+        fn check(&self, random: &[u128]) -> Result<(), TestCaseError> {
+            let map = self.map();
+            for is_ipv6 in [false, true] {
+                let bits: u32 = if is_ipv6 { 128 } else { 32 };
+                let edges = self.edges(is_ipv6);
+                for &number in edges.iter().chain(random) {
+                    let number = number & u128::MAX >> (128 - bits);
+                    let client = address(number, is_ipv6);
+                    let Ok(expected) = self.naive_or_fold(client) else { continue };
+                    let (index, length) = map.lookup(client);
+                    prop_assert_eq!(map.order(index), expected.as_slice(), "{}", client);
+                    // The clients that differ from it inside a prefix of this length: what changes, changes at an edge.
+                    let is_uniform = |length: u8| {
+                        let host_bits = u128::MAX.checked_shr(128 - bits + u32::from(length)).unwrap_or(0);
+                        let (first, last) = (number & !host_bits, number | host_bits);
+                        let inside =
+                            edges.iter().copied().filter(|edge| (first..=last).contains(edge)).chain([first, last]);
+                        inside
+                            .map(|edge| self.naive_or_fold(address(edge, is_ipv6)))
+                            .all(|order| order.as_ref() == Ok(&expected))
+                    };
+                    prop_assert!(is_uniform(length), "{}/{} is too wide", client, length);
+                    prop_assert!(length == 0 || !is_uniform(length - 1), "{}/{} is too narrow", client, length);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// Networks that lie in, beside and around each other.
+    fn cidr() -> impl Strategy<Value = IpNet> {
+        let ipv4 = (any::<u32>(), 0..=32_u8).prop_map(|(random, length)| {
+            IpNet::new(Ipv4Addr::from_bits(random & 0xc3ff_00ff | 0x0a00_0000).into(), length).unwrap().trunc()
+        });
+        let top = prop::sample::select(vec![0x2001_u128, 0x2002, 0x2003, 0x2a00, 0x2a01, 0xfd00]);
+        let ipv6 = (top, any::<u128>(), 8..=128_u8).prop_map(|(top, random, length)| {
+            IpNet::new(Ipv6Addr::from_bits(top << 112 | random & 0x0db8_0000_0003 << 64 | random & 0xff).into(), length)
+                .unwrap()
+                .trunc()
+        });
+        prop_oneof![ipv4, ipv6]
+    }
+
+    fn coordinates() -> impl Strategy<Value = Coordinates> {
+        (-8..=8_i8, -17..=17_i8).prop_filter_map("known", |(north, east)| {
+            let point = Coordinates::new(f64::from(north) * 10.0, f64::from(east) * 10.0)?;
+            (north != 0 || east != 0).then_some(point)
+        })
+    }
+
+    const COUNTRIES: [&str; 4] = ["DE", "US", "JP", "BR"];
+
+    fn world() -> impl Strategy<Value = World> {
+        let row = (cidr(), prop::option::of(0..4_usize), prop::option::of(coordinates()), prop::option::of(1..3_u32));
+        let rows = prop::collection::vec(row, 1..12);
+        let place = prop_oneof![
+            (0..3_usize).prop_map(Place::Region),
+            coordinates().prop_map(Place::Location),
+            prop::sample::select(&COUNTRIES[..]).prop_map(|code| Place::Country(code.parse().unwrap())),
+        ];
+        let networks = prop::collection::vec((cidr(), place), 0..6);
+        let regions = prop::collection::vec((coordinates(), 0..4_usize, 0..3_u32, -99..=99_i8), 3..5);
+        (rows, networks, regions).prop_map(|(rows, mut networks, regions)| {
+            networks.sort_by_key(|network| network.0);
+            networks.dedup_by_key(|network| network.0);
+            let mut rows: Vec<(IpNet, Location)> = rows
+                .into_iter()
+                // What `geoip build` refuses.
+                .filter(|(cidr, ..)| match cidr {
+                    IpNet::V4(_) => true,
+                    IpNet::V6(cidr) => {
+                        Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
+                    }
+                })
+                .map(|(cidr, country, coordinates, asn)| {
+                    let country = country.map(|index| COUNTRIES[index].parse().unwrap());
+                    (cidr, Location { country, coordinates, asn, ..Location::default() }.completed())
+                })
+                .collect();
+            // Some location, as a database without one is refused.
+            rows.push(("255.255.255.255/32".parse().unwrap(), Location::of_country("DE".parse().unwrap())));
+            rows.sort_by_key(|row| row.0);
+            rows.dedup_by_key(|row| row.0);
+            let regions = regions
+                .into_iter()
+                .map(|(point, country, asn, bias)| {
+                    let mut region = region("", point.latitude, point.longitude);
+                    region.countries = COUNTRIES
+                        .get(country)
+                        .filter(|_| asn == 2)
+                        .map(|code| code.parse().unwrap())
+                        .into_iter()
+                        .collect();
+                    region.asns = Some(asn).filter(|&asn| asn == 1).into_iter().collect();
+                    region.bias = bias;
+                    region
+                })
+                .collect();
+            World { rows, networks, regions }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn orders_and_prefixes_are_as_by_searching(world in world(), random in prop::collection::vec(any::<u128>(), 10)) {
+            world.check(&random)?;
+        }
+    }
+
+    /// Ashburn, Frankfurt and Sydney, of which Frankfurt claims AS 64500 and Sydney Japan.
+    fn regions() -> Vec<Region> {
+        let mut regions = vec![region("us", 39.0, -77.5), region("eu", 50.1, 8.7), region("au", -33.9, 151.2)];
+        regions[1].asns = vec![64_500];
+        regions[2].countries = vec!["JP".parse().unwrap()];
+        regions
+    }
+
+    fn order(map: &RegionMap, client: &str) -> (Vec<u16>, u8) {
+        let (index, length) = map.lookup(client.parse().unwrap());
+        (map.order(index).to_vec(), length)
+    }
+
+    #[test]
+    fn networks_go_ahead_of_the_database() {
+        let csv = "network,country\n192.0.2.0/24,US\n198.51.100.0/24,JP\n";
+        let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+        let networks = [
+            ("192.0.2.64/26", Place::Region(2)),
+            ("192.0.2.64/28", Place::Country("DE".parse().unwrap())),
+            ("2002:c000:0240::/48", Place::Region(0)),
+            ("64:ff9b::/96", Place::Region(2)),
+            ("::/0", Place::Region(1)),
+        ]
+        .map(|(cidr, place)| Network { cidr: cidr.parse().unwrap(), place });
+        let map = RegionMap::proximity(&database, &networks, &regions(), &[0, 1, 2]).unwrap();
+        for (client, expected, length) in [
+            ("192.0.2.1", [0, 1, 2], 26),
+            ("192.0.2.100", [2, 0, 1], 27),
+            ("192.0.2.70", [1, 0, 2], 28),
+            ("198.51.100.1", [2, 1, 0], 24),
+            ("10.0.0.1", [0, 1, 2], 1),
+            ("::ffff:192.0.2.100", [2, 0, 1], 96 + 27),
+            ("2002:c000:0241::", [1, 0, 2], 48),
+            ("2002:c000:0240::", [0, 1, 2], 48),
+            ("64:ff9b::192.0.2.1", [2, 0, 1], 96),
+            // ::/0 is not as long as what surrounds an IPv4 address.
+            ("2002:c633:6401::", [2, 1, 0], 16 + 24),
+            ("2a00::", [1, 0, 2], 5),
+        ] {
+            assert_eq!(order(&map, client), (expected.to_vec(), length), "{client}");
+        }
+    }
+
+    #[test]
+    fn claims_of_autonomous_systems_divide_what_they_claim_only() {
+        let csv = "network,country,asn\n192.0.2.0/24,US,64500\n198.51.100.0/24,JP,\n";
+        let locations = build(csv.as_bytes(), 0).unwrap();
+        let csv = "network,asn\n192.0.2.0/26,64500\n192.0.2.64/26,64501\n198.51.100.0/25,64500\n";
+        let systems = build(csv.as_bytes(), 0).unwrap();
+        let own = Database::from_bytes(&locations).unwrap();
+        let map = RegionMap::proximity(&own, &[], &regions(), &[0, 1, 2]).unwrap();
+        assert_eq!(order(&map, "192.0.2.100"), (vec![1, 0, 2], 24));
+        let laid_over = own.with_systems(&systems).unwrap();
+        let map = RegionMap::proximity(&laid_over, &[], &regions(), &[0, 1, 2]).unwrap();
+        for (client, expected, length) in [
+            ("192.0.2.1", [1, 0, 2], 26),
+            // As though nothing were known: the database's own number no longer counts.
+            ("192.0.2.100", [0, 1, 2], 26),
+            ("198.51.100.1", [1, 2, 0], 25),
+            ("198.51.100.200", [2, 1, 0], 25),
+        ] {
+            assert_eq!(order(&map, client), (expected.to_vec(), length), "{client}");
+        }
+        // Without the region that claims it, the system divides nothing.
+        let map = RegionMap::proximity(&laid_over, &[], &regions(), &[0, 2]).unwrap();
+        assert_eq!(order(&map, "198.51.100.1"), (vec![2, 0], 24));
+    }
+
+    #[test]
+    fn one_region_or_none_is_the_same_for_everyone() {
+        let database =
+            Database::from_bytes(&build("network,country\n192.0.2.0/24,US\n".as_bytes(), 0).unwrap()).unwrap();
+        let one = RegionMap::proximity(&database, &[], &regions(), &[1]).unwrap();
+        assert_eq!(order(&one, "192.0.2.1"), (vec![1], 0));
+        let none = RegionMap::proximity(&database, &[], &regions(), &[]).unwrap();
+        assert_eq!(order(&none, "192.0.2.1"), (vec![], 0));
+    }
+}

@@ -1,0 +1,216 @@
+//! The order of regions for one client.
+
+use std::cmp::Reverse;
+
+use super::coordinates::UnitVector;
+use super::{Continent, CountryCode, Location, Subdivision};
+use crate::config::Region;
+
+/// Why a region claims a client; the later ones are more specific and win.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// By its continent.
+    Continent(Continent),
+    /// By its country.
+    Country(CountryCode),
+    /// By its subdivision.
+    Subdivision(Subdivision),
+    /// By its autonomous system.
+    Asn(u32),
+    /// The operator's networks say that the client is in this region.
+    Network,
+}
+
+impl Claim {
+    /// How specific it is.
+    fn level(self) -> u8 {
+        match self {
+            Self::Continent(_) => 1,
+            Self::Country(_) => 2,
+            Self::Subdivision(_) => 3,
+            Self::Asn(_) => 4,
+            Self::Network => 5,
+        }
+    }
+}
+
+/// One region in a client's order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Index into the regions.
+    pub region: usize,
+    /// What claims the client for it.
+    pub claim: Option<Claim>,
+    /// How far away it is; nothing where the client's coordinates are unknown.
+    pub distance_km: Option<f64>,
+    /// The distance that counts, with the region's bias.
+    pub biased_km: Option<f64>,
+}
+
+/// Orders some of the regions for one client after the other.
+#[derive(Debug)]
+pub struct Ranker<'a> {
+    members: Vec<Member<'a>>,
+}
+
+#[derive(Debug)]
+struct Member<'a> {
+    index: usize,
+    region: &'a Region,
+    direction: UnitVector,
+    /// What its bias makes of a kilometre.
+    factor: f64,
+}
+
+impl<'a> Ranker<'a> {
+    /// For these regions, as indices into `regions` in file order.
+    pub fn new(regions: &'a [Region], members: &[usize]) -> Self {
+        let member = |&index: &usize| {
+            let region = regions.get(index)?;
+            let bias = f64::from(region.bias) / 100.0;
+            Some(Member {
+                index,
+                region,
+                direction: region.location.into(),
+                factor: if bias < 0.0 { 1.0 / (1.0 + bias) } else { 1.0 - bias },
+            })
+        };
+        Self { members: members.iter().filter_map(member).collect() }
+    }
+
+    /// The order for a client there: claims first, the more specific before the less; then by distance with bias; then
+    /// as in the file. `within` is the region in which the operator's networks put the client.
+    pub fn rank(&self, location: &Location, within: Option<usize>) -> Vec<Ranked> {
+        let direction = location.coordinates.map(UnitVector::from);
+        let mut order: Vec<Ranked> = self
+            .members
+            .iter()
+            .map(|member| {
+                let distance_km = direction.map(|direction| direction.distance_km(member.direction));
+                Ranked {
+                    region: member.index,
+                    claim: if within == Some(member.index) {
+                        Some(Claim::Network)
+                    } else {
+                        claim(member.region, location)
+                    },
+                    distance_km,
+                    biased_km: distance_km.map(|distance_km| distance_km * member.factor),
+                }
+            })
+            .collect();
+        // Stable, so what is equal stays as in the file.
+        order.sort_by(|a, b| {
+            let level = |ranked: &Ranked| Reverse(ranked.claim.map_or(0, Claim::level));
+            let distance = |ranked: &Ranked| ranked.biased_km.unwrap_or(0.0);
+            level(a).cmp(&level(b)).then(distance(a).total_cmp(&distance(b)))
+        });
+        order
+    }
+}
+
+/// The most specific claim of a region on a client.
+fn claim(region: &Region, location: &Location) -> Option<Claim> {
+    let asn = location.asn.filter(|asn| region.asns.contains(asn)).map(Claim::Asn);
+    let subdivision = || location.subdivisions.into_iter().flatten().find(|code| region.subdivisions.contains(code));
+    let country = || location.country.filter(|code| region.countries.contains(code)).map(Claim::Country);
+    let continent = || location.continent.filter(|code| region.continents.contains(code)).map(Claim::Continent);
+    asn.or_else(|| subdivision().map(Claim::Subdivision)).or_else(country).or_else(continent)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+pub(super) mod tests {
+    use super::super::Coordinates;
+    use super::{Claim, Location, Ranker};
+    use crate::config::Region;
+
+    /// A region without claims.
+    pub(crate) fn region(name: &str, latitude: f64, longitude: f64) -> Region {
+        Region {
+            name: name.to_owned(),
+            location: Coordinates { latitude, longitude },
+            countries: Vec::new(),
+            continents: Vec::new(),
+            subdivisions: Vec::new(),
+            asns: Vec::new(),
+            bias: 0,
+        }
+    }
+
+    /// Ashburn, Frankfurt, Singapore, Sydney.
+    fn regions() -> Vec<Region> {
+        vec![
+            region("us", 39.04, -77.49),
+            region("eu", 50.11, 8.68),
+            region("sg", 1.35, 103.82),
+            region("au", -33.87, 151.21),
+        ]
+    }
+
+    fn order(regions: &[Region], location: &Location, within: Option<usize>) -> String {
+        let members: Vec<usize> = (0..regions.len()).collect();
+        let names = Ranker::new(regions, &members).rank(location, within);
+        names.iter().map(|ranked| regions[ranked.region].name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn at(latitude: f64, longitude: f64) -> Location {
+        Location::at(Coordinates { latitude, longitude })
+    }
+
+    #[test]
+    fn by_distance_with_bias() {
+        let regions = regions();
+        assert_eq!(order(&regions, &at(52.5, 13.4), None), "eu us sg au");
+        assert_eq!(order(&regions, &at(35.7, 139.7), None), "sg au eu us");
+        assert_eq!(order(&regions, &Location::default(), None), "us eu sg au");
+        // Reykjavik: Frankfurt at 2,400 km, Ashburn at 4,560 km.
+        let reykjavik = at(64.1, -21.9);
+        for (us_bias, eu_bias, expected) in [
+            (0, 0, "eu us sg au"),
+            (45, 0, "eu us sg au"),
+            (50, 0, "us eu sg au"),
+            (0, -45, "eu us sg au"),
+            (0, -50, "us eu sg au"),
+            (99, 99, "eu us sg au"),
+            (0, -99, "us sg au eu"),
+        ] {
+            let mut regions = regions.clone();
+            (regions[0].bias, regions[1].bias) = (us_bias, eu_bias);
+            assert_eq!(order(&regions, &reykjavik, None), expected, "{us_bias} {eu_bias}");
+        }
+    }
+
+    #[test]
+    fn the_more_specific_claim_wins() {
+        let mut regions = regions();
+        regions[0].asns = vec![64_500];
+        regions[1].subdivisions = vec!["AU-NSW".parse().unwrap()];
+        regions[2].countries = vec!["AU".parse().unwrap(), "NZ".parse().unwrap()];
+        regions[3].continents = vec!["EU".parse().unwrap(), "OC".parse().unwrap()];
+        let mut client = Location { country: "AU".parse().ok(), ..Location::default() }.completed();
+        assert_eq!(order(&regions, &client, None), "sg au us eu");
+        client.subdivisions[1] = "AU-NSW".parse().ok();
+        assert_eq!(order(&regions, &client, None), "eu sg au us");
+        client.asn = Some(64_500);
+        assert_eq!(order(&regions, &client, None), "us eu sg au");
+        assert_eq!(order(&regions, &client, Some(3)), "au us eu sg");
+        // A claim counts without coordinates.
+        let unplaced = Location { continent: "EU".parse().ok(), ..Location::default() };
+        assert_eq!(order(&regions, &unplaced, None), "au us eu sg");
+    }
+
+    #[test]
+    fn says_why() {
+        let mut regions = regions();
+        regions[2].countries = vec!["DE".parse().unwrap()];
+        regions[1].bias = 50;
+        let germany = Location::of_country("DE".parse().unwrap());
+        let order = Ranker::new(&regions, &[1, 2]).rank(&germany, None);
+        assert_eq!((order[0].region, order[0].claim), (2, Some(Claim::Country("DE".parse().unwrap()))));
+        assert_eq!((order[1].region, order[1].claim), (1, None));
+        let (distance_km, biased_km) = (order[1].distance_km.unwrap(), order[1].biased_km.unwrap());
+        assert!((distance_km - 424.0).abs() < 10.0, "{distance_km}");
+        assert!((biased_km - distance_km / 2.0).abs() < 1e-6);
+    }
+}

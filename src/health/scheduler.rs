@@ -1,0 +1,358 @@
+//! When probes run: a task per target, each on a schedule of its own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::probe::Observe;
+use super::{Observation, TargetKey};
+
+/// The most probes that run at once; the others wait, and the wait counts as no part of their time.
+pub const MAX_PROBES_IN_FLIGHT: usize = 256;
+
+/// The first run of a target comes within this time or its interval, whichever is less, so that verdicts come soon.
+const FIRST_RUN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Runs the probes of all targets until it is dropped, which ends them at once, those under way included.
+///
+/// A target's first run comes at a random time soon after it is added. Then it runs at a random phase of its interval:
+/// at fixed times that do not drift, however long runs take. A run that comes late skips the times it missed.
+#[derive(Debug)]
+pub struct Scheduler<P> {
+    shared: Arc<Shared<P>>,
+    tasks: HashMap<Arc<TargetKey>, Task>,
+    jitter: fastrand::Rng,
+}
+
+/// Takes every observation; called by many tasks at once.
+type Report = dyn Fn(&Arc<TargetKey>, Observation) + Send + Sync;
+
+/// What the tasks share.
+struct Shared<P> {
+    /// Given with the targets, so never missing while there are tasks.
+    prober: ArcSwapOption<P>,
+    in_flight: Semaphore,
+    report: Box<Report>,
+}
+
+impl<P> fmt::Debug for Shared<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
+
+/// A target's task, which ends with this value.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<P: Observe> Scheduler<P> {
+    /// A scheduler without targets. The seed decides all its random times. `report` is called with each observation as
+    /// soon as it is made and must return soon. It may still be called once for a target that was just replaced:
+    /// [`Table::observe`](super::Table::observe) drops what is no target of its own.
+    pub fn new(seed: u64, report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static) -> Self {
+        let shared = Shared {
+            prober: ArcSwapOption::empty(),
+            in_flight: Semaphore::new(MAX_PROBES_IN_FLIGHT),
+            report: Box::new(report),
+        };
+        Self { shared: Arc::new(shared), tasks: HashMap::new(), jitter: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// Probes these targets from now on, equal ones once, and no others. One that was probed before stays on its
+    /// schedule, with no run lost or added, and uses the new prober from its next run on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn replace(&mut self, prober: P, keys: impl IntoIterator<Item = Arc<TargetKey>>) {
+        self.shared.prober.store(Some(Arc::new(prober)));
+        let mut previous = std::mem::take(&mut self.tasks);
+        let start = Instant::now();
+        for key in keys {
+            if self.tasks.contains_key(&key) {
+                continue;
+            }
+            let task = previous.remove(&key).unwrap_or_else(|| {
+                let schedule = Schedule::new(start, key.timing.interval, &mut self.jitter);
+                Task(tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&key), schedule)))
+            });
+            self.tasks.insert(key, task);
+        }
+    }
+}
+
+/// Probes one target for ever.
+async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: Schedule) {
+    let mut due = schedule.first;
+    loop {
+        sleep_until(due).await;
+        let Ok(permit) = shared.in_flight.acquire().await else { return };
+        let Some(prober) = shared.prober.load_full() else { return };
+        let observation = prober.observe(&key).await;
+        drop(permit);
+        tracing::debug!(check = %key, result = %observation, "probed");
+        (shared.report)(&key, observation);
+        due = schedule.next(Instant::now());
+    }
+}
+
+/// The times at which a target is due.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    /// The first run.
+    first: Instant,
+    /// All others come at whole intervals from here, this one included.
+    origin: Instant,
+    interval: Duration,
+}
+
+impl Schedule {
+    fn new(start: Instant, interval: Duration, jitter: &mut fastrand::Rng) -> Self {
+        // An interval of zero would be a loop without a pause.
+        let interval = interval.max(Duration::from_millis(1));
+        Self {
+            first: start + interval.min(FIRST_RUN_WITHIN).mul_f64(jitter.f64()),
+            origin: start + interval.mul_f64(jitter.f64()),
+            interval,
+        }
+    }
+
+    /// The first due time after `now`.
+    fn next(&self, now: Instant) -> Instant {
+        let Some(elapsed) = now.checked_duration_since(self.origin) else { return self.origin };
+        let into_interval = elapsed.as_nanos() % self.interval.as_nanos();
+        now + self.interval - Duration::from_nanos(u64::try_from(into_interval).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+    use crate::config::{Check, Target, Timing};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Takes the same time for every run, and counts those under way.
+    #[derive(Clone, Default)]
+    struct Scripted {
+        takes: Duration,
+        under_way: Arc<AtomicUsize>,
+        most_under_way: Arc<AtomicUsize>,
+    }
+
+    /// Counts down when a run ends in whatever way.
+    struct UnderWay(Arc<AtomicUsize>);
+
+    impl Drop for UnderWay {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Observe for Scripted {
+        async fn observe(&self, _key: &TargetKey) -> Observation {
+            let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+            let _guard = UnderWay(Arc::clone(&self.under_way));
+            self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
+            let started = Instant::now();
+            sleep(self.takes).await;
+            Observation { took: started.elapsed(), address: None, outcome: Ok(()) }
+        }
+    }
+
+    fn key(port: u16, interval: Duration) -> Arc<TargetKey> {
+        Arc::new(TargetKey {
+            check: Check::Tcp { port },
+            timing: Timing { interval, timeout: interval / 2, fall: 3, rise: 2 },
+            target: Target::Address([192, 0, 2, 1].into()),
+        })
+    }
+
+    /// What was reported: the port as the target's name, since when after the start, and how long the run took.
+    type Log = Arc<Mutex<Vec<(u16, Duration, Duration)>>>;
+
+    fn scheduler(seed: u64) -> (Scheduler<Scripted>, Log) {
+        let log = Log::default();
+        let start = Instant::now();
+        let report = {
+            let log = Arc::clone(&log);
+            move |key: &TargetKey, observation: Observation| {
+                let Check::Tcp { port } = key.check else { panic!("only TCP checks here") };
+                log.lock().unwrap().push((port, start.elapsed(), observation.took));
+            }
+        };
+        (Scheduler::new(seed, report), log)
+    }
+
+    fn times(log: &Log, port: u16) -> Vec<Duration> {
+        log.lock().unwrap().iter().filter(|entry| entry.0 == port).map(|entry| entry.1).collect()
+    }
+
+    /// Timers fire at whole milliseconds.
+    fn assert_close(actual: Duration, expected: Duration) {
+        assert!(actual.abs_diff(expected) <= Duration::from_millis(1), "{actual:?} is not {expected:?}");
+    }
+
+    #[test]
+    fn the_next_due_time_is_a_whole_number_of_intervals_from_the_origin() {
+        let origin = Instant::now() + SECOND;
+        let schedule = Schedule { first: origin, origin, interval: 5 * SECOND };
+        let cases = [(0.0, 0.0), (0.1, 5.0), (4.9, 5.0), (5.0, 10.0), (17.0, 20.0), (500_000_003.0, 500_000_005.0)];
+        assert_eq!(schedule.next(origin - SECOND), origin);
+        for (now, expected) in cases.into_iter().skip(1) {
+            let next = schedule.next(origin + Duration::from_secs_f64(now));
+            assert_eq!(next, origin + Duration::from_secs_f64(expected), "{now}");
+        }
+        assert_eq!(schedule.next(origin), origin + 5 * SECOND, "strictly after");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_come_soon_and_then_at_a_fixed_phase_without_drift() {
+        let (takes, interval) = (Duration::from_millis(700), 10 * SECOND);
+        let start = Instant::now();
+        // The draws that the scheduler will make, with a seed by which the first run does not delay the second.
+        let schedule_of = |seed| Schedule::new(start, interval, &mut fastrand::Rng::with_seed(seed));
+        let on_time = |seed: &u64| schedule_of(*seed).origin > schedule_of(*seed).first + takes;
+        let seed = (0..100).find(on_time).unwrap();
+        let (first, origin) = (schedule_of(seed).first - start, schedule_of(seed).origin - start);
+        assert!(first < FIRST_RUN_WITHIN);
+        let prober = Scripted { takes, ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(seed);
+        scheduler.replace(prober, [key(1, interval)]);
+        sleep(1_000 * SECOND).await;
+        let times = times(&log, 1);
+        assert!((100..=101).contains(&times.len()), "{}", times.len());
+        assert_close(times[0], first + takes);
+        for (k, &time) in times[1..].iter().enumerate() {
+            assert_close(time, origin + interval * u32::try_from(k).unwrap() + takes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_runs_and_phases_are_spread_evenly() {
+        let prober = Scripted::default();
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(prober, (0..1_000).map(|port| key(port, 10 * SECOND)));
+        sleep(60 * SECOND).await;
+        let mut first = [0; 4];
+        let mut phase = [0; 10];
+        for port in 0..1_000 {
+            let times = times(&log, port);
+            // A timer may fire in the millisecond after the last.
+            first[(times[0].as_millis() as usize / 500).min(3)] += 1;
+            phase[(times[3].as_millis() % 10_000) as usize / 1_000] += 1;
+        }
+        assert!(first.iter().all(|&count| (180..320).contains(&count)), "{first:?}");
+        assert!(phase.iter().all(|&count| (60..140).contains(&count)), "{phase:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_run_skips_what_it_missed() {
+        let prober = Scripted { takes: Duration::from_secs(25), ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(3);
+        scheduler.replace(prober, [key(1, 10 * SECOND)]);
+        sleep(205 * SECOND).await;
+        let times = times(&log, 1);
+        assert!((6..=7).contains(&times.len()), "one run per three intervals: {times:?}");
+        for pair in times[1..].windows(2) {
+            assert_close(pair[1] - pair[0], 30 * SECOND);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_targets_are_probed_once() {
+        let prober = Scripted::default();
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(prober, [key(1, SECOND), key(2, SECOND), key(1, SECOND)]);
+        sleep(100 * SECOND).await;
+        for port in [1, 2] {
+            assert!((100..=101).contains(&times(&log, port).len()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_keeps_the_schedule_of_what_stays_and_ends_the_rest() {
+        let prober = Scripted::default();
+        let run = async |reloads: u32| {
+            let (mut scheduler, log) = scheduler(9);
+            scheduler.replace(prober.clone(), [key(1, 4 * SECOND), key(2, 4 * SECOND)]);
+            sleep(10 * SECOND).await;
+            for _ in 0..reloads {
+                scheduler.replace(prober.clone(), [1, 3, 1].map(|port| key(port, 4 * SECOND)));
+                sleep(3 * SECOND).await;
+            }
+            sleep(40 * SECOND - 3 * SECOND * reloads).await;
+            log
+        };
+        let (undisturbed, reloaded) = (run(0).await, run(10).await);
+        assert_eq!(times(&undisturbed, 1).len(), times(&reloaded, 1).len());
+        for (&expected, actual) in times(&undisturbed, 1).iter().zip(times(&reloaded, 1)) {
+            assert_close(actual, expected);
+        }
+        assert!(times(&reloaded, 2).iter().all(|&time| time <= 10 * SECOND), "replaced");
+        assert!(times(&undisturbed, 2).iter().any(|&time| time > 40 * SECOND));
+        let added = times(&reloaded, 3);
+        assert!(added[0] > 10 * SECOND && added[0] <= 12 * SECOND + Duration::from_millis(1), "{added:?}");
+        assert!((10..=11).contains(&added.len()), "{added:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_puts_the_new_prober_to_use() {
+        let slow = Scripted { takes: Duration::from_millis(400), ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(9);
+        scheduler.replace(slow, [key(1, SECOND)]);
+        sleep(10 * SECOND).await;
+        let before = log.lock().unwrap().len();
+        scheduler.replace(Scripted::default(), [key(1, SECOND)]);
+        sleep(10 * SECOND).await;
+        let took: Vec<Duration> = log.lock().unwrap().iter().map(|entry| entry.2).collect();
+        assert!(took[..before].iter().all(|&took| took > Duration::from_millis(399)));
+        // One run may have been under way.
+        assert!(took[before + 1..].iter().all(|&took| took < Duration::from_millis(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_in_flight_are_bounded_and_waiting_is_no_probe_time() {
+        let prober = Scripted { takes: SECOND, ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(prober.clone(), (0..2_000).map(|port| key(port, 60 * SECOND)));
+        sleep(12 * SECOND).await;
+        assert_eq!(prober.most_under_way.load(Ordering::Relaxed), MAX_PROBES_IN_FLIGHT);
+        let log = log.lock().unwrap();
+        assert!(log.len() >= 2_000, "all had their turn: {}", log.len());
+        assert!(log.iter().all(|entry| entry.2.abs_diff(SECOND) <= Duration::from_millis(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_scheduler_ends_runs_under_way() {
+        let prober = Scripted { takes: 100 * SECOND, ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(prober.clone(), (0..10).map(|port| key(port, 10 * SECOND)));
+        advance(3 * SECOND).await;
+        sleep(SECOND).await;
+        assert_eq!(prober.under_way.load(Ordering::Relaxed), 10);
+        drop(scheduler);
+        sleep(SECOND).await;
+        assert_eq!(prober.under_way.load(Ordering::Relaxed), 0);
+        sleep(200 * SECOND).await;
+        assert!(log.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,313 @@
+//! The state of every probed target, by a dense index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Machine, Observation, TargetKey, Transition};
+use crate::config::{Check, Target};
+
+/// A target's index in one [`Table`]; the next generation's table may give the same target another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(pub u32);
+
+impl TargetId {
+    /// As an index into what is kept per target.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What is known of one target. Its size is bounded, however long it is observed.
+#[derive(Debug, Clone)]
+pub struct TargetHealth {
+    /// What is probed.
+    pub key: Arc<TargetKey>,
+    /// The verdict, and how near it is to a change.
+    pub machine: Machine,
+    /// The latest observation and when it was made.
+    pub last: Option<(Instant, Observation)>,
+    /// What was observed since the target was first configured.
+    pub counts: Counts,
+    /// How long the runs took, those that failed included.
+    pub durations: Histogram,
+}
+
+impl TargetHealth {
+    fn new(key: Arc<TargetKey>) -> Self {
+        Self {
+            key,
+            machine: Machine::default(),
+            last: None,
+            counts: Counts::default(),
+            durations: Histogram::default(),
+        }
+    }
+
+    /// How soon the verdict may change, if it may: the interval times the checks left.
+    pub fn soonest_change(&self) -> Option<Duration> {
+        let checks_left = self.machine.checks_left(&self.key.timing)?;
+        Some(self.key.timing.interval.saturating_mul(checks_left.into()))
+    }
+}
+
+/// Observations by outcome, and changes of verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs that found what was expected.
+    pub successes: u64,
+    /// Runs that did not.
+    pub failures: u64,
+    /// Runs that say nothing about the target, as this machine could not make them.
+    pub local_problems: u64,
+    /// Changes of verdict, the first one from unknown included.
+    pub transitions: u64,
+}
+
+/// Durations counted in fixed buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// Durations at most as long as the [`Histogram::BOUNDS`] of the same index and longer than the one before; the last
+    /// count is of those above all bounds.
+    pub counts: [u64; Self::BOUNDS.len() + 1],
+    /// All durations together.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// The buckets' upper bounds.
+    pub const BOUNDS: [Duration; 12] = [
+        Duration::from_millis(1),
+        Duration::from_micros(2_500),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2_500),
+        Duration::from_secs(10),
+    ];
+
+    fn record(&mut self, duration: Duration) {
+        let bucket = Self::BOUNDS.partition_point(|&bound| bound < duration);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum = self.sum.saturating_add(duration);
+    }
+}
+
+/// What an observation changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    /// Whose observation it was.
+    pub id: TargetId,
+    /// The change of verdict, to be logged.
+    pub transition: Option<Transition>,
+    /// Whether answers may differ now: the verdict changed, or how near it is to a change (which sets the TTL).
+    pub matters: bool,
+}
+
+/// All targets of one generation of the configuration.
+///
+/// Its size is the number of distinct targets configured. An observation is taken by key, not by index, so one that was
+/// under way during a reload counts for its own target or for none.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    targets: Vec<TargetHealth>,
+    ids: HashMap<Arc<TargetKey>, TargetId>,
+}
+
+impl Table {
+    /// A table of these targets, equal ones once, in the order of their first appearance. What this table knows of them
+    /// is carried over. A target whose timing alone changed keeps its verdict, as that was observed by the same check.
+    #[must_use]
+    pub fn rebuilt(&self, keys: impl IntoIterator<Item = TargetKey>) -> Self {
+        let by_check: HashMap<(&Check, &Target), &TargetHealth> =
+            self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
+        let mut table = Self::default();
+        for key in keys.into_iter().map(Arc::new) {
+            if table.ids.contains_key(&key) {
+                continue;
+            }
+            let Ok(index) = u32::try_from(table.targets.len()) else { break };
+            let target = match (self.find(&key), by_check.get(&(&key.check, &key.target))) {
+                (Some(same), _) => same.clone(),
+                (None, Some(&similar)) => TargetHealth {
+                    key: Arc::clone(&key),
+                    machine: similar.machine.with_other_timing(),
+                    ..similar.clone()
+                },
+                (None, None) => TargetHealth::new(Arc::clone(&key)),
+            };
+            table.ids.insert(Arc::clone(&target.key), TargetId(index));
+            table.targets.push(target);
+        }
+        table
+    }
+
+    /// The index of a target.
+    pub fn id(&self, key: &TargetKey) -> Option<TargetId> {
+        self.ids.get(key).copied()
+    }
+
+    /// One target.
+    pub fn get(&self, id: TargetId) -> Option<&TargetHealth> {
+        self.targets.get(id.index())
+    }
+
+    /// All targets, in the order of their [`TargetId`]s.
+    pub fn targets(&self) -> &[TargetHealth] {
+        &self.targets
+    }
+
+    /// What is probed.
+    pub fn keys(&self) -> impl Iterator<Item = Arc<TargetKey>> {
+        self.targets.iter().map(|target| Arc::clone(&target.key))
+    }
+
+    /// Takes an observation; nothing where the target is no longer one of this table's.
+    pub fn observe(&mut self, key: &TargetKey, observation: Observation, now: Instant) -> Option<Effect> {
+        let id = self.id(key)?;
+        let target = self.targets.get_mut(id.index())?;
+        let timing = &target.key.timing;
+        let before = (target.machine.verdict(), target.machine.checks_left(timing));
+        let transition = match &observation.outcome {
+            Err(failure) if failure.is_local() => {
+                target.counts.local_problems += 1;
+                None
+            }
+            outcome => {
+                *(if outcome.is_ok() { &mut target.counts.successes } else { &mut target.counts.failures }) += 1;
+                target.durations.record(observation.took);
+                target.machine.observe(timing, outcome.is_ok(), now)
+            }
+        };
+        target.counts.transitions += u64::from(transition.is_some());
+        target.last = Some((now, observation));
+        let matters = before != (target.machine.verdict(), target.machine.checks_left(timing));
+        Some(Effect { id, transition, matters })
+    }
+
+    fn find(&self, key: &TargetKey) -> Option<&TargetHealth> {
+        self.id(key).and_then(|id| self.get(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use super::super::{Failure, Verdict};
+    use super::*;
+    use crate::config::Timing;
+
+    fn key(port: u16, fall: u8) -> TargetKey {
+        TargetKey {
+            check: Check::Tcp { port },
+            timing: Timing { interval: Duration::from_secs(5), timeout: Duration::from_secs(1), fall, rise: 2 },
+            target: Target::Address([192, 0, 2, 1].into()),
+        }
+    }
+
+    fn observation(outcome: Result<(), Failure>) -> Observation {
+        Observation { took: Duration::from_millis(3), address: None, outcome }
+    }
+
+    fn observe(table: &mut Table, key: &TargetKey, outcome: Result<(), Failure>) -> Effect {
+        table.observe(key, observation(outcome), Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn equal_keys_are_one_target() {
+        let table = Table::default().rebuilt([key(1, 3), key(2, 3), key(1, 3)]);
+        assert_eq!(table.targets().len(), 2);
+        assert_eq!(table.id(&key(1, 3)), Some(TargetId(0)));
+        assert_eq!(table.id(&key(2, 3)), Some(TargetId(1)));
+        assert_eq!(table.id(&key(3, 3)), None);
+    }
+
+    #[test]
+    fn an_effect_matters_when_verdict_or_checks_left_change() {
+        let key = key(1, 2);
+        let mut table = Table::default().rebuilt([key.clone()]);
+        let mut said = Vec::new();
+        for outcome in [Ok(()), Ok(()), Err(Failure::Refused), Ok(()), Err(Failure::Refused), Err(Failure::Refused)] {
+            let effect = observe(&mut table, &key, outcome);
+            said.push((effect.transition.map(|transition| transition.to), effect.matters));
+        }
+        let expected = [
+            (Some(Verdict::Up), true),
+            (None, false),
+            (None, true),
+            (None, true),
+            (None, true),
+            (Some(Verdict::Down), true),
+        ];
+        assert_eq!(said, expected);
+        let target = table.get(TargetId(0)).unwrap();
+        assert_eq!(target.counts, Counts { successes: 3, failures: 3, local_problems: 0, transitions: 2 });
+        assert_eq!(target.last.as_ref().unwrap().1, observation(Err(Failure::Refused)));
+    }
+
+    #[test]
+    fn a_local_problem_is_counted_and_shown_but_is_no_evidence() {
+        let key = key(1, 1);
+        let mut table = Table::default().rebuilt([key.clone()]);
+        observe(&mut table, &key, Ok(()));
+        let local = Failure::Local("too many open files".into());
+        let effect = observe(&mut table, &key, Err(local.clone()));
+        assert_eq!((effect.transition, effect.matters), (None, false));
+        let target = table.get(TargetId(0)).unwrap();
+        assert_eq!(target.machine.verdict(), Verdict::Up);
+        assert_eq!(target.counts.local_problems, 1);
+        assert_eq!(target.durations.counts.iter().sum::<u64>(), 1);
+        assert_eq!(target.last.as_ref().unwrap().1.outcome, Err(local));
+    }
+
+    #[test]
+    fn the_soonest_change_is_the_interval_times_the_checks_left() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()]);
+        observe(&mut table, &key, Ok(()));
+        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(), None);
+        observe(&mut table, &key, Err(Failure::Refused));
+        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_by_key() {
+        let mut old = Table::default().rebuilt([key(1, 3), key(2, 3)]);
+        observe(&mut old, &key(2, 3), Err(Failure::Refused));
+        let mut new = old.rebuilt([key(3, 3), key(2, 3)]);
+        assert_eq!(new.id(&key(2, 3)), Some(TargetId(1)));
+        let carried = new.get(TargetId(1)).unwrap();
+        assert_eq!((carried.machine.verdict(), carried.counts.failures), (Verdict::Down, 1));
+        assert_eq!(new.get(TargetId(0)).unwrap().machine.verdict(), Verdict::Unknown);
+        assert_eq!(new.observe(&key(1, 3), observation(Ok(())), Instant::now()), None, "no longer a target");
+    }
+
+    #[test]
+    fn a_target_of_other_timing_keeps_its_verdict_but_not_its_streak() {
+        let mut old = Table::default().rebuilt([key(1, 3)]);
+        observe(&mut old, &key(1, 3), Ok(()));
+        observe(&mut old, &key(1, 3), Err(Failure::Refused));
+        let new = old.rebuilt([key(1, 2)]);
+        let carried = new.get(TargetId(0)).unwrap();
+        assert_eq!(*carried.key, key(1, 2));
+        assert_eq!((carried.machine.verdict(), carried.soonest_change()), (Verdict::Up, None));
+    }
+
+    #[test]
+    fn durations_fall_into_the_bucket_that_bounds_them() {
+        let mut histogram = Histogram::default();
+        for milliseconds in [0, 1, 2, 10, 11, 10_000, 10_001] {
+            histogram.record(Duration::from_millis(milliseconds));
+        }
+        assert_eq!(histogram.counts, [2, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(histogram.sum, Duration::from_millis(20_025));
+    }
+}

@@ -1,0 +1,100 @@
+//! Serving: UDP and TCP around [`dns::respond`](crate::dns::respond).
+//!
+//! In this order: [`Sockets::bind`], [`privileges`] dropped, [`serve`], and in the end [`Serving::shutdown`].
+//!
+//! No thread of this module ends by an error, none waits for a lock to answer, and none reads anything but the
+//! published snapshot and its own context.
+
+pub mod counters;
+mod failures;
+pub mod privileges;
+mod sockets;
+mod sys;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use socket2::SockRef;
+use tokio::sync::watch;
+
+pub use counters::ServerCounters;
+pub use sockets::{BindError, BindFailure, MAX_WORKERS, Sockets};
+pub use sys::MAX_REQUEST_BYTES;
+
+use crate::config::TcpLimits;
+use crate::dns::WorkerContext;
+use crate::snapshot::Published;
+
+/// A server at work. Dropping it stops it as [`shutdown`](Self::shutdown) does.
+#[derive(Debug)]
+pub struct Serving {
+    addresses: Vec<SocketAddr>,
+    udp_stopping: Arc<AtomicBool>,
+    udp_sockets: Vec<Arc<UdpSocket>>,
+    tcp_stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Answers on `sockets` from whatever `published` holds, in threads named `udp-0`, `udp-1`, … and `tcp`.
+/// `context` makes each thread's own context; it is called [`Sockets::worker_count`] times, the last time for TCP.
+///
+/// # Errors
+/// Where the system grants no more threads or descriptors; what had been started is stopped then.
+pub fn serve(
+    sockets: Sockets,
+    published: &Arc<Published>,
+    limits: TcpLimits,
+    counters: &Arc<ServerCounters>,
+    mut context: impl FnMut() -> WorkerContext,
+) -> io::Result<Serving> {
+    let addresses = sockets.addresses().to_vec();
+    let (tcp_stop, stop) = watch::channel(false);
+    let udp_stopping = Arc::default();
+    let mut serving = Serving { addresses, udp_stopping, udp_sockets: Vec::new(), tcp_stop, threads: Vec::new() };
+    for (number, socket) in sockets.udp.into_iter().enumerate() {
+        let socket = Arc::new(socket);
+        let worker = udp::Worker {
+            socket: socket.clone(),
+            stopping: serving.udp_stopping.clone(),
+            published: published.clone(),
+            counters: counters.clone(),
+            context: context(),
+        };
+        serving.threads.push(thread::Builder::new().name(format!("udp-{number}")).spawn(|| worker.run())?);
+        serving.udp_sockets.push(socket);
+    }
+    let settings =
+        tcp::Settings { published: published.clone(), limits, counters: counters.clone(), context: context(), stop };
+    serving.threads.push(tcp::spawn(sockets.tcp, settings)?);
+    Ok(serving)
+}
+
+impl Serving {
+    /// The addresses in the order of `[server] listen`, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops taking queries, answers those that have arrived, and returns when all threads have ended: at once if
+    /// there is nothing to do, and within 1.5 s in any case. Blocks: not for asynchronous code.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.udp_stopping.store(true, Ordering::Relaxed);
+        self.tcp_stop.send_replace(true);
+        for socket in &self.udp_sockets {
+            // It says that the socket isn't connected, and wakes the thread that waits at it all the same.
+            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Read);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

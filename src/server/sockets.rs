@@ -1,0 +1,264 @@
+//! Binding: every socket that is served from, before privileges are dropped, with every failure at once.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sys;
+use crate::dns::Transport;
+
+/// UDP threads per address at most.
+pub const MAX_WORKERS: usize = 256;
+/// Room for what arrives while a worker answers; the kernel may grant less.
+const RECEIVE_BUFFER_BYTES: i32 = 4 << 20;
+/// How long a full send queue may hold a worker up; it then drops the rest of its batch.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted, per address.
+const TCP_BACKLOG: i32 = 1024;
+/// Tries to find a port that is free for both UDP and TCP, where the system chooses it.
+const PORT_ATTEMPTS: usize = 32;
+
+/// All sockets of the server, bound.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    /// Binds UDP and TCP at each address of `listen`: `workers` UDP sockets that share it (1 to
+    /// [`MAX_WORKERS`]), and one TCP listener. Where a port is 0, the system chooses one that both then have.
+    ///
+    /// # Errors
+    /// All sockets that could not be bound; none stays bound then.
+    pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Sockets, BindError> {
+        let mut sockets = Sockets { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new() };
+        let mut failures = Vec::new();
+        for &address in listen {
+            if let Err(failed) = sockets.bind_address(address, workers.clamp(1, MAX_WORKERS)) {
+                failures.extend(failed);
+            }
+        }
+        if failures.is_empty() { Ok(sockets) } else { Err(BindError { failures, listen: listen.to_vec() }) }
+    }
+
+    /// The addresses in the order of `listen`, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Worker contexts that serving takes: one for each UDP socket, and one for TCP.
+    pub fn worker_count(&self) -> usize {
+        self.udp.len() + 1
+    }
+
+    fn bind_address(&mut self, address: SocketAddr, workers: usize) -> Result<(), Vec<BindFailure>> {
+        let failure = |transport| move |error| BindFailure { address, transport, error };
+        for attempt in 1.. {
+            // For port 0 the kernel may choose one that another process shares for UDP; binding TCP then fails.
+            let udp = bind_udp(address, workers).map_err(failure(Transport::Udp));
+            let tcp_address = udp.as_ref().map_or(address, |(bound, _)| *bound);
+            let tcp = bind_tcp(tcp_address).map_err(failure(Transport::Tcp));
+            match (udp, tcp) {
+                (Ok((bound, udp)), Ok(tcp)) => {
+                    self.addresses.push(bound);
+                    self.udp.extend(udp);
+                    self.tcp.push(tcp);
+                    break;
+                }
+                (Ok(_), Err(tcp))
+                    if address.port() == 0
+                        && tcp.error.kind() == io::ErrorKind::AddrInUse
+                        && attempt < PORT_ATTEMPTS => {}
+                (udp, tcp) => return Err(udp.err().into_iter().chain(tcp.err()).collect()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<UdpSocket>)> {
+    let first = udp_socket(address)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(udp_socket(bound)?);
+    }
+    Ok((bound, sockets))
+}
+
+fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+    let option = |level, name, value| sys::set_option(socket.as_fd(), level, name, value);
+    // The first goes beyond net.core.rmem_max, and takes CAP_NET_ADMIN.
+    if option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES).is_err() {
+        let _ = option(libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER_BYTES);
+    }
+    // Responses leave without DF, and what ICMP says about path MTUs is not believed: anyone can forge it, and
+    // fragments of an answer can be replaced (RFC 9715). Kernels before 3.15 (IPv4) and 3.16 only know the older value.
+    let wildcard = address.ip().is_unspecified();
+    if address.is_ipv4() {
+        let _ = option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+            .or_else(|_| option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT));
+        if wildcard {
+            option(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        }
+    } else {
+        socket.set_only_v6(true)?;
+        let _ = option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+            .or_else(|_| option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT));
+        if wildcard {
+            option(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Without SO_REUSEPORT, so that a second server on the same address is noticed, which UDP would share with it.
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(TCP_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Every socket that could not be bound, and what to do about it.
+#[derive(Debug)]
+pub struct BindError {
+    failures: Vec<BindFailure>,
+    listen: Vec<SocketAddr>,
+}
+
+impl BindError {
+    /// The sockets, in the order of `[server] listen`; at least one.
+    pub fn failures(&self) -> &[BindFailure] {
+        &self.failures
+    }
+
+    fn hint(&self, failure: &BindFailure) -> Option<String> {
+        let BindFailure { address, transport, error } = failure;
+        let port = address.port();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "port {port} needs the capability CAP_NET_BIND_SERVICE: start as root with [server] user, or set \
+                 AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or listen on a port from 1024 on"
+            )),
+            io::ErrorKind::AddrInUse => {
+                let covers = |other: &&SocketAddr| {
+                    let same_ip =
+                        other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+                    other.port() == port && other.is_ipv4() == address.is_ipv4() && same_ip
+                };
+                if self.listen.iter().filter(covers).count() > 1 {
+                    let overlapping: Vec<_> = self.listen.iter().filter(covers).map(SocketAddr::to_string).collect();
+                    return Some(format!(
+                        "[server] listen names {}, which overlap: keep one",
+                        overlapping.join(" and ")
+                    ));
+                }
+                let table = if *transport == Transport::Udp { 'u' } else { 't' };
+                Some(format!(
+                    "another program has it: `ss -ln{table}p 'sport = :{port}'` as root shows which; stop it, or give \
+                     another address or port in [server] listen"
+                ))
+            }
+            io::ErrorKind::AddrNotAvailable => Some(format!(
+                "no interface has the address {}: `ip address` shows those there are; 0.0.0.0 and [::] mean all of them",
+                address.ip()
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot listen for queries")?;
+        for failure in &self.failures {
+            write!(formatter, "\n  {failure}")?;
+            if let Some(hint) = self.hint(failure) {
+                write!(formatter, "\n    {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// One socket that could not be bound.
+#[derive(Debug)]
+pub struct BindFailure {
+    /// As in `[server] listen`.
+    pub address: SocketAddr,
+    /// Which of its two kinds of sockets.
+    pub transport: Transport,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        };
+        write!(formatter, "{} ({transport}): {}", self.address, self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_chosen_port_is_the_same_for_udp_and_tcp_and_all_workers() {
+        let sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()], 3).unwrap();
+        assert_eq!((sockets.udp.len(), sockets.tcp.len(), sockets.worker_count()), (6, 2, 7));
+        for (index, address) in sockets.addresses().iter().enumerate() {
+            assert_ne!(address.port(), 0);
+            assert_eq!(sockets.tcp[index].local_addr().unwrap(), *address);
+            for udp in &sockets.udp[index * 3..][..3] {
+                assert_eq!(udp.local_addr().unwrap(), *address);
+            }
+        }
+    }
+
+    #[test]
+    fn every_failure_is_named_with_a_hint() {
+        let first = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
+        let taken = first.addresses()[0];
+        let absent: SocketAddr = "192.0.2.1:0".parse().unwrap();
+        let error = Sockets::bind(&[taken, absent, "127.0.0.1:0".parse().unwrap()], 1).unwrap_err();
+        let failures: Vec<_> = error.failures().iter().map(|failure| (failure.address, failure.transport)).collect();
+        // UDP alone would share the port of a server that is there already.
+        assert_eq!(failures, [(taken, Transport::Tcp), (absent, Transport::Udp), (absent, Transport::Tcp)]);
+        let text = error.to_string();
+        assert!(text.contains(&format!("{taken} (TCP): Address already in use")), "{text}");
+        assert!(text.contains(&format!("ss -lntp 'sport = :{}'", taken.port())), "{text}");
+        assert!(text.contains("no interface has the address 192.0.2.1"), "{text}");
+    }
+
+    #[test]
+    fn addresses_that_overlap_each_other_are_told_from_another_program() {
+        let free = Sockets::bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap().addresses()[0];
+        let any: SocketAddr = ([0, 0, 0, 0], free.port()).into();
+        let text = Sockets::bind(&[any, free], 1).unwrap_err().to_string();
+        assert!(text.contains(&format!("[server] listen names {any} and {free}, which overlap")), "{text}");
+    }
+}

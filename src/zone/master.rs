@@ -1,0 +1,310 @@
+//! Master files (RFC 1035 section 5) → records, with every problem in them.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::base::iana::Rtype;
+use domain::base::scan::Scanner;
+
+use super::record::{Place, Record};
+use super::scan::{EntryScanner, MAX_TTL, ScanError};
+use super::token::{Entries, Token};
+use super::{MAX_PROBLEMS, Name};
+use crate::config::{Problem, Source};
+
+/// The most bytes in a zone's files together; a file that is included twice counts twice.
+const MAX_ZONE_BYTES: u64 = 256 << 20;
+/// The most records in one zone.
+const MAX_RECORDS: usize = 10_000_000;
+/// How deep `$INCLUDE` may nest.
+const MAX_INCLUDE_DEPTH: usize = 8;
+/// The most files that one zone is read from, counted as [`MAX_ZONE_BYTES`] counts.
+const MAX_FILES: usize = 1_000;
+
+/// What a master file holds.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The records in the order written. Those that can't be read, or whose owner isn't known for that, are missing.
+    pub(super) records: Vec<Record>,
+    /// The files, the zone's own first.
+    pub(super) sources: Vec<Arc<Source>>,
+    /// At most [`MAX_PROBLEMS`], and one that says that there may be more.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads a master file whose origin is `apex` at first. Files that it includes are read from its folder and below.
+pub(super) fn read(apex: &Name, source: &Arc<Source>) -> Reading {
+    let bytes_left = MAX_ZONE_BYTES.saturating_sub(source.text.len() as u64);
+    let mut reader = Reader {
+        bytes_left,
+        including: fs::canonicalize(&source.path).into_iter().collect(),
+        folder: folder(&source.path).to_path_buf(),
+        ttls: Ttls::default(),
+        reading: Reading { records: Vec::new(), sources: Vec::new(), problems: Vec::new() },
+        stopped: false,
+    };
+    reader.read_file(source, apex);
+    reader.reading
+}
+
+/// Reads a zone's file. A problem has no place unless it is one of the text.
+pub(super) fn read_source(path: &Path) -> Result<Source, Problem> {
+    read_at_most(path, MAX_ZONE_BYTES)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Source, Problem> {
+    let unreadable = |error: std::io::Error| Problem::new(format!("can't read {}: {error}", path.display()));
+    // Before it is opened, as a pipe would block.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Problem::new(format!("{} is not a file", path.display())));
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(unreadable)?.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(Problem::new(format!("with {} the zone has more than {MAX_ZONE_BYTES} bytes", path.display())));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { path: path.to_path_buf(), text }),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let source = Arc::new(Source { path: path.to_path_buf(), text });
+            Err(Problem::new("the file is not UTF-8 from here on")
+                .at(&source, at..at + char::REPLACEMENT_CHARACTER.len_utf8())
+                .hint("write an octet above 127 as a backslash and three decimal digits, such as \\228"))
+        }
+    }
+}
+
+/// The folder that holds the file.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[derive(Debug)]
+struct Reader {
+    reading: Reading,
+    /// Where `$INCLUDE` may lead, as the path to the zone's file names it.
+    folder: PathBuf,
+    /// The files being read, outermost first, in canonical form.
+    including: Vec<PathBuf>,
+    bytes_left: u64,
+    ttls: Ttls,
+    /// A bound is reached: nothing more is read.
+    stopped: bool,
+}
+
+/// Where a record without a TTL takes it from. An included file shares it with the file that includes it.
+#[derive(Debug, Default)]
+struct Ttls {
+    /// `$TTL` (RFC 2308 section 4).
+    directive: Option<u32>,
+    /// The last one that a record gave (RFC 1035 section 5.1).
+    last: Option<u32>,
+    /// The SOA's MINIMUM, for want of both, as BIND has it.
+    soa_minimum: Option<u32>,
+}
+
+/// What an entry takes from the entries before it.
+#[derive(Debug)]
+struct Context {
+    source: Arc<Source>,
+    /// Index of the source.
+    index: usize,
+    origin: Name,
+    /// False after an `$ORIGIN` that can't be read: what follows is checked, but belongs who knows where.
+    origin_known: bool,
+    owner: Owner,
+}
+
+/// The owner of an entry that begins with white space.
+#[derive(Debug)]
+enum Owner {
+    /// None was written yet.
+    None,
+    /// That of the entry before.
+    Last(Name),
+    /// The entry before can't be read; so this one's record is dropped.
+    Unknown,
+}
+
+impl Reader {
+    fn read_file(&mut self, source: &Arc<Source>, origin: &Name) {
+        let index = self.reading.sources.len();
+        self.reading.sources.push(Arc::clone(source));
+        let mut context = Context {
+            source: Arc::clone(source),
+            index,
+            origin: origin.clone(),
+            origin_known: true,
+            owner: Owner::None,
+        };
+        let mut entries = Entries::new(source);
+        let mut tokens = Vec::new();
+        while !self.stopped
+            && let Some(entry) = entries.next(&mut tokens)
+        {
+            let read = match (entry, tokens.first()) {
+                (Err(problem), _) => {
+                    context.owner = Owner::Unknown;
+                    Err(problem)
+                }
+                (Ok(()), Some(first)) if !first.quoted && first.text(&source.text).starts_with('$') => {
+                    self.read_directive(&mut context, &tokens)
+                }
+                (Ok(()), _) => self.read_record(&mut context, &tokens),
+            };
+            if let Err(problem) = read {
+                self.report(problem);
+            }
+        }
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.reading.problems.push(problem);
+        if self.reading.problems.len() == MAX_PROBLEMS {
+            self.stopped = true;
+            self.reading.problems.push(Problem::new(format!("reading stopped after {MAX_PROBLEMS} problems")));
+        }
+    }
+
+    fn read_directive(&mut self, context: &mut Context, tokens: &[Token]) -> Result<(), Problem> {
+        let source = Arc::clone(&context.source);
+        let origin = context.origin.clone();
+        let mut scanner = EntryScanner::new(&source.text, tokens, &origin);
+        match self.scan_directive(context, &mut scanner) {
+            Ok(None) => Ok(()),
+            Ok(Some(include)) => self.include(context, &include),
+            Err(error) => Err(problem(&source, scanner.span(), error)),
+        }
+    }
+
+    fn scan_directive(
+        &mut self,
+        context: &mut Context,
+        scanner: &mut EntryScanner<'_>,
+    ) -> Result<Option<Include>, ScanError> {
+        let directive = scanner.scan_ascii_str(|name| Ok(name.to_ascii_uppercase()))?;
+        match directive.as_str() {
+            "$ORIGIN" => {
+                context.origin_known = false;
+                let origin = scanner.scan_name()?;
+                scanner.end()?;
+                context.origin = origin;
+                context.origin_known = true;
+                Ok(None)
+            }
+            "$TTL" => {
+                let ttl = scanner.scan_seconds()?;
+                scanner.end()?;
+                self.ttls.directive = Some(ttl);
+                Ok(None)
+            }
+            "$INCLUDE" => {
+                let path = PathBuf::from(scanner.scan_string()?.as_str());
+                let span = scanner.span();
+                let origin = if scanner.continues() { scanner.scan_name()? } else { context.origin.clone() };
+                scanner.end()?;
+                Ok(Some(Include { path, span, origin }))
+            }
+            "$GENERATE" => Err(ScanError::new("$GENERATE is not supported").hint("write the records out")),
+            _ => Err(ScanError::new(format!("there is no directive {directive}"))
+                .hint(r"use $ORIGIN, $TTL or $INCLUDE; a name that begins with $ is written with \$")),
+        }
+    }
+
+    fn include(&mut self, context: &Context, include: &Include) -> Result<(), Problem> {
+        let refuse = |message: String| Problem::new(message).at(&context.source, include.span.clone());
+        let path = folder(&context.source.path).join(&include.path);
+        let unreadable = |error| refuse(format!("can't include {}: {error}", path.display()));
+        let canonical = fs::canonicalize(&path).map_err(unreadable)?;
+        if !canonical.starts_with(fs::canonicalize(&self.folder).map_err(unreadable)?) {
+            return Err(refuse(format!("{} is outside of the zone's folder", path.display()))
+                .hint(format!("keep what is included in {} or below it", self.folder.display())));
+        }
+        if self.including.contains(&canonical) {
+            return Err(refuse(format!("{} includes itself", path.display())));
+        }
+        if self.including.len() > MAX_INCLUDE_DEPTH {
+            return Err(refuse(format!("$INCLUDE is nested more than {MAX_INCLUDE_DEPTH} deep")));
+        }
+        if self.reading.sources.len() >= MAX_FILES {
+            self.stopped = true;
+            return Err(refuse(format!("the zone is read from more than {MAX_FILES} files")));
+        }
+        let source = read_at_most(&path, self.bytes_left).map_err(|problem| match problem.place {
+            None => problem.at(&context.source, include.span.clone()),
+            Some(_) => problem,
+        })?;
+        self.bytes_left -= source.text.len() as u64;
+        self.including.push(canonical);
+        self.read_file(&Arc::new(source), &include.origin);
+        self.including.pop();
+        Ok(())
+    }
+
+    fn read_record(&mut self, context: &mut Context, tokens: &[Token]) -> Result<(), Problem> {
+        let source = &context.source;
+        let mut scanner = EntryScanner::new(&source.text, tokens, &context.origin);
+        let (rtype, ttl, rdata) = self
+            .scan_record(&mut context.owner, &mut scanner)
+            .map_err(|error| problem(source, scanner.span(), error))?;
+        if let Owner::Last(owner) = &context.owner
+            && context.origin_known
+        {
+            let span = scanner.entry_span();
+            if self.reading.records.len() == MAX_RECORDS {
+                self.stopped = true;
+                return Err(Problem::new(format!("the zone has more than {MAX_RECORDS} records")).at(source, span));
+            }
+            let place = Place::new(context.index, span);
+            self.reading.records.push(Record { owner: owner.clone(), rtype, ttl, rdata, place });
+        }
+        Ok(())
+    }
+
+    fn scan_record(
+        &mut self,
+        owner: &mut Owner,
+        scanner: &mut EntryScanner<'_>,
+    ) -> Result<(Rtype, u32, Vec<u8>), ScanError> {
+        if !scanner.has_space() {
+            *owner = Owner::Unknown;
+            *owner = Owner::Last(scanner.scan_name()?);
+        } else if matches!(owner, Owner::None) {
+            *owner = Owner::Unknown;
+            return Err(ScanError::new("the first record has no owner")
+                .hint("a line that begins with white space takes the owner of the record before; begin it with `@`"));
+        }
+        let (ttl, rtype) = scanner.scan_ttl_and_type()?;
+        let rdata = scanner.scan_rdata(rtype)?;
+        if rtype == Rtype::SOA {
+            self.ttls.soa_minimum = rdata.last_chunk().map(|bytes| u32::from_be_bytes(*bytes).min(MAX_TTL));
+        }
+        self.ttls.last = ttl.or(self.ttls.last);
+        let ttl = ttl.or(self.ttls.directive).or(self.ttls.last).or(self.ttls.soa_minimum).ok_or_else(|| {
+            scanner.blame_entry();
+            ScanError::new("the record has no TTL").hint("write a line such as `$TTL 1h` before the first record")
+        })?;
+        Ok((rtype, ttl, rdata))
+    }
+}
+
+/// An `$INCLUDE` as written.
+#[derive(Debug)]
+struct Include {
+    path: PathBuf,
+    span: Range<usize>,
+    origin: Name,
+}
+
+fn problem(source: &Arc<Source>, span: Range<usize>, error: ScanError) -> Problem {
+    let problem = Problem::new(error.message).at(source, span);
+    match error.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}

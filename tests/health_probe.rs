@@ -1,0 +1,546 @@
+//! Probes against servers on loopback that answer well, badly, too much, too slowly or not at all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meridian::config::{Check, HttpCheck, Target, Timing};
+use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
+use meridian::health::{TargetKey, Verdict};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// Enough for loopback, even on a busy machine.
+const AMPLE: Duration = Duration::from_secs(20);
+/// For targets that never answer.
+const SHORT: Duration = Duration::from_millis(300);
+/// How much later than its timeout a run may be noticed to end.
+const SLACK: Duration = Duration::from_millis(500);
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
+
+/// What a server does with a connection.
+#[derive(Clone)]
+enum Behaviour {
+    /// Reads the request's head and sends these bytes, then closes.
+    Send(Vec<u8>),
+    /// Closes without reading.
+    CloseAtOnce,
+    /// Reads for ever and sends nothing.
+    Silent,
+    /// Reads the head, then sends these bytes one by one, 50 ms apart, over and over.
+    Drip(&'static [u8]),
+    /// Reads the head, sends this, then 10 GB of `x`.
+    Flood(&'static str),
+}
+
+impl Behaviour {
+    fn send(response: &str) -> Self {
+        Self::Send(response.into())
+    }
+
+    /// Errors mean that the prober went away, which is its right.
+    async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: &Mutex<Vec<String>>) {
+        match self {
+            Self::CloseAtOnce => {}
+            Self::Silent => {
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+            Self::Send(response) => {
+                read_head(&mut stream, requests).await;
+                let _ = stream.write_all(&response).await;
+                let _ = stream.shutdown().await;
+            }
+            Self::Drip(bytes) => {
+                read_head(&mut stream, requests).await;
+                for byte in bytes.iter().cycle() {
+                    if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            Self::Flood(head) => {
+                read_head(&mut stream, requests).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                for _ in 0..10_000_000_000_u64 / 65_536 {
+                    if stream.write_all(&[b'x'; 65_536]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn read_head(stream: &mut (impl AsyncRead + Unpin), requests: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    requests.lock().unwrap().push(String::from_utf8(head).unwrap());
+}
+
+/// A server on a port of its own; it ends with the test's runtime.
+struct Server {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(behaviour: Behaviour) -> Self {
+        Self::listen(Ipv4Addr::LOCALHOST.into(), behaviour, None).await.unwrap()
+    }
+
+    async fn listen(
+        address: IpAddr,
+        behaviour: Behaviour,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (behaviour, tls, seen) = (behaviour.clone(), tls.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    match tls {
+                        None => behaviour.serve(stream, &seen).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                behaviour.serve(stream, &seen).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Ok(Self { port, requests })
+    }
+
+    fn check(&self) -> HttpCheck {
+        HttpCheck {
+            tls: false,
+            method: "GET".into(),
+            path: "/".into(),
+            port: self.port,
+            host: None,
+            headers: Vec::new(),
+            expect_status: vec![200..=299],
+            expect_body: None,
+            ca_file: None,
+        }
+    }
+
+    fn request(&self) -> String {
+        let requests = self.requests.lock().unwrap();
+        assert_eq!(requests.len(), 1, "one request");
+        requests[0].clone()
+    }
+}
+
+fn key(check: Check, target: Target, timeout: Duration) -> TargetKey {
+    TargetKey { check, timing: Timing { interval: timeout * 2, timeout, fall: 3, rise: 2 }, target }
+}
+
+fn loopback() -> Target {
+    Target::Address(Ipv4Addr::LOCALHOST.into())
+}
+
+fn hostname(name: &str) -> Target {
+    Target::Hostname(domain::base::Name::from_str(name).unwrap())
+}
+
+async fn probe(key: &TargetKey) -> Observation {
+    Prober::new([&key.check]).unwrap().observe(key).await
+}
+
+async fn probe_http(check: HttpCheck) -> Observation {
+    probe(&key(Check::Http(check), loopback(), AMPLE)).await
+}
+
+#[tokio::test]
+async fn what_a_server_sends_decides() {
+    let far_ok = |distance| format!("HTTP/1.1 200 OK\r\n\r\n{}all good", "x".repeat(distance));
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(500));
+    let huge_header = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(4 << 20));
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: https://login.example/\r\nContent-Length: 0\r\n\r\n";
+    let chunked = |chunks: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    // (what the server sends, expected statuses, expected body, what the probe says)
+    let cases: &[(&str, Option<&str>, &str)] = &[
+        (OK, None, "ok"),
+        (OK, Some("OK"), "ok"),
+        ("HTTP/1.0 204 No Content\r\n\r\n", None, "ok"),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", None, "ok"),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", None, "status 503 (expected 200-299)"),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", None, "status 304 (expected 200-299)"),
+        (redirect, None, "status 302 redirects to https://login.example/, which is not followed (expected 200-299)"),
+        (OK, Some("fine"), "body lacks \"fine\" in its first 2 bytes"),
+        (OK, Some("much longer than the body"), "body lacks \"much longer than the body\" in its first 2 bytes"),
+        (&far_ok(65_536 - 8), Some("all good"), "ok"),
+        (&far_ok(65_536 - 7), Some("all good"), "body lacks \"all good\" in its first 65536 bytes"),
+        (&far_ok(200_000), Some("all good"), "body lacks \"all good\" in its first 65536 bytes"),
+        (&chunked("3\r\nall\r\n5\r\n good\r\n0\r\n\r\n"), Some("all good"), "ok"),
+        (&chunked("zz\r\nall good"), Some("all good"), "body broke off"),
+        (&chunked("zz\r\nall good"), None, "ok"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nall", Some("all good"), "body broke off"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nall good", Some("all good"), "ok"),
+        ("", None, "no valid HTTP response: connection closed before message completed"),
+        ("HTTP/1.1 200 OK\r\nContent", None, "no valid HTTP response: connection closed before message completed"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", None, "no valid HTTP response: invalid HTTP version parsed"),
+        ("HTTP/1.1 9 Nine\r\n\r\n", None, "no valid HTTP response: invalid HTTP status-code parsed"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", None, "no valid HTTP response: invalid HTTP header parsed"),
+        (&many_headers, None, "no valid HTTP response: message head is too large"),
+        (&huge_header, None, "no valid HTTP response: message head is too large"),
+    ];
+    for (sent, expect_body, expected) in cases {
+        let server = Server::start(Behaviour::send(sent)).await;
+        let observation = probe_http(HttpCheck { expect_body: expect_body.map(Into::into), ..server.check() }).await;
+        let said = match &observation.outcome {
+            Ok(()) => "ok".into(),
+            Err(failure) => failure.to_string(),
+        };
+        let sent = sent.get(..100).unwrap_or(sent);
+        assert!(said.starts_with(expected), "for {sent:?} expected {expected:?} but it said {said:?}");
+        assert_eq!(observation.address, Some(Ipv4Addr::LOCALHOST.into()));
+        assert!(server.requests.lock().unwrap().len() == 1, "one request, nothing followed, nothing repeated");
+    }
+}
+
+#[tokio::test]
+async fn expected_statuses_are_the_checks() {
+    let moved = "HTTP/1.1 301 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
+    let cases = [(OK, 200..=200, true), (OK, 201..=599, false), (moved, 300..=399, true), (moved, 301..=301, true)];
+    for (sent, range, expected) in cases {
+        let server = Server::start(Behaviour::send(sent)).await;
+        let check = HttpCheck { expect_status: vec![range, 404..=404], ..server.check() };
+        assert_eq!(probe_http(check).await.outcome.is_ok(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_request_is_as_configured() {
+    let server = Server::start(Behaviour::send(OK)).await;
+    let check = HttpCheck {
+        method: "POST".into(),
+        path: "/healthz?deep=1&q=%20".into(),
+        host: Some("www.example.com".into()),
+        headers: vec![("X-Token".into(), "a".into()), ("X-Token".into(), "b".into())],
+        ..server.check()
+    };
+    assert_eq!(probe_http(check).await.outcome, Ok(()));
+    let request = server.request().to_ascii_lowercase();
+    let lines: Vec<&str> = request.lines().collect();
+    assert_eq!(lines[0], "post /healthz?deep=1&q=%20 http/1.1");
+    let version = env!("CARGO_PKG_VERSION");
+    let agent = format!("user-agent: meridian/{version} (health probe)");
+    for line in ["host: www.example.com", "x-token: a", "x-token: b", "connection: close", &agent] {
+        assert_eq!(lines.iter().filter(|&&sent| sent == line).count(), 1, "{line} once in {request}");
+    }
+    assert!(!request.contains("accept-encoding"), "compressed bodies are not searched: {request}");
+}
+
+#[tokio::test]
+async fn the_address_is_the_targets_whatever_the_host() {
+    let server = Server::start(Behaviour::send(OK)).await;
+    for host in ["198.51.100.7", "no-such-name.invalid", "www.example.com:8080", "[2001:db8::7]"] {
+        let observation = probe_http(HttpCheck { host: Some(host.into()), ..server.check() }).await;
+        assert_eq!(observation.outcome, Ok(()), "{host}");
+        let request = server.requests.lock().unwrap().pop().unwrap();
+        assert!(request.contains(&format!("host: {host}\r\n")), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_host_the_request_names_the_target() {
+    let server = Server::start(Behaviour::send(OK)).await;
+    assert_eq!(probe_http(server.check()).await.outcome, Ok(()));
+    assert!(server.request().contains(&format!("host: 127.0.0.1:{}\r\n", server.port)));
+}
+
+#[tokio::test]
+async fn addresses_of_both_families_work() {
+    let Ok(server) = Server::listen(Ipv6Addr::LOCALHOST.into(), Behaviour::send(OK), None).await else {
+        eprintln!("skipped: no IPv6 on this machine");
+        return;
+    };
+    let target = Target::Address(Ipv6Addr::LOCALHOST.into());
+    let observation = probe(&key(Check::Http(server.check()), target.clone(), AMPLE)).await;
+    assert_eq!(observation.outcome, Ok(()));
+    assert!(server.request().contains(&format!("host: [::1]:{}\r\n", server.port)));
+    let tcp = probe(&key(Check::Tcp { port: server.port }, target, AMPLE)).await;
+    assert_eq!(tcp.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn a_hostname_is_resolved_and_any_of_its_addresses_suffices() {
+    // Where localhost has ::1 too, only one of its addresses has a server.
+    let server = Server::start(Behaviour::send(OK)).await;
+    let http = key(Check::Http(server.check()), hostname("localhost"), AMPLE);
+    let observation = probe(&http).await;
+    assert_eq!((observation.outcome, observation.address), (Ok(()), Some(Ipv4Addr::LOCALHOST.into())));
+    assert!(server.request().contains(&format!("host: localhost:{}\r\n", server.port)));
+    let tcp = key(Check::Tcp { port: server.port }, hostname("localhost"), AMPLE);
+    assert_eq!(probe(&tcp).await.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn a_hostname_without_addresses_is_a_failure() {
+    // No resolver may know it (RFC 6761 section 6.4); one that can't be reached may leave it to the timeout.
+    let observation =
+        probe(&key(Check::Tcp { port: 9 }, hostname("no-such-name.invalid"), Duration::from_secs(2))).await;
+    assert_eq!(observation.address, None);
+    let failure = observation.outcome.unwrap_err();
+    let unresolved = matches!(failure, Failure::Unresolved(_) | Failure::Timeout { phase: Phase::Resolve, .. });
+    assert!(unresolved && !failure.is_local(), "{failure}");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_refused() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let server = Server { port, requests: Arc::default() };
+    for check in [Check::Tcp { port }, Check::Http(server.check())] {
+        let observation = probe(&key(check, loopback(), AMPLE)).await;
+        assert_eq!(observation.outcome, Err(Failure::Refused));
+        assert_eq!(observation.to_string(), "127.0.0.1: connection refused");
+    }
+    let by_name = probe(&key(Check::Tcp { port }, hostname("localhost"), AMPLE)).await;
+    assert_eq!(by_name.outcome, Err(Failure::Refused));
+    assert!(by_name.address.is_some_and(|address| address.is_loopback()), "the last address is named");
+}
+
+#[tokio::test]
+async fn closing_early_is_a_failure_of_http_but_not_of_tcp() {
+    let server = Server::start(Behaviour::CloseAtOnce).await;
+    let failure = probe_http(server.check()).await.outcome.unwrap_err();
+    assert!(matches!(failure, Failure::Reset | Failure::NotHttp(_)), "{failure}");
+    assert_eq!(probe(&key(Check::Tcp { port: server.port }, loopback(), AMPLE)).await.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn a_target_without_end_costs_no_more_than_the_timeout() {
+    let not_accepting = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let never_accepted = Server { port: not_accepting.local_addr().unwrap().port(), requests: Arc::default() };
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n";
+    let body = |server: &Server| HttpCheck { expect_body: Some("all good".into()), ..server.check() };
+    let silent = Server::start(Behaviour::Silent).await;
+    let drip_head = Server::start(Behaviour::Drip(b"HTTP/1.1 200 OK\r\nX: y\r\nX")).await;
+    let drip_body = Server::start(Behaviour::Drip(b"HTTP/1.1 200 OK\r\n\r\n")).await;
+    let continues = Server::start(Behaviour::Drip(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
+    let endless_header = Server::start(Behaviour::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
+    let flood = Server::start(Behaviour::Flood(head)).await;
+    let response_late = "timed out after 300 ms while waiting for the response";
+    let tls = HttpCheck { tls: true, ca_file: Some(ca_file()), ..silent.check() };
+    let cases = [
+        ("never accepted", never_accepted.check(), response_late),
+        ("silent", silent.check(), response_late),
+        ("silent, TLS wanted", tls, "timed out after 300 ms while connecting or agreeing on TLS"),
+        ("dripping head", drip_head.check(), response_late),
+        ("endless status 100", continues.check(), response_late),
+        ("endless header", endless_header.check(), "no valid HTTP response: message head is too large"),
+        ("flooding body", body(&flood), "body lacks \"all good\" in its first 65536 bytes"),
+    ];
+    for (name, check, expected) in cases {
+        let observation = probe(&key(Check::Http(check), loopback(), SHORT)).await;
+        assert_eq!(observation.outcome.unwrap_err().to_string(), expected, "{name}");
+        assert!(observation.took < SHORT + SLACK, "{name}: took {:?}", observation.took);
+    }
+    // Enough time for the head but not for the body.
+    let observation = probe(&key(Check::Http(body(&drip_body)), loopback(), Duration::from_millis(1_500))).await;
+    assert_eq!(observation.outcome.unwrap_err().to_string(), "timed out after 1500 ms while reading the body");
+    // Without a text to find, a flood is not even read.
+    assert_eq!(probe_http(flood.check()).await.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_told_from_a_late_response() {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // They fill the queue of connections to be accepted; the kernel ignores further ones.
+    let waiting = [(); 8].map(|()| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&address);
+        socket
+    });
+    let server = Server { port: address.as_socket().unwrap().port(), requests: Arc::default() };
+    for check in [Check::Tcp { port: server.port }, Check::Http(server.check())] {
+        let observation = probe(&key(check, loopback(), SHORT)).await;
+        assert_eq!(observation.to_string(), "127.0.0.1: timed out after 300 ms while connecting");
+        assert!(observation.took < SHORT + SLACK, "{:?}", observation.took);
+    }
+    drop(waiting);
+}
+
+/// An authority for the tests, in a file, and a server's certificate signed by it.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), certificate }
+    }
+
+    fn acceptor(&self, names: &[&str], last_year: i32) -> tokio_rustls::TlsAcceptor {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+            .unwrap();
+        Arc::new(config).into()
+    }
+
+    async fn server(&self, names: &[&str], last_year: i32) -> Server {
+        let tls = self.acceptor(names, last_year);
+        Server::listen(Ipv4Addr::LOCALHOST.into(), Behaviour::send(OK), Some(tls)).await.unwrap()
+    }
+
+    /// A file with its certificate, in cargo's folder for the files of tests.
+    fn file(&self) -> PathBuf {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{:016x}.pem", fastrand::u64(..)));
+        std::fs::write(&path, self.certificate.pem()).unwrap();
+        path
+    }
+}
+
+fn ca_file() -> PathBuf {
+    Authority::new("Another").file()
+}
+
+/// Names in the certificate, its last year, the check's host and `ca_file`, and what the probe says.
+type CertificateCase<'a> = (&'a [&'a str], i32, Option<&'a str>, &'a PathBuf, &'a str);
+
+#[tokio::test]
+async fn certificates_are_verified() {
+    let authority = Authority::new("Ours");
+    let (trusted, foreign, namesake) = (authority.file(), ca_file(), Authority::new("Ours").file());
+    let unknown = "certificate not accepted: its issuer is unknown (for a private authority set ca_file)";
+    let bad_signature = "certificate not accepted: it is not signed by the issuer that it names";
+    let wrong_name = "certificate not accepted: it is not for www.example.com but for ";
+    let cases: [CertificateCase<'_>; 10] = [
+        (&["www.example.com"], 2100, Some("www.example.com"), &trusted, "ok"),
+        (&["*.example.com"], 2100, Some("www.example.com"), &trusted, "ok"),
+        (&["www.example.com"], 2100, Some("www.example.com:8443"), &trusted, "ok"),
+        (&["127.0.0.1"], 2100, None, &trusted, "ok"),
+        (&["127.0.0.1"], 2100, Some("192.0.2.1"), &trusted, "ok"),
+        (&["www.example.com"], 2100, Some("www.example.com"), &foreign, unknown),
+        (&["www.example.com"], 2100, Some("www.example.com"), &namesake, bad_signature),
+        (&["www.example.net"], 2100, Some("www.example.com"), &trusted, wrong_name),
+        (&["www.example.com"], 2100, None, &trusted, "certificate not accepted: it is not for 127.0.0.1 but for "),
+        (&["www.example.com"], 2019, Some("www.example.com"), &trusted, "certificate not accepted: expired "),
+    ];
+    for (names, last_year, host, ca_file, expected) in cases {
+        let server = authority.server(names, last_year).await;
+        let check =
+            HttpCheck { tls: true, host: host.map(Into::into), ca_file: Some(ca_file.clone()), ..server.check() };
+        let said = match probe_http(check).await.outcome {
+            Ok(()) => "ok".into(),
+            Err(failure) => failure.to_string(),
+        };
+        assert!(said.starts_with(expected), "{names:?} {last_year} {host:?}: expected {expected:?}, said {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hostname_target_is_the_tls_name() {
+    let authority = Authority::new("Ours");
+    let server = authority.server(&["localhost"], 2100).await;
+    let check = HttpCheck { tls: true, ca_file: Some(authority.file()), ..server.check() };
+    assert_eq!(probe(&key(Check::Http(check), hostname("localhost"), AMPLE)).await.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn without_a_ca_file_the_systems_authorities_are_trusted_and_no_others() {
+    let server = Authority::new("Ours").server(&["127.0.0.1"], 2100).await;
+    let check = Check::Http(HttpCheck { tls: true, ..server.check() });
+    match Prober::new([&check]) {
+        Ok(prober) => {
+            let failure = prober.observe(&key(check, loopback(), AMPLE)).await.outcome.unwrap_err();
+            assert!(matches!(failure, Failure::Certificate(_)), "{failure}");
+        }
+        Err(problems) => assert!(problems.to_string().contains("no certificate authorities"), "{problems}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.write_all(b"220 mail.example.com ESMTP\r\n").await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    });
+    let server = Server { port, requests: Arc::default() };
+    let check = HttpCheck { tls: true, ca_file: Some(ca_file()), ..server.check() };
+    assert_eq!(probe_http(check).await.outcome, Err(Failure::Tls("the answer is not TLS".into())));
+}
+
+#[test]
+fn bad_ca_files_are_all_named() {
+    let junk = ca_file();
+    std::fs::write(&junk, "not a certificate").unwrap();
+    let server = Server { port: 443, requests: Arc::default() };
+    let check = |path: &PathBuf| Check::Http(HttpCheck { tls: true, ca_file: Some(path.clone()), ..server.check() });
+    let missing = PathBuf::from("/nonexistent/ca.pem");
+    let problems = Prober::new([&check(&junk), &check(&missing), &check(&ca_file())]).unwrap_err();
+    assert_eq!(problems.0.len(), 2);
+    let text = problems.to_string();
+    assert!(text.contains("/nonexistent/ca.pem: No such file"), "{text}");
+    assert!(text.contains(&format!("{}: no certificate in it", junk.display())), "{text}");
+}
+
+#[tokio::test]
+async fn scheduler_prober_and_table_make_verdicts() {
+    use meridian::health::{Scheduler, Table};
+    use tokio::sync::mpsc;
+
+    let server = Server::start(Behaviour::send(OK)).await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), fall: 3, rise: 2 };
+    let keys = [server.port, dead].map(|port| TargetKey { check: Check::Tcp { port }, timing, target: loopback() });
+    let mut table = Table::default().rebuilt(keys.clone());
+    let (sender, mut reports) = mpsc::channel(100);
+    let prober = Prober::new(keys.iter().map(|key| &key.check)).unwrap();
+    let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
+        let _ = sender.try_send((Arc::clone(key), observation));
+    });
+    scheduler.replace(prober, table.targets().iter().map(|target| Arc::clone(&target.key)));
+    let mut verdicts = Vec::new();
+    while verdicts.len() < 2 {
+        let (key, observation) = tokio::time::timeout(AMPLE, reports.recv()).await.unwrap().unwrap();
+        let effect = table.observe(&key, observation, std::time::Instant::now()).unwrap();
+        if let Some(transition) = effect.transition {
+            verdicts.push((key.to_string(), transition.to));
+        }
+    }
+    verdicts.sort_by_key(|(_, verdict)| *verdict == Verdict::Down);
+    let named = |port| format!("tcp://{}", SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    assert_eq!(verdicts, [(named(server.port), Verdict::Up), (named(dead), Verdict::Down)]);
+}

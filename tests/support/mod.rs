@@ -1,0 +1,141 @@
+//! What the tests of the server share.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+pub(crate) mod load;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meridian::config::TcpLimits;
+use meridian::dns::WorkerContext;
+use meridian::server::{self, ServerCounters, Serving, Sockets};
+use meridian::snapshot::{Published, Snapshot};
+
+/// Longer than anything here takes on the slowest machine: to wait so long is to fail.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Limits that no test reaches unless it changes them.
+pub(crate) const LIMITS: TcpLimits = TcpLimits {
+    connections: 100,
+    connections_per_client: 100,
+    idle_timeout: Duration::from_secs(60),
+    write_timeout: Duration::from_secs(60),
+};
+
+/// A server of no zone on loopback, and its counters.
+pub(crate) struct Server {
+    pub(crate) serving: Serving,
+    pub(crate) counters: Arc<ServerCounters>,
+}
+
+impl Server {
+    /// Serves at `listen` with `workers` UDP threads.
+    pub(crate) fn start(listen: &str, workers: usize, limits: TcpLimits) -> Server {
+        let sockets = Sockets::bind(&[listen.parse().unwrap()], workers).unwrap();
+        let published = Arc::new(Published::from_pointee(Snapshot { generation: 1 }));
+        let counters = Arc::new(ServerCounters::default());
+        let mut worker = 0;
+        let context = || {
+            worker += 1;
+            WorkerContext { worker: worker - 1, rng: fastrand::Rng::with_seed(worker as u64), counters: Arc::default() }
+        };
+        let serving = server::serve(sockets, &published, limits, &counters, context).unwrap();
+        Server { serving, counters }
+    }
+
+    /// Where it serves; the only address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.serving.addresses()[0]
+    }
+
+    /// A new connection to it.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+}
+
+/// `www.example.com. IN A`
+pub(crate) fn query(id: u16) -> Vec<u8> {
+    let mut query = id.to_be_bytes().to_vec();
+    query.extend(b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x01\x00\x01");
+    query
+}
+
+/// Whether `response` has this id, QR and REFUSED, which is what a server of no zone answers.
+pub(crate) fn is_refused(response: &[u8], id: u16) -> bool {
+    response.len() >= 12 && response[..2] == id.to_be_bytes() && response[2] & 0x80 != 0 && response[3] & 15 == 5
+}
+
+/// `message` as TCP carries it.
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend(message);
+    framed
+}
+
+/// The next message of the stream; nothing at its end.
+pub(crate) fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut length = [0; 2];
+    match stream.read(&mut length[..1]) {
+        Ok(1) => {}
+        Ok(_) => return None,
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+        Err(error) => panic!("no answer: {error}"),
+    }
+    stream.read_exact(&mut length[1..]).unwrap();
+    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut message).unwrap();
+    Some(message)
+}
+
+/// Asks once, and checks the answer.
+pub(crate) fn ask_tcp(stream: &mut TcpStream, id: u16) {
+    stream.write_all(&framed(&query(id))).unwrap();
+    assert!(is_refused(&read_message(stream).expect("an answer"), id));
+}
+
+/// A client's socket that hears `server` only.
+pub(crate) fn udp_client(server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((if server.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Asks once, and checks the answer.
+pub(crate) fn ask_udp(socket: &UdpSocket, id: u16) {
+    socket.send(&query(id)).unwrap();
+    let mut response = [0; 4096];
+    let length = socket.recv(&mut response).expect("an answer");
+    assert!(is_refused(&response[..length], id));
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs the ignored test `name` of this program in a process of its own, started by the shell after `preparation`.
+pub(crate) fn run_in_child(name: &str, preparation: &str) {
+    let child = Command::new("sh")
+        .args(["-c", &format!("{preparation} exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .unwrap();
+    let output = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+}
