@@ -41,7 +41,7 @@ struct Log {
 impl Binary {
     /// Starts it and waits until it serves and every probed endpoint that is not to stay unknown has its verdict.
     pub(crate) fn start(file: &CaseFile) -> Result<Self, String> {
-        let (up, unknown) = probed(file)?;
+        let (up, unknown) = probed_addresses(file)?;
         let (port, up, silent) = listen(&up, &unknown).map_err(|error| format!("no port for the backends: {error}"))?;
         up.into_iter().for_each(serve_backend);
 
@@ -62,7 +62,7 @@ impl Binary {
         let mut binary = Self { process, dns, log, _silent: silent, _folder: folder };
         binary.dns = binary.address_of("serving DNS")?;
         let admin = binary.address_of("serving the admin interface")?;
-        binary.wait_for_verdicts(admin, unknown.len())?;
+        binary.wait_for_verdicts(admin, &unknown)?;
         Ok(binary)
     }
 
@@ -85,12 +85,14 @@ impl Binary {
         }
     }
 
-    /// Waits until no more endpoints are unknown than are to stay so.
-    fn wait_for_verdicts(&self, admin: SocketAddr, unknown: usize) -> Result<(), String> {
+    /// Waits until no endpoint is unknown but those that are to stay so.
+    fn wait_for_verdicts(&self, admin: SocketAddr, unknown: &[IpAddr]) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let health = get(admin, "/api/v1/health").map_err(|error| format!("the admin interface: {error}"))?;
-            if health.matches("\"unknown\"").count() == unknown {
+            let endpoints = health["endpoints"].as_array().ok_or_else(|| format!("no endpoints in {health}"))?;
+            let mut still_unknown = endpoints.iter().filter(|endpoint| endpoint["verdict"] == "unknown");
+            if still_unknown.all(|endpoint| unknown.iter().any(|address| endpoint["endpoint"] == address.to_string())) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -181,7 +183,7 @@ impl Log {
 }
 
 /// The addresses of the probed endpoints that are up, and of those that stay unknown.
-fn probed(file: &CaseFile) -> Result<(Vec<IpAddr>, Vec<IpAddr>), String> {
+fn probed_addresses(file: &CaseFile) -> Result<(Vec<IpAddr>, Vec<IpAddr>), String> {
     let folder = Folder::write(file, 1)?;
     let config = Config::load(&folder.config()).map_err(|problems| problems.to_string())?;
     let mut addresses: Vec<IpAddr> = config
@@ -234,16 +236,15 @@ fn serve_backend(listener: TcpListener) {
     });
 }
 
-/// The whole response to a GET.
-fn get(server: SocketAddr, path: &str) -> io::Result<String> {
+/// The JSON that a GET answers.
+fn get(server: SocketAddr, path: &str) -> io::Result<serde_json::Value> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
-    if response.starts_with("HTTP/1.1 200") {
-        Ok(response)
-    } else {
-        Err(io::Error::other(format!("GET {path}: {response}")))
+    match response.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(serde_json::from_str(body)?),
+        _ => Err(io::Error::other(format!("GET {path}: {response}"))),
     }
 }

@@ -7,10 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod binary;
-mod core;
 mod expect;
 mod file;
 mod folder;
+mod pure;
 mod request;
 mod view;
 
@@ -21,9 +21,9 @@ use std::thread;
 use meridian::dns::Transport;
 
 use crate::binary::Binary;
-use crate::core::Core;
 use crate::expect::Bound;
 use crate::file::{Case, CaseFile};
+use crate::pure::Core;
 
 /// How often an outcome may differ from its share, in standard deviations: with the core's fixed seed, tightly; with the
 /// binary's random one so widely that chance fails no run in a million.

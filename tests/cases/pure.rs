@@ -32,7 +32,8 @@ impl Core {
         let prepared = Loader::new(Origin::File(folder.config())).load().map_err(|problems| problems.to_string())?;
         let publisher = Publisher::new(prepared.compiled);
         let targets = publisher.current().compiled.targets.clone();
-        publisher.observe(targets.into_iter().filter_map(|key| Some((key.clone(), observation(file, &key)?))), Instant::now());
+        let observations = targets.into_iter().filter_map(|key| Some((observation(file, &key)?, key)));
+        publisher.observe(observations.map(|(observation, key)| (Arc::new(key), observation)), Instant::now());
         Ok(Self {
             snapshot: publisher.current(),
             context: WorkerContext::new(0, SEED, Arc::default()),
