@@ -72,16 +72,10 @@ impl Daemon {
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
         let server_counters = Arc::new(ServerCounters::default());
         let mut contexts = workers.iter().enumerate();
-        let serving = serve(
-            sockets,
-            reloader.publisher().published(),
-            config.server.tcp,
-            &server_counters,
-            || {
-                let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
-                WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
-            },
-        )?;
+        let serving = serve(sockets, reloader.publisher().published(), config.server.tcp, &server_counters, || {
+            let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
+            WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
+        })?;
         let admin = match admin_listener {
             Some(listener) => {
                 Some(Admin::start(listener, Arc::clone(&reloader), workers.clone(), Arc::clone(&server_counters))?)
@@ -167,10 +161,7 @@ fn notify_manager(states: &[NotifyState<'_>]) {
 }
 
 /// Takes observations in as they come, many at once when many come, and publishes what follows from them.
-async fn take_observations(
-    publisher: Arc<Publisher>,
-    mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>,
-) {
+async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>) {
     let mut batch = Vec::new();
     while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
         for change in publisher.observe(batch.drain(..), Instant::now()) {

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Begins logging for the whole process. A second call changes nothing.
-pub fn start(log: Log) {
+pub(crate) fn start(log: Log) {
     let level = match log.level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -16,7 +16,8 @@ pub fn start(log: Log) {
         LogLevel::Debug => "debug",
     };
     // Libraries say little that an operator can use; what they warn of still shows.
-    let filter = EnvFilter::new(if log.level == LogLevel::Error { "error".into() } else { format!("warn,meridian={level}") });
+    let filter =
+        EnvFilter::new(if log.level == LogLevel::Error { "error".into() } else { format!("warn,meridian={level}") });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)

@@ -13,14 +13,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// Watches the folders of files, as a file that is replaced by renaming another over it can't be watched itself.
 #[derive(Debug, Default)]
-pub struct DatabaseWatch {
+pub(crate) struct DatabaseWatch {
     files: BTreeSet<PathBuf>,
     watching: Option<(RecommendedWatcher, UnboundedReceiver<()>)>,
 }
 
 impl DatabaseWatch {
     /// Watches these files from now on, and no others.
-    pub fn follow<'a>(&mut self, files: impl Iterator<Item = &'a Path>) {
+    pub(crate) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a Path>) {
         let files: BTreeSet<PathBuf> = files.map(Path::to_owned).collect();
         if files == self.files {
             return;
@@ -36,7 +36,7 @@ impl DatabaseWatch {
     }
 
     /// Waits until one of the files changed and then lay still. Never returns while nothing can be watched.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         let Some((_, events)) = &mut self.watching else { return std::future::pending().await };
         if events.recv().await.is_none() {
             return std::future::pending().await;

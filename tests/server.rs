@@ -251,7 +251,6 @@ fn a_stop_answers_what_has_arrived_and_is_soon_over() {
     server.serving.shutdown();
     assert!(told.elapsed() < STOP_BOUND, "{:?}", told.elapsed());
     for client in &clients {
-        client.set_nonblocking(true).unwrap();
         for id in 0..100 {
             let mut response = [0; 512];
             let length = client.recv(&mut response).expect("an answer before the stop was over");

@@ -33,6 +33,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        Err(problems) => super::fail(problems),
+        Err(problems) => super::fail(problems.into()),
     }
 }

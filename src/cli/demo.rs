@@ -21,12 +21,8 @@ use crate::snapshot::Compiled;
 const CONFIGURATION: &str = include_str!("../../config/demo.toml");
 
 /// Clients to try, in networks that have been where they are for decades.
-const CLIENTS: [(&str, &str); 4] = [
-    ("Frankfurt", "141.2.0.0/16"),
-    ("Sydney", "129.78.0.0/16"),
-    ("Boston", "18.7.0.0/16"),
-    ("Tokyo", "2001:200::/32"),
-];
+const CLIENTS: [(&str, &str); 4] =
+    [("Frankfurt", "141.2.0.0/16"), ("Sydney", "129.78.0.0/16"), ("Boston", "18.7.0.0/16"), ("Tokyo", "2001:200::/32")];
 
 /// Serve an example on loopback, with backends of its own, to try Meridian with dig.
 ///
@@ -89,7 +85,9 @@ fn print_guide(daemon: &Daemon, compiled: &Compiled, backends: &Backends) {
         println!("  curl http://{}/metrics", admin.listen);
     }
     let last_region = backends.regions.keys().nth(1).map_or("REGION", String::as_str);
-    println!("\nType `stop {last_region}` here and ask again to watch the failover, `start {last_region}` to end it. Ctrl-C ends the demo.\n");
+    println!(
+        "\nType `stop {last_region}` here and ask again to watch the failover, `start {last_region}` to end it. Ctrl-C ends the demo.\n"
+    );
 }
 
 /// The demo's own HTTP servers, by address.
@@ -103,12 +101,13 @@ struct Backends {
 impl Backends {
     /// One backend for each loopback address that an HTTP probe asks.
     fn new(compiled: &Compiled, runtime: Handle) -> Self {
-        let mut backends =
-            Self { runtime, regions: BTreeMap::new(), ports: BTreeMap::new(), running: BTreeMap::new() };
+        let mut backends = Self { runtime, regions: BTreeMap::new(), ports: BTreeMap::new(), running: BTreeMap::new() };
         for group in &compiled.groups {
             let region = &compiled.config.regions[usize::from(group.region)].name;
             for endpoint in &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
-                let Some(key) = endpoint.target.and_then(|target| compiled.targets.get(target.index())) else { continue };
+                let Some(key) = endpoint.target.and_then(|target| compiled.targets.get(target.index())) else {
+                    continue;
+                };
                 if let (Check::Http(check), Target::Address(address)) = (&key.check, &key.target)
                     && address.is_loopback()
                     && backends.ports.insert(*address, check.port).is_none()
@@ -130,7 +129,10 @@ impl Backends {
         }
         let Some(port) = self.ports.get(&address) else { return Ok(()) };
         let at = SocketAddr::new(address, *port);
-        let listener = self.runtime.block_on(TcpListener::bind(at)).map_err(|problem| format!("the demo's backend at {at}: {problem}"))?;
+        let listener = self
+            .runtime
+            .block_on(TcpListener::bind(at))
+            .map_err(|problem| format!("the demo's backend at {at}: {problem}"))?;
         let greeting = Arc::<str>::from(format!("Hello from {address}\n"));
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))

@@ -1,4 +1,6 @@
 //! Stub.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
-pub(super) fn run(_: &Arguments) -> std::process::ExitCode { std::process::ExitCode::FAILURE }
+pub(super) fn run(_: &Arguments) -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

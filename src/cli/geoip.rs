@@ -42,8 +42,8 @@ enum Command {
     /// Build a database from networks in CSV
     ///
     /// The first line names the columns: network, and any of continent, country, subdivision, city, latitude,
-    /// longitude, asn. A network is a prefix such as 192.0.2.0/24 or a range such as 192.0.2.0-192.0.2.99. Later lines
-    /// win over earlier ones.
+    /// longitude, asn. A network is a prefix such as 192.0.2.0/24 or a range such as 192.0.2.0-192.0.2.99; the
+    /// longest prefix wins. Continent and coordinates come from the country where they are left out.
     Build {
         /// The CSV file
         csv: PathBuf,
@@ -61,16 +61,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Command::Lookup { addresses, database, asn_database, json } => {
             let database = match Database::load(database.as_deref(), asn_database.as_deref()) {
                 Ok(database) => database,
-                Err(problem) => return super::fail(problem),
+                Err(problem) => return super::fail(problem.into()),
             };
             match lookup(&database, addresses, *json, &mut io::stdout().lock()) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(problem) => super::fail(problem),
+                Err(problem) => super::fail(problem.into()),
             }
         }
         Command::Build { csv, output, epoch } => match build(csv, output, *epoch) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => super::fail(problem),
+            Err(problem) => super::fail(problem.into()),
         },
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 ///
 /// # Errors
 /// With every bad line of the CSV, or when a file can't be read or written. Then `output` is as before.
-pub fn build(csv: &Path, output: &Path, epoch: Option<u64>) -> Result<(), BuildFailure> {
+fn build(csv: &Path, output: &Path, epoch: Option<u64>) -> Result<(), BuildFailure> {
     let unreadable = |error| BuildFailure::Csv(csv.to_owned(), error);
     let input = File::open(csv).map_err(|error| unreadable(BuildError::Unreadable(error)))?;
     let epoch = match epoch {
@@ -118,7 +118,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Why no database was written.
 #[derive(Debug)]
-pub enum BuildFailure {
+enum BuildFailure {
     /// The CSV.
     Csv(PathBuf, BuildError),
     /// The file to write.
@@ -151,7 +151,7 @@ impl std::error::Error for BuildFailure {
 ///
 /// # Errors
 /// Those of writing.
-pub fn lookup(database: &Database, addresses: &[IpAddr], json: bool, output: &mut impl Write) -> io::Result<()> {
+fn lookup(database: &Database, addresses: &[IpAddr], json: bool, output: &mut impl Write) -> io::Result<()> {
     for (number, &address) in addresses.iter().enumerate() {
         let located = locate(database, &[], &[], address);
         if json {
@@ -208,4 +208,67 @@ fn object(address: IpAddr, located: &Located<'_>) -> serde_json::Value {
         "organisation": location.organisation,
         "source": source(located),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::{Database, build, lookup};
+
+    const CSV: &str =
+        "network,country,subdivision,city,latitude,longitude,asn\n192.0.2.0/24,DE,BE,Berlin,52.5,13.4,64500\n";
+
+    #[test]
+    fn a_database_is_replaced_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("meridian-geoip-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (csv, output) = (folder.join("networks.csv"), folder.join("networks.mmdb"));
+        std::fs::write(&csv, CSV).unwrap();
+        build(&csv, &output, Some(1)).unwrap();
+        assert_eq!(Database::load(Some(&output), None).unwrap().build_epoch(), 1);
+        std::fs::write(&csv, "network\nnonsense\n").unwrap();
+        let failure = build(&csv, &output, Some(2)).unwrap_err().to_string();
+        assert!(failure.contains("networks.csv: 1 bad line") && failure.contains("line 2: "), "{failure}");
+        assert_eq!(Database::load(Some(&output), None).unwrap().build_epoch(), 1);
+        let failure = build(&csv.with_extension("missing"), &output, Some(2)).unwrap_err().to_string();
+        assert!(failure.contains("can't be read"), "{failure}");
+        std::fs::write(&csv, CSV).unwrap();
+        let nowhere = folder.join("nowhere").join("networks.mmdb");
+        assert!(build(&csv, &nowhere, Some(2)).unwrap_err().to_string().contains("can't be written"));
+        let mut left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["networks.csv", "networks.mmdb"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn lookups_for_people_and_machines() {
+        let database = Database::from_bytes(&crate::geo::build::build(CSV.as_bytes(), 1).unwrap()).unwrap();
+        let addresses = ["192.0.2.1", "192.0.3.1"].map(|address| address.parse().unwrap());
+        let show = |json| {
+            let mut output = Vec::new();
+            lookup(&database, &addresses, json, &mut output).unwrap();
+            String::from_utf8(output).unwrap()
+        };
+        let text = "\
+address      192.0.2.1
+network      192.0.2.0/24
+continent    EU
+country      DE
+subdivision  DE-BE
+city         Berlin
+coordinates  52.5 13.4
+asn          64500
+source       database
+
+address      192.0.3.1
+network      192.0.3.0/24
+source       unknown
+";
+        assert_eq!(show(false), text);
+        let json = "\
+{\"address\":\"192.0.2.1\",\"asn\":64500,\"city\":\"Berlin\",\"continent\":\"EU\",\"coordinates\":[52.5,13.4],\
+\"country\":\"DE\",\"network\":\"192.0.2.0/24\",\"organisation\":null,\"source\":\"database\",\"subdivisions\":[\"DE-BE\"]}";
+        assert_eq!(show(true).lines().next(), Some(json));
+    }
 }

@@ -6,9 +6,13 @@ mod explain;
 mod geoip;
 mod serve;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::Problems;
+use crate::daemon::StartError;
 
 /// Geo-aware authoritative DNS load balancer.
 ///
@@ -48,8 +52,11 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Says on standard error what went wrong.
-fn fail(message: impl std::fmt::Display) -> ExitCode {
-    eprintln!("meridian: {message}");
+/// Says on standard error what went wrong: problems with the place that they are at, all else in a line.
+fn fail(error: StartError) -> ExitCode {
+    match error.downcast::<Problems>() {
+        Ok(problems) => eprintln!("{}", problems.render(stderr().is_terminal()).trim_end()),
+        Err(error) => eprintln!("error: {error}"),
+    }
     ExitCode::FAILURE
 }

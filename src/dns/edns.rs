@@ -1,8 +1,8 @@
 //! The OPT record of a response (RFC 6891), with the options that were asked for.
 
+use super::MAX_UDP_RESPONSE;
 use super::encode::{Full, Writer};
 use super::query::{Edns, Rcode, SUBNET_SCOPE, option};
-use super::MAX_UDP_RESPONSE;
 use crate::zone::rtype;
 
 /// An OPT record without options: the root's name, type, class, TTL and RDLENGTH.

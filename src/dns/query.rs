@@ -179,11 +179,7 @@ fn read_question<'a>(reader: &mut Reader<'a>, name: &mut LookupName) -> Option<(
 }
 
 /// Passes over one record; an OPT record in the additional section is read into `edns`, at most one.
-fn read_record<'a>(
-    reader: &mut Reader<'a>,
-    in_additional: bool,
-    edns: &mut Option<Edns<'a>>,
-) -> Option<()> {
+fn read_record<'a>(reader: &mut Reader<'a>, in_additional: bool, edns: &mut Option<Edns<'a>>) -> Option<()> {
     let is_root = reader.skip_name()?;
     let rtype = reader.u16()?;
     let class = reader.u16()?;
@@ -194,12 +190,7 @@ fn read_record<'a>(
         if !in_additional || !is_root || edns.is_some() {
             return None;
         }
-        let edns = edns.insert(Edns {
-            udp_octets: class,
-            version,
-            dnssec_ok: flags & 0x80 != 0,
-            ..Edns::default()
-        });
+        let edns = edns.insert(Edns { udp_octets: class, version, dnssec_ok: flags & 0x80 != 0, ..Edns::default() });
         // Options of a version that we don't know are not ours to judge.
         if version == 0 {
             read_options(data, edns)?;

@@ -311,13 +311,7 @@ impl<'s> Answer<'s, '_, '_> {
     }
 
     /// The addresses of a service.
-    fn service(
-        &mut self,
-        node: &'s Node,
-        service: &'s Service,
-        family: Family,
-        owner: usize,
-    ) -> Result<Step, Full> {
+    fn service(&mut self, node: &'s Node, service: &'s Service, family: Family, owner: usize) -> Result<Step, Full> {
         let decision = decide(self.snapshot, service, self.client, family, &mut self.draw);
         if let Some(target) = self.alias(&decision) {
             return self.service_alias(service, &decision, target, owner);

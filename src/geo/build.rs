@@ -368,7 +368,8 @@ impl fmt::Display for BuildError {
         match self {
             Self::Unreadable(error) => write!(f, "can't be read: {error}"),
             Self::Lines(problems) => {
-                write!(f, "{} bad lines; nothing was written", problems.count)?;
+                let plural = if problems.count == 1 { "" } else { "s" };
+                write!(f, "{} bad line{plural}; nothing was written", problems.count)?;
                 for (line, problem) in &problems.shown {
                     write!(f, "\n  line {line}: {problem}")?;
                 }

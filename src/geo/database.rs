@@ -49,27 +49,22 @@ pub(super) struct Layer {
 }
 
 impl Database {
-    /// Reads a database of locations (GeoIP2 or GeoLite2 City, Country or Enterprise, or any of that shape), and one of
-    /// autonomous systems (GeoLite2 ASN, GeoIP2 ISP), whose numbers then count in place of the first one's.
+    /// Reads a database of locations (GeoIP2 or GeoLite2 City, Country or Enterprise, or any of that shape; without one
+    /// the built-in database of countries), and one of autonomous systems (GeoLite2 ASN, GeoIP2 ISP), whose numbers then
+    /// count in place of the first one's.
     ///
     /// # Errors
     /// When a file can't be read, is larger than [`MAX_FILE_BYTES`], is broken anywhere that a client's location may
     /// come from, exceeds [`MAX_NETWORKS`] or [`MAX_LOCATIONS`], or holds nothing of what it is given for.
     pub fn load(path: Option<&Path>, asn_path: Option<&Path>) -> Result<Self, LoadError> {
-        let at = |path: Option<&Path>| {
-            let path = path.map(Path::to_owned);
-            move |error| LoadError { path, error }
-        };
         let locations = match path {
-            Some(file) => read(file).and_then(|bytes| Layer::of_locations(&bytes)),
-            None => Layer::of_locations(BUILTIN),
-        }
-        .map_err(at(path))?;
-        let systems = match asn_path {
-            Some(path) => Some(read(path).and_then(|bytes| Layer::of_systems(&bytes)).map_err(at(asn_path))?),
-            None => None,
+            Some(path) => read(path).and_then(|bytes| Self::from_bytes(&bytes)),
+            None => Self::from_bytes(BUILTIN),
         };
-        Ok(Self { locations, systems })
+        let locations = locations.map_err(|error| LoadError { path: path.map(Path::to_owned), error })?;
+        let Some(asn_path) = asn_path else { return Ok(locations) };
+        let both = read(asn_path).and_then(|bytes| locations.with_systems(&bytes));
+        both.map_err(|error| LoadError { path: Some(asn_path.to_owned()), error })
     }
 
     /// Walks a database of locations that is in memory.
@@ -78,14 +73,6 @@ impl Database {
     /// As [`Database::load`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Ok(Self { locations: Layer::of_locations(bytes)?, systems: None })
-    }
-
-    /// Walks the built-in database of countries.
-    ///
-    /// # Errors
-    /// None, as the tests walk it too.
-    pub fn builtin() -> Result<Self, Error> {
-        Self::from_bytes(BUILTIN)
     }
 
     /// Lays a database of autonomous systems over this one.
@@ -641,7 +628,7 @@ mod tests {
         assert!(matches!(Database::from_bytes(&systems), Err(Error::NoLocations { .. })));
         let database = Database::from_bytes(&locations).unwrap();
         assert!(matches!(database.with_systems(&locations), Err(Error::NoSystems { .. })));
-        let missing = Database::load("/nonexistent/city.mmdb".as_ref(), None).unwrap_err();
+        let missing = Database::load(Some("/nonexistent/city.mmdb".as_ref()), None).unwrap_err();
         assert!(matches!(missing.error, Error::Unreadable(_)));
         assert!(missing.to_string().starts_with("/nonexistent/city.mmdb: can't be read: "), "{missing}");
     }
@@ -689,7 +676,7 @@ mod tests {
 
     #[test]
     fn the_builtin_database_knows_the_countries() {
-        let database = Database::builtin().unwrap();
+        let database = Database::load(None, None).unwrap();
         assert!(database.networks() > 500_000, "{}", database.networks());
         for (address, expected) in [
             ("8.8.8.8", "NA US - - 40.7 -74.0 - -"),

@@ -7,6 +7,8 @@
 //! | `rank` | the order of regions for one client, and why |
 //! | `locate` | the same for one client with its reasons, for people |
 //! | `build` | CSV → .mmdb |
+//! | `tree` | the search tree of a .mmdb, walked within bounds |
+//! | `intern` | equal items found again while a list of distinct ones is built |
 //! | `address_table`, `table` | addresses → numbers, and the prefix for which they hold |
 //! | `location`, `countries`, `coordinates`, `code` | what is known of a place |
 

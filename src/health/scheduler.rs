@@ -194,7 +194,7 @@ mod tests {
         let start = Instant::now();
         let report = {
             let log = Arc::clone(&log);
-            move |key: &TargetKey, observation: Observation| {
+            move |key: &Arc<TargetKey>, observation: Observation| {
                 let Check::Tcp { port } = key.check else { panic!("only TCP checks here") };
                 log.lock().unwrap().push((port, start.elapsed(), observation.took));
             }

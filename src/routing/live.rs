@@ -112,10 +112,7 @@ fn candidates(
     for index in group.endpoints.clone() {
         let endpoint = &compiled.endpoints[index as usize];
         let address = endpoint.address();
-        if endpoint.state != EndpointState::Enabled
-            || endpoint.weight == 0
-            || address.map(Family::of) != family
-        {
+        if endpoint.state != EndpointState::Enabled || endpoint.weight == 0 || address.map(Family::of) != family {
             continue;
         }
         let standing = endpoint.target.map_or(Standing { verdict: Verdict::Up, flip_seconds: None }, standing);

@@ -18,6 +18,7 @@ use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::sync::watch;
@@ -29,6 +30,10 @@ pub use sys::MAX_REQUEST_BYTES;
 use crate::config::TcpLimits;
 use crate::dns::WorkerContext;
 use crate::snapshot::Published;
+
+/// A stop answers what comes until nothing has come for this long: what was sent before it may still be on its way
+/// through the kernel.
+const LULL: Duration = Duration::from_millis(50);
 
 /// A server at work. Dropping it stops it as [`shutdown`](Self::shutdown) does.
 #[derive(Debug)]
@@ -80,8 +85,8 @@ impl Serving {
         &self.addresses
     }
 
-    /// Stops taking queries, answers those that have arrived, and returns when all threads have ended: at once if
-    /// there is nothing to do, and within 1.5 s in any case. Blocks: not for asynchronous code.
+    /// Takes no new connections, answers what was asked before, and returns when all threads have ended: after a lull
+    /// of 50 ms, and within 1.5 s in any case. Blocks: not for asynchronous code.
     pub fn shutdown(self) {}
 }
 

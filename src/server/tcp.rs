@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::LULL;
 use super::counters::ServerCounters;
 use super::failures::Failures;
 use crate::config::TcpLimits;
@@ -261,12 +262,15 @@ impl Connection {
         }
     }
 
-    /// Answers what has arrived by now, and ends the stream in order.
+    /// Answers what still comes until there is a lull, and ends the stream in order.
     async fn finish(mut self) {
+        let last_read = Instant::now() + DRAIN / 2;
         loop {
             self.make_room();
-            match self.stream.try_read_buf(&mut self.received) {
-                Ok(count) if count > 0 => {}
+            // Not `try_read`, which knows only what the runtime has been told, and misses what has just come.
+            let lull = last_read.min(Instant::now() + LULL);
+            match timeout_at(lull, self.stream.read_buf(&mut self.received)).await {
+                Ok(Ok(count)) if count > 0 => {}
                 _ => break,
             }
             if !self.answer().await {

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::LULL;
 use super::counters::ServerCounters;
 use super::failures::Failures;
 use super::sys::{Batch, ReplySource, Wait};
 use crate::dns::{self, Transport, WorkerContext};
 use crate::snapshot::Published;
 
-/// How long queued datagrams are still answered after the word to stop.
+/// How long datagrams are still answered at most after the word to stop.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// What one thread serves, and what it owns.
@@ -29,7 +30,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Answers until told to stop, then what is queued. No error ends it.
+    /// Answers until told to stop, then until there is a lull. No error ends it.
     pub(super) fn run(mut self) {
         let wildcard = self.socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
         let mut batch = Batch::new(if wildcard { ReplySource::Asked } else { ReplySource::Bound });
@@ -47,9 +48,15 @@ impl Worker {
                 }
             }
         }
-        let deadline = Instant::now() + DRAIN;
-        while Instant::now() < deadline && batch.receive(&self.socket, Wait::No).is_ok() {
-            self.answer(&mut batch);
+        let told = Instant::now();
+        let mut last_come = told;
+        while last_come.elapsed() < LULL && told.elapsed() < DRAIN {
+            if batch.receive(&self.socket, Wait::No).is_ok() {
+                self.answer(&mut batch);
+                last_come = Instant::now();
+            } else {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, Regio
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
-use crate::metrics::{TallyLabels, Tallies};
+use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
 use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
 
@@ -38,11 +38,7 @@ pub fn load_database(config: &Config) -> Result<Database, Problem> {
 /// # Errors
 /// All problems in the zones and between zones and services. Without a database, which is the caller's problem, the
 /// zones are checked all the same.
-pub fn compile(
-    config: Config,
-    database: Option<Arc<Database>>,
-    tallies: &mut Tallies,
-) -> Result<Compiled, Problems> {
+pub fn compile(config: Config, database: Option<Arc<Database>>, tallies: &mut Tallies) -> Result<Compiled, Problems> {
     let zones = load_zones(&config)?;
     let Some(database) = database else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
@@ -111,17 +107,18 @@ fn covers(owner: &Name, name: &Name) -> bool {
 
 /// A service decides the addresses of its name alone, and its zone has to be in charge of that name.
 fn check_service(config: &Config, service: &config::Service, zone: &ZoneRecords, problems: &mut Problems) {
-    let has_hostnames = service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints).any(|endpoint| {
-        matches!(endpoint.target, Target::Hostname(_))
-    });
+    let has_hostnames = service
+        .tiers
+        .iter()
+        .flat_map(|tier| &config.pools[*tier].endpoints)
+        .any(|endpoint| matches!(endpoint.target, Target::Hostname(_)));
     for record in &zone.records {
         let owner = &record.owner;
         let at_name = *owner == service.name;
         let message = match record.rtype.to_int() {
             rtype::A | rtype::AAAA | rtype::CNAME if at_name => format!(
                 "{} has a static {} record, but the service of that name decides its addresses",
-                service.name,
-                record.rtype
+                service.name, record.rtype
             ),
             rtype::NS if *owner != zone.apex && service.name.ends_with(owner) => {
                 format!("the service {} lies in the delegated zone {owner}", service.name)
@@ -131,8 +128,7 @@ fn check_service(config: &Config, service: &config::Service, zone: &ZoneRecords,
             }
             _ if at_name && has_hostnames => format!(
                 "{} has a static {} record, but its service answers with CNAME records, beside which nothing may stand",
-                service.name,
-                record.rtype
+                service.name, record.rtype
             ),
             _ => continue,
         };
@@ -160,11 +156,8 @@ fn add_pools(compiled: &mut Compiled) {
                 }
                 let target = pool.probe.map(|probe| {
                     let probe = &compiled.config.probes[probe];
-                    let key = TargetKey {
-                        check: probe.check.clone(),
-                        timing: probe.timing,
-                        target: endpoint.target.clone(),
-                    };
+                    let key =
+                        TargetKey { check: probe.check.clone(), timing: probe.timing, target: endpoint.target.clone() };
                     *ids.entry(key).or_insert_with_key(|key| {
                         compiled.targets.push(key.clone());
                         TargetId(compiled.targets.len() as u32 - 1)
@@ -229,19 +222,19 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
                         .iter()
                         .map(|(region, weight)| RegionWeight { region: *region as u16, weight: Some(*weight) })
                         .collect(),
-                    None => members
-                        .iter()
-                        .map(|region| RegionWeight { region: *region as u16, weight: None })
-                        .collect(),
+                    None => {
+                        members.iter().map(|region| RegionWeight { region: *region as u16, weight: None }).collect()
+                    }
                 },
             },
         };
         let when_all_down = match &service.when_all_down {
             WhenAllDown::ServeAll => AllDown::ServeAll,
             WhenAllDown::NoData => AllDown::NoData,
-            WhenAllDown::LastResort(addresses) => AllDown::LastResort([Family::V4, Family::V6].map(|family| {
-                addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()
-            })),
+            WhenAllDown::LastResort(addresses) => AllDown::LastResort(
+                [Family::V4, Family::V6]
+                    .map(|family| addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()),
+            ),
         };
         let mut tier_starts = Vec::new();
         let mut service_tallies = Vec::new();

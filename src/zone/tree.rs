@@ -282,7 +282,9 @@ mod builder {
             }
             let is_cut = |name: &Name| {
                 *name != zone.apex
-                    && names.get(name).is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
+                    && names
+                        .get(name)
+                        .is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
             };
             // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
             let cuts: HashSet<Vec<u8>> = names
@@ -482,8 +484,8 @@ mod builder {
         for (pointer, start) in pointers.iter_mut().zip(record.compressible_names().into_iter().flatten()) {
             let Some(length) = record.rdata.get(start..).and_then(|octets| name.read(octets)) else { break };
             let end = start + length;
-            let ends_in_apex = apex.len() > 2
-                && (0..=name.labels()).any(|label| name.suffix(label).eq_ignore_ascii_case(apex));
+            let ends_in_apex =
+                apex.len() > 2 && (0..=name.labels()).any(|label| name.suffix(label).eq_ignore_ascii_case(apex));
             if ends_in_apex {
                 rdata.extend_from_slice(&record.rdata[from..end - apex.len()]);
                 *pointer = rdata.len() as u16;
