@@ -111,6 +111,8 @@ pub(crate) struct Case {
     pub(crate) trimmed: bool,
     /// For `raw`: whether the answer repeats the question.
     pub(crate) question: bool,
+    /// Only `domain` decodes the answer, as hickory-proto can't.
+    pub(crate) by_domain_alone: bool,
     /// How often to ask for `shares`.
     pub(crate) times: u32,
     /// How often the first record of an answer has this data, from 0 to 1.
@@ -158,6 +160,7 @@ impl Default for Case {
             truncated: false,
             trimmed: false,
             question: false,
+            by_domain_alone: false,
             times: 1,
             shares: BTreeMap::new(),
             exact: false,

@@ -20,8 +20,8 @@ const SEED: u64 = 1;
 /// What answers.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) context: WorkerContext,
+    snapshot: Arc<Snapshot>,
+    context: WorkerContext,
     pub(crate) response: Vec<u8>,
 }
 
@@ -41,10 +41,9 @@ impl Core {
         })
     }
 
-    /// The answer to a request.
-    pub(crate) fn ask(&mut self, request: &[u8], peer: Ipv4Addr, transport: Transport) -> Option<Vec<u8>> {
-        let length = respond(&self.snapshot, &mut self.context, request, peer.into(), transport, &mut self.response)?;
-        Some(self.response[..length].to_vec())
+    /// Answers a request; what comes is at the beginning of [`Self::response`], and this long.
+    pub(crate) fn respond(&mut self, request: &[u8], peer: Ipv4Addr, transport: Transport) -> Option<usize> {
+        respond(&self.snapshot, &mut self.context, request, peer.into(), transport, &mut self.response)
     }
 }
 

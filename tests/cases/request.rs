@@ -10,9 +10,6 @@ use crate::file::Case;
 
 /// The option of RFC 7871.
 pub(crate) const CLIENT_SUBNET: u16 = 8;
-/// Octets before the question.
-pub(crate) const HEADER_OCTETS: usize = 12;
-
 /// An EDNS option: code and data.
 pub(crate) type EdnsOption = (u16, Vec<u8>);
 
