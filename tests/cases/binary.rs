@@ -25,6 +25,8 @@ const PORTS_TRIED: usize = 100;
 pub(crate) struct Binary {
     process: Child,
     dns: SocketAddr,
+    /// The latest connection and whose it is: one for each query would use up the system's ports.
+    connection: Option<(Ipv4Addr, TcpStream)>,
     log: Arc<Log>,
     /// Accept connections and never answer.
     _silent: Vec<TcpListener>,
@@ -59,7 +61,7 @@ impl Binary {
         }
         // From here on dropping it kills the process.
         let dns = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut binary = Self { process, dns, log, _silent: silent, _folder: folder };
+        let mut binary = Self { process, dns, connection: None, log, _silent: silent, _folder: folder };
         binary.dns = binary.address_of("serving DNS")?;
         let admin = binary.address_of("serving the admin interface")?;
         binary.wait_for_verdicts(admin, &unknown)?;
@@ -103,7 +105,13 @@ impl Binary {
     }
 
     /// The answer to a request. Where none may come, it is known that none did by something that came after it.
-    pub(crate) fn ask(&self, request: &[u8], peer: Ipv4Addr, transport: Transport, silence: bool) -> Option<Vec<u8>> {
+    pub(crate) fn ask(
+        &mut self,
+        request: &[u8],
+        peer: Ipv4Addr,
+        transport: Transport,
+        silence: bool,
+    ) -> Option<Vec<u8>> {
         let answer = match transport {
             Transport::Udp => self.ask_udp(request, peer, silence),
             Transport::Tcp => self.ask_tcp(request, peer),
@@ -129,12 +137,11 @@ impl Binary {
         Ok((!is_sentinel).then(|| response[..length].to_vec()))
     }
 
-    fn ask_tcp(&self, request: &[u8], peer: Ipv4Addr) -> io::Result<Option<Vec<u8>>> {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((peer, 0)).into())?;
-        socket.connect(&self.dns.into())?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
+    fn ask_tcp(&mut self, request: &[u8], peer: Ipv4Addr) -> io::Result<Option<Vec<u8>>> {
+        let mut stream = match self.connection.take() {
+            Some((whose, stream)) if whose == peer => stream,
+            _ => self.connect(peer)?,
+        };
         stream.write_all(&[&(request.len() as u16).to_be_bytes(), request].concat())?;
         let mut length = [0; 2];
         match stream.read_exact(&mut length) {
@@ -146,7 +153,17 @@ impl Binary {
         }
         let mut response = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut response)?;
+        self.connection = Some((peer, stream));
         Ok(Some(response))
+    }
+
+    fn connect(&self, peer: Ipv4Addr) -> io::Result<TcpStream> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((peer, 0)).into())?;
+        socket.connect(&self.dns.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 }
 

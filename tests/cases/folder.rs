@@ -7,7 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::file::CaseFile;
 
 /// What every case's server has, whatever else its configuration says.
-const PREFIX: &str = "server.listen = [\"127.0.0.1:0\"]\nserver.workers = 2\nadmin.listen = \"127.0.0.1:0\"\n";
+const PREFIX: &str = r#"
+server.listen = ["127.0.0.1:0"]
+server.workers = 2
+server.tcp.idle_timeout = "1m"
+admin.listen = "127.0.0.1:0"
+"#;
 
 /// Removed with all that is in it when dropped.
 #[derive(Debug)]

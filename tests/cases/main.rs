@@ -63,7 +63,7 @@ fn the_binary_answers_every_case() {
             scope.spawn(|| {
                 while let Some(file) = { left.lock().unwrap().next() } {
                     let found = match Binary::start(file) {
-                        Ok(binary) => {
+                        Ok(mut binary) => {
                             let mut found = run(file, BINARY_SIGMAS, |case, request, peer, transport| {
                                 binary.ask(request, peer, transport, case.silence)
                             });
