@@ -103,6 +103,8 @@ pub(crate) struct Case {
     pub(crate) pick: Option<usize>,
     /// The scope of the client's subnet, which has to be echoed; without it there must be none.
     pub(crate) scope: Option<u8>,
+    /// The subnet is echoed with a scope that isn't for the case to know.
+    pub(crate) any_scope: bool,
     /// Further options of the answer, as `code hexadecimal`.
     pub(crate) replies: Vec<String>,
     /// Over UDP the answer has TC and some of the record sets, each whole.
@@ -156,6 +158,7 @@ impl Default for Case {
             order: Order::Any,
             pick: None,
             scope: None,
+            any_scope: false,
             replies: Vec::new(),
             truncated: false,
             trimmed: false,
