@@ -129,7 +129,7 @@ impl<'s> Answer<'s, '_, '_> {
             if hop == 0 {
                 match found {
                     Found::NotServed => return Ok(Rcode::Refused),
-                    Found::Delegation(_) if self.qtype != rtype::DS => {}
+                    Found::Delegation(cut) if !self.asks_parent(self.tree.node(cut)) => {}
                     _ => self.writer.set_authoritative(),
                 }
             }
@@ -276,11 +276,15 @@ impl<'s> Answer<'s, '_, '_> {
         self.follow(target, self.writer.position() - length)
     }
 
+    /// Whether what is asked of a cut is the parent's to answer (RFC 4035 section 3.1.4.1).
+    fn asks_parent(&self, cut: &Node) -> bool {
+        self.qtype == rtype::DS && self.name.as_wire() == self.tree.name(cut)
+    }
+
     /// A referral (RFC 1034 section 4.3.2 step 3b), or what the parent knows of DS.
     fn delegation(&mut self, cut: &'s Node, owner: usize) -> Result<Step, Full> {
         let apex_at = self.apex_at(cut, owner);
-        let at_cut = self.name.as_wire() == self.tree.name(cut);
-        if at_cut && self.qtype == rtype::DS {
+        if self.asks_parent(cut) {
             return match self.tree.set_of(cut, rtype::DS) {
                 Some(set) => self.answer_set(cut, set, owner),
                 None => {
