@@ -14,20 +14,24 @@ use crate::health::probe::nobody;
 use crate::reload::{Loader, Origin};
 use crate::snapshot::Publisher;
 
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Examples:
+  meridian explain www.gslb.example.com --client 198.51.100.0/24
+  meridian explain www.gslb.example.com AAAA --client 192.0.2.53
+  meridian explain www.gslb.example.com -c config/demo.toml --json";
 
 /// Show how a query is decided, and why.
 ///
 /// Shows where the client is, the regions in its order with their distances, every endpoint with its weight and health, what
 /// was chosen and what was passed over, and how long and for whom the answer holds. Asks the running server by its admin
 /// interface, or reads a configuration file, without health, when -c is given.
-///
-///   meridian explain www.gslb.example.com --client 198.51.100.0/24
-///   meridian explain www.gslb.example.com AAAA --client 192.0.2.53
-///   meridian explain www.gslb.example.com -c config/demo.toml --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The name asked for
     name: String,
@@ -68,37 +72,29 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn explain(arguments: &Arguments) -> Result<String, String> {
-    let question = Question::parse(&arguments.name, Some(&arguments.qtype), arguments.client.as_deref())
-        .map_err(|problem| problem.to_string())?;
+fn explain(arguments: &Arguments) -> Result<String, Error> {
+    let question = Question::parse(&arguments.name, Some(&arguments.qtype), arguments.client.as_deref())?;
     let explanation = match &arguments.config {
         Some(path) => from_file(path.clone(), &question)?,
         None => from_server(arguments)?,
     };
     if arguments.json {
-        let json = serde_json::to_string_pretty(&explanation).map_err(|problem| problem.to_string())?;
-        return Ok(json + "\n");
+        return Ok(serde_json::to_string_pretty(&explanation)? + "\n");
     }
     Ok(explanation.to_string())
 }
 
-fn from_file(path: PathBuf, question: &Question) -> Result<Explanation, String> {
-    let prepared = Loader::new(Origin::File(path)).load().map_err(|problems| problems.to_string())?;
+fn from_file(path: PathBuf, question: &Question) -> Result<Explanation, Error> {
+    let prepared = Loader::new(Origin::File(path)).load()?;
     let publisher = Publisher::new(prepared.compiled);
     let (snapshot, health): (_, Table) = (publisher.current(), publisher.health().clone());
     Ok(Explanation::new(&snapshot, &health, Source::File, question, fastrand::u64(..), Instant::now()))
 }
 
-fn from_server(arguments: &Arguments) -> Result<Explanation, String> {
-    let token = match &arguments.token_file {
-        Some(path) => Some(Token::read(path).map_err(|problem| problem.to_string())?),
-        None => None,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|problem| format!("no event loop: {problem}"))?;
-    runtime.block_on(ask(arguments, token.as_ref()))
+fn from_server(arguments: &Arguments) -> Result<Explanation, Error> {
+    let token = arguments.token_file.as_deref().map(Token::read).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(ask(arguments, token.as_ref()))?)
 }
 
 async fn ask(arguments: &Arguments, token: Option<&Token>) -> Result<Explanation, String> {

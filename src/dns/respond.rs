@@ -11,7 +11,7 @@ use crate::snapshot::{Service, Snapshot};
 use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
 
 /// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
-const MAX_ALIASES: usize = 16;
+pub const MAX_ALIASES: usize = 16;
 
 /// The largest UDP response to a client without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP_OCTETS: usize = 512;
@@ -129,7 +129,7 @@ impl<'s> Answer<'s, '_, '_> {
             if hop == 0 {
                 match found {
                     Found::NotServed => return Ok(Rcode::Refused),
-                    Found::Delegation(_) if self.qtype != rtype::DS => {}
+                    Found::Delegation(cut) if !self.asks_parent(self.tree.node(cut)) => {}
                     _ => self.writer.set_authoritative(),
                 }
             }
@@ -276,11 +276,15 @@ impl<'s> Answer<'s, '_, '_> {
         self.follow(target, self.writer.position() - length)
     }
 
+    /// Whether what is asked of a cut is the parent's to answer (RFC 4035 section 3.1.4.1).
+    fn asks_parent(&self, cut: &Node) -> bool {
+        self.qtype == rtype::DS && self.name.as_wire() == self.tree.name(cut)
+    }
+
     /// A referral (RFC 1034 section 4.3.2 step 3b), or what the parent knows of DS.
     fn delegation(&mut self, cut: &'s Node, owner: usize) -> Result<Step, Full> {
         let apex_at = self.apex_at(cut, owner);
-        let at_cut = self.name.as_wire() == self.tree.name(cut);
-        if at_cut && self.qtype == rtype::DS {
+        if self.asks_parent(cut) {
             return match self.tree.set_of(cut, rtype::DS) {
                 Some(set) => self.answer_set(cut, set, owner),
                 None => {

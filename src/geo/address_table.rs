@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::table::{self, Ipv6Table, Ipv6TableBuilder, RangeTable, RangeTableBuilder};
+use super::ipv4_table::Ipv4Table;
+use super::table::{self, Ipv6Table, Ipv6TableBuilder, RangeTableBuilder};
 
 /// Values are below this; those from here on are the table's own.
 pub(super) const MAX_VALUE: u32 = 1 << 31;
@@ -65,7 +66,7 @@ impl Fold {
 /// A value for every address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddressTable {
-    ipv4: RangeTable<u32>,
+    ipv4: Ipv4Table,
     ipv6: Ipv6Table,
 }
 
@@ -115,7 +116,7 @@ impl Default for AddressTableBuilder {
 impl AddressTableBuilder {
     /// The table as pushed; folds are what came from [`AddressTable::ipv6_runs`].
     pub(super) fn finish(self) -> AddressTable {
-        AddressTable { ipv4: self.ipv4.finish(), ipv6: self.ipv6.finish() }
+        AddressTable { ipv4: self.ipv4.finish().into(), ipv6: self.ipv6.finish() }
     }
 
     /// The table with the folds laid over what was pushed.
@@ -128,7 +129,7 @@ impl AddressTableBuilder {
         for (start, (value, fold)) in table::zip(self.ipv6.finish().runs(), table::cover(folds.to_vec()).runs()) {
             ipv6.push(start, if fold == 0 { value } else { fold });
         }
-        AddressTable { ipv4: self.ipv4.finish(), ipv6: ipv6.finish() }
+        AddressTable { ipv4: self.ipv4.finish().into(), ipv6: ipv6.finish() }
     }
 }
 

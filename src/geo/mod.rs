@@ -9,7 +9,7 @@
 //! | `build` | CSV → .mmdb |
 //! | `tree` | the search tree of a .mmdb, walked within bounds |
 //! | `intern` | equal items found again while a list of distinct ones is built |
-//! | `address_table`, `table` | addresses → numbers, and the prefix for which they hold |
+//! | `address_table`, `table`, `ipv4_table` | addresses → numbers, and the prefix for which they hold |
 //! | `location`, `countries`, `coordinates`, `code` | what is known of a place |
 
 mod address_table;
@@ -19,6 +19,7 @@ mod coordinates;
 pub mod countries;
 mod database;
 mod intern;
+mod ipv4_table;
 mod locate;
 mod location;
 mod map;

@@ -11,8 +11,8 @@ mod steering;
 
 pub use balance::{Draw, MAX_PICKS, Picks};
 pub use decide::{Choice, Decision, Outcome, decide};
-pub use steering::region_weight;
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
+pub use steering::region_weight;
 
 /// The kind of address that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

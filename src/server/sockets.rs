@@ -101,19 +101,17 @@ fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     if option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES).is_err() {
         let _ = option(libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER_BYTES);
     }
-    // Responses leave without DF, and what ICMP says about path MTUs is not believed: anyone can forge it, and
-    // fragments of an answer can be replaced (RFC 9715). Kernels before 3.15 (IPv4) and 3.16 only know the older value.
+    // Responses are never fragmented, as fragments can be replaced by an attacker's (RFC 9715), and what ICMP says about
+    // path MTUs is not believed, as anyone can forge it: responses are small enough for every path there is.
     let wildcard = address.ip().is_unspecified();
     if address.is_ipv4() {
-        let _ = option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
-            .or_else(|_| option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT));
+        option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
         if wildcard {
             option(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         }
     } else {
         socket.set_only_v6(true)?;
-        let _ = option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
-            .or_else(|_| option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT));
+        option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
         if wildcard {
             option(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         }

@@ -316,7 +316,7 @@ mod builder {
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
                 if let Some(id) = glue.get(&wire).or_else(|| self.ids.get(&wire)).copied() {
-                    self.link_additional(id, zone, records, &glue);
+                    self.link_additional(id, index, records, &glue);
                 }
             }
             self.add_negative_soa(index, zone);
@@ -416,13 +416,7 @@ mod builder {
         }
 
         /// Finds, for each set of NS, MX or SRV records, the nodes of this zone that hold their targets' addresses.
-        fn link_additional(
-            &mut self,
-            id: NodeId,
-            zone: &ZoneRecords,
-            records: &[&Record],
-            glue: &HashMap<Vec<u8>, NodeId>,
-        ) {
+        fn link_additional(&mut self, id: NodeId, index: usize, records: &[&Record], glue: &HashMap<Vec<u8>, NodeId>) {
             let node = &self.tree.nodes[id.0 as usize];
             for set in node.first_set..node.first_set + node.sets {
                 let rtype = self.tree.sets[set as usize].rtype;
@@ -432,7 +426,7 @@ mod builder {
                     let target = lower(record.rdata.get(target_at..).unwrap_or_default());
                     let found = glue.get(&target).or_else(|| self.ids.get(&target)).copied();
                     let Some(found) = found.filter(|found| self.has_addresses(*found)) else { continue };
-                    if self.tree.nodes[found.0 as usize].apex_octets == zone.apex.len() as u8 {
+                    if self.tree.nodes[found.0 as usize].zone == index as u32 {
                         self.tree.additional.push(found);
                     }
                 }

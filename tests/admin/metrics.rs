@@ -60,13 +60,17 @@ fn queries_are_summed_over_workers() {
     workers[1].count_query(Transport::Udp, 4711, Rcode::NoError);
     workers[2].count_truncated();
     let samples = scrape(&publisher, &workers, Reloads::default());
-    let queries: Vec<_> = samples.iter().filter(|(series, _)| series.starts_with("meridian_queries_total")).collect();
+    let queries: Vec<_> = samples
+        .iter()
+        .map(|(series, value)| (series.as_str(), *value))
+        .filter(|(series, _)| series.starts_with("meridian_queries_total"))
+        .collect();
     let expected = [
         (r#"meridian_queries_total{transport="tcp",type="AAAA",rcode="NXDOMAIN"}"#, 1.0),
         (r#"meridian_queries_total{transport="udp",type="A",rcode="NOERROR"}"#, 3.0),
         (r#"meridian_queries_total{transport="udp",type="other",rcode="NOERROR"}"#, 1.0),
     ];
-    assert_eq!(queries, expected.iter().map(|(series, value)| (&(*series).to_owned(), value)).collect::<Vec<_>>());
+    assert_eq!(queries, expected);
     assert_eq!(samples["meridian_dropped_messages_total"], 3.0);
     assert_eq!(samples["meridian_truncated_responses_total"], 1.0);
 }
@@ -120,6 +124,7 @@ fn health_reloads_and_the_configuration_are_shown() {
         (r#"meridian_verdict_transitions_total{target="tcp://192.0.2.1:80"}"#, 1.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.0025"}"#, 0.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="0.005"}"#, 3.0),
+        (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="10"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="+Inf"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_count{target="tcp://192.0.2.1:80"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_sum{target="tcp://192.0.2.1:80"}"#, 0.012),

@@ -3,7 +3,9 @@
 use ipnet::IpNet;
 
 use super::explain::Evidence;
-use super::{Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier};
+use super::{
+    Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier,
+};
 use crate::config::{self, Balance, EndpointState, WhenAllDown};
 use crate::geo::{Claim, Ranked, Ranker};
 use crate::health::Verdict;
@@ -45,7 +47,7 @@ impl<'a> Grounds<'a> {
         let (service, settings, decision) = (self.service, self.settings, self.decision);
         let tiers = self.tiers();
         let (answered, pick_reason) = self.picks();
-        let client = self.evidence.client;
+        let (scope, holds_for) = self.scope();
         ServiceDecision {
             service: settings.name.to_string(),
             zone,
@@ -82,10 +84,22 @@ impl<'a> Grounds<'a> {
             pick_reason,
             ttl: decision.ttl,
             ttl_reason: self.ttl_reason(&tiers),
-            scope: decision.scope,
-            holds_for: IpNet::new(client, decision.scope)
-                .map_or_else(|_| client.to_string(), |network| network.trunc().to_string()),
+            scope,
+            holds_for,
             tiers,
+        }
+    }
+
+    /// The prefix length for which this holds, and for whom that is. Nobody's address has no prefix.
+    fn scope(&self) -> (u8, String) {
+        let client = self.evidence.client;
+        match (self.decision.scope, self.evidence.given) {
+            (0, _) => (0, "every client".to_owned()),
+            (_, Client::Unknown) => (0, "every client whose location is unknown".to_owned()),
+            (scope, _) => {
+                let network = IpNet::new(client, scope).map_or(client.into(), |network| network.trunc());
+                (scope, network.to_string())
+            }
         }
     }
 

@@ -44,7 +44,7 @@ impl Explanation {
         let client = message::client(question.client);
         let config = &snapshot.compiled.config;
         let located = geo::locate(&snapshot.compiled.database, &config.geoip.networks, &config.regions, client);
-        let evidence = Evidence { snapshot, health, now, client, located };
+        let evidence = Evidence { snapshot, health, now, given: question.client, client, located };
         let mut rng = fastrand::Rng::with_seed(seed);
         let draw = Draw { rng: &mut rng, advance: false };
         let mut walk = Walk { evidence: &evidence, qtype: question.qtype, draw, visited: Vec::new() };
@@ -53,7 +53,7 @@ impl Explanation {
         Self {
             name: question.name.to_string(),
             qtype: question.qtype.to_string(),
-            client: asker(question.client, &evidence),
+            client: asker(&evidence),
             source,
             generation: snapshot.generation,
             steps,
@@ -67,14 +67,17 @@ pub(super) struct Evidence<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) health: &'a Table,
     pub(super) now: Instant,
+    /// Who asks, as it was given.
+    pub(super) given: Client,
+    /// The address that is decided for.
     pub(super) client: IpAddr,
     pub(super) located: Located<'a>,
 }
 
-fn asker(given: Client, evidence: &Evidence<'_>) -> Asker {
+fn asker(evidence: &Evidence<'_>) -> Asker {
     let located = &evidence.located;
     let regions = &evidence.snapshot.compiled.config.regions;
-    let (known_by, subnet) = match given {
+    let (known_by, subnet) = match evidence.given {
         Client::Subnet(network) => (AskerKnownBy::ClientSubnet, Some(network.to_string())),
         Client::Resolver(_) => (AskerKnownBy::ResolverAddress, None),
         Client::Unknown => (AskerKnownBy::Nothing, None),

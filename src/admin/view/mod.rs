@@ -188,9 +188,10 @@ pub struct ServiceDecision {
     pub ttl: u32,
     /// Why so long.
     pub ttl_reason: String,
-    /// The prefix length, in bits of the client's own address family, for which all of this holds; 0 is everyone.
+    /// The prefix length, in bits of the client's own address family, for which all of this holds; 0 where it does not
+    /// depend on the client or the client is not known.
     pub scope: u8,
-    /// The network that this makes of the client's address.
+    /// The network that this makes of the client's address, or who else.
     pub holds_for: String,
 }
 

@@ -27,7 +27,7 @@ impl Display for Asker {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.known_by, &self.subnet) {
             (AskerKnownBy::ClientSubnet, Some(subnet)) => {
-                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?
+                writeln!(f, "Client    {subnet}, as the resolver names it (EDNS client subnet)")?;
             }
             (AskerKnownBy::Nothing, _) => {
                 return write!(
@@ -132,10 +132,7 @@ impl Display for ServiceDecision {
             OutcomeKind::NoData => writeln!(f, "  TTL       {}", self.ttl_reason)?,
             _ => writeln!(f, "  TTL       {} s: {}", self.ttl, self.ttl_reason)?,
         }
-        match self.scope {
-            0 => writeln!(f, "  Scope     0: the same for every client"),
-            scope => writeln!(f, "  Scope     {scope}: holds for {}", self.holds_for),
-        }
+        writeln!(f, "  Scope     {}: holds for {}", self.scope, self.holds_for)
     }
 }
 
