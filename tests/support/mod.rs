@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use meridian::config::TcpLimits;
 use meridian::dns::WorkerContext;
+use meridian::reload::{Loader, Origin};
 use meridian::server::{self, ServerCounters, Serving, Sockets};
-use meridian::snapshot::{Published, Snapshot};
+use meridian::snapshot::Publisher;
 
 /// Longer than anything here takes on the slowest machine: to wait so long is to fail.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +28,14 @@ pub(crate) const LIMITS: TcpLimits = TcpLimits {
     write_timeout: Duration::from_secs(60),
 };
 
-/// A server of no zone on loopback, and its counters.
+/// Serves no name that is asked for.
+const ELSEWHERE: &str = r#"
+server.listen = ["127.0.0.1:0"]
+zones."elsewhere.example".nameservers = ["ns.example.net"]
+regions.here.location = [0, 0]
+"#;
+
+/// A server on loopback that refuses every query, and its counters.
 pub(crate) struct Server {
     pub(crate) serving: Serving,
     pub(crate) counters: Arc<ServerCounters>,
@@ -37,14 +45,15 @@ impl Server {
     /// Serves at `listen` with `workers` UDP threads.
     pub(crate) fn start(listen: &str, workers: usize, limits: TcpLimits) -> Server {
         let sockets = Sockets::bind(&[listen.parse().unwrap()], workers).unwrap();
-        let published = Arc::new(Published::from_pointee(Snapshot { generation: 1 }));
+        let prepared = Loader::new(Origin::Embedded(ELSEWHERE.to_owned())).load().unwrap();
+        let publisher = Publisher::new(prepared.compiled);
         let counters = Arc::new(ServerCounters::default());
-        let mut worker = 0;
+        let mut workers = 0..;
         let context = || {
-            worker += 1;
-            WorkerContext { worker: worker - 1, rng: fastrand::Rng::with_seed(worker as u64), counters: Arc::default() }
+            let worker = workers.next().unwrap();
+            WorkerContext::new(worker, worker as u64, Arc::default())
         };
-        let serving = server::serve(sockets, &published, limits, &counters, context).unwrap();
+        let serving = server::serve(sockets, publisher.published(), limits, &counters, context).unwrap();
         Server { serving, counters }
     }
 
