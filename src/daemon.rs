@@ -200,7 +200,9 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
             },
             () = watch.changed() => "a database changed",
         };
-        notify_manager(&[NotifyState::Reloading]);
+        // With the time, and in one message, as `Type=notify-reload` asks for.
+        let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();
+        notify_manager(&reloading);
         let reloading = Arc::clone(&reloader);
         if let Err(problem) = tokio::task::spawn_blocking(move || reloading.reload(reason)).await {
             error!(%problem, "the reload broke off; the old configuration goes on serving");
