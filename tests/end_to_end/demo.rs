@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use meridian::config::{Check, Config, Target};
 
+use crate::support::binary::{Meridian, get};
 use crate::support::dns::ask;
-use crate::support::binary::Meridian;
 use crate::support::process::Process;
 use crate::support::wait_until;
 
@@ -18,7 +18,8 @@ const STOP_BOUND: Duration = Duration::from_secs(2);
 /// Fails with what to do where an address that the demo needs is taken.
 fn assert_free_addresses() {
     let config = Config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.toml")).unwrap();
-    let udp_problems = config.server.listen.iter().filter_map(|address| Some((address, UdpSocket::bind(address).err()?)));
+    let udp_problems =
+        config.server.listen.iter().filter_map(|address| Some((address, UdpSocket::bind(address).err()?)));
     let udp_problems = udp_problems.map(|(address, error)| format!("{address} (UDP): {error}"));
     let mut addresses: Vec<SocketAddr> = config.server.listen.clone();
     addresses.extend(config.admin.as_ref().map(|admin| admin.listen));
@@ -91,7 +92,8 @@ fn the_demo_does_what_it_says() {
     let places: Vec<&str> = guide.digs.iter().map(|(.., place)| place.as_str()).collect();
     assert_eq!(places, ["Frankfurt", "Sydney", "Boston", "Tokyo"], "{}", demo.text());
 
-    let regions = [("Frankfurt", "eu-central"), ("Sydney", "ap-southeast"), ("Boston", "us-east"), ("Tokyo", "ap-southeast")];
+    let regions =
+        [("Frankfurt", "eu-central"), ("Sydney", "ap-southeast"), ("Boston", "us-east"), ("Tokyo", "ap-southeast")];
     let assert_as_at_first = || {
         for (place, region) in regions {
             assert_eq!(guide.region_for(place), region, "{place}");
@@ -101,6 +103,18 @@ fn the_demo_does_what_it_says() {
     assert_as_at_first();
     demo.wait_for("a verdict", 0, |line| line.contains("endpoint is up").then_some(()));
     assert_as_at_first();
+
+    // The other two lines to try.
+    let text = demo.text();
+    let explain = text.lines().find_map(|line| line.trim().strip_prefix("meridian explain ")).unwrap();
+    let explain: Vec<&str> = explain.split_whitespace().take_while(|word| *word != "#").collect();
+    let explained = Meridian::command(&["explain"]).args(&explain).output().unwrap();
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(explained.contains("eu-central") && explained.contains("NOERROR"), "{explain:?}: {explained}");
+    let metrics = text.lines().find_map(|line| line.trim().strip_prefix("curl http://")).unwrap();
+    let (admin, path) = metrics.split_once('/').unwrap();
+    let metrics = get(admin.parse().unwrap(), &format!("/{path}"));
+    assert!(metrics.contains("meridian_answers_total{service=\"www.gslb.example.com\""), "{metrics}");
 
     demo.type_line("stop eu-central");
     wait_until("Frankfurt is sent elsewhere", || guide.region_for("Frankfurt") != "eu-central");

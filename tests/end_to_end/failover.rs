@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 
 use crate::support::backend::Backend;
+use crate::support::binary::Meridian;
 use crate::support::dns::{Answer, Client};
 use crate::support::folder::Folder;
-use crate::support::binary::Meridian;
 use crate::support::wait_until;
 use crate::{BOSTON, FRANKFURT, REGIONS, SYDNEY};
 
@@ -101,7 +101,7 @@ ttl = {{ min = "{MIN_TTL}s", max = "{MAX_TTL}s" }}
         );
         let folder = Folder::new("failover");
         let meridian = Meridian::serve(&folder.put("meridian.toml", config));
-        meridian.wait_for_verdicts();
+        meridian.wait_for_verdicts(&[]);
         Self { us, eu, ap, meridian, _folder: folder }
     }
 }
@@ -180,12 +180,8 @@ impl Run {
 
     /// All TTLs of the answers to queries asked at `from` or later.
     fn ttls_from(&self, from: Instant) -> Vec<u32> {
-        let mut ttls: Vec<u32> = self
-            .samples
-            .iter()
-            .filter(|sample| sample.asked >= from)
-            .filter_map(|sample| sample.answer.ttl)
-            .collect();
+        let mut ttls: Vec<u32> =
+            self.samples.iter().filter(|sample| sample.asked >= from).filter_map(|sample| sample.answer.ttl).collect();
         ttls.sort();
         ttls.dedup();
         ttls

@@ -8,9 +8,9 @@ use fastrand::Rng;
 use hickory_proto::op::Message;
 
 use crate::REGIONS;
+use crate::support::binary::Meridian;
 use crate::support::dns::{Answer, Question, ask};
 use crate::support::folder::Folder;
-use crate::support::binary::Meridian;
 use crate::support::{PATIENCE, framed, udp_client};
 
 const SEED: u64 = 20_260_101;
@@ -85,8 +85,7 @@ impl Mutator {
             "absent.geo.example A 0.0.0.0/0",
             "elsewhere.invalid NS",
         ];
-        let mut good: Vec<Vec<u8>> =
-            questions.iter().map(|text| text.parse::<Question>().unwrap().query(0)).collect();
+        let mut good: Vec<Vec<u8>> = questions.iter().map(|text| text.parse::<Question>().unwrap().query(0)).collect();
         // Without its OPT record, which ends it.
         let mut plain = "big.geo.example TXT".parse::<Question>().unwrap().query(0);
         plain.truncate(plain.len() - 11);

@@ -1,17 +1,18 @@
 //! Reloads, good and bad, alone and under load.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::backend::Backend;
-use crate::support::dns::{Question, ask};
+use crate::support::binary::Meridian;
+use crate::support::dns::{Client, Question, ask};
 use crate::support::folder::Folder;
 use crate::support::load::Load;
-use crate::support::binary::Meridian;
-use crate::support::udp_client;
+use crate::support::process::Process;
+use crate::support::{PATIENCE, free_port, udp_client, wait_until};
 use crate::{BOSTON, FRANKFURT, REGIONS};
 
 const FAILED: &str = "the old configuration goes on serving";
@@ -140,6 +141,26 @@ fn a_database_that_is_replaced_is_taken_in_without_a_signal() {
     assert_eq!(site.reloads("success"), 2.0);
 }
 
+/// The database is replaced when it has been read, but perhaps isn't watched yet.
+#[test]
+fn a_database_that_is_replaced_during_the_start_is_taken_in() {
+    let folder = Folder::new("replaced");
+    folder.put("geo.mmdb", database(IN_GERMANY));
+    folder.put("geo.example.zone", zone("192.0.2.100"));
+    let dns = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let config = folder.put("meridian.toml", config("192.0.2.2").replacen("127.0.0.1:0", &dns.to_string(), 1));
+    let other = database(IN_VIRGINIA);
+    let process = Process::start(Meridian::command(&["serve", "-c"]).arg(config));
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(dns).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen:\n{}", process.text());
+    }
+    folder.put("geo.mmdb", other);
+    let mut client = Client::new(dns);
+    let question = "www.geo.example A 198.18.1.0/24".parse().unwrap();
+    wait_until("the new database is used", || client.ask(&question).to_string() == "NoError 192.0.2.1");
+}
+
 #[test]
 fn verdicts_outlive_a_reload() {
     let [us, mut eu] = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 13, host)));
@@ -167,7 +188,7 @@ ttl = "{ttl}s"
     };
     let folder = Folder::new("verdicts");
     let meridian = Meridian::serve(&folder.put("meridian.toml", config(100)));
-    meridian.wait_for_verdicts();
+    meridian.wait_for_verdicts(&[]);
     let verdicts = [("127.0.13.1", "up"), ("127.0.13.2", "down")].map(|(at, is)| (at.to_owned(), is.to_owned()));
     assert_eq!(meridian.verdicts(), verdicts);
     let (requests, probes) = (us.requests(), meridian.metric("meridian_probes_total", ""));

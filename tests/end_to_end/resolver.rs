@@ -1,22 +1,16 @@
 //! A real resolver between clients and Meridian: unbound, which keeps an answer for each scope.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use hickory_proto::op::ResponseCode;
 
 use crate::REGIONS;
+use crate::support::binary::Meridian;
 use crate::support::dns::Client;
 use crate::support::folder::Folder;
-use crate::support::binary::Meridian;
+use crate::support::free_port;
 use crate::support::process::Process;
-
-/// A port of 127.0.0.1 that is free for UDP and TCP.
-fn free_port() -> u16 {
-    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let ports = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    ports.take(100).map(|listener| listener.local_addr().unwrap().port()).find(is_free).expect("a free port")
-}
 
 /// Starts unbound with client subnets on, and with `zone` at `server`.
 fn start_unbound(folder: &Folder, zone: &str, server: SocketAddr) -> (Process, SocketAddr) {

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::REGIONS;
+use crate::support::binary::Meridian;
 use crate::support::dns::{Answer, Question, ask};
 use crate::support::folder::Folder;
-use crate::support::binary::Meridian;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, framed, read_message, udp_client, wait_until};
 

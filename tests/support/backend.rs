@@ -1,7 +1,7 @@
 //! HTTP backends for the probes of a test.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
@@ -26,15 +26,18 @@ struct Running {
 }
 
 impl Backend {
-    /// One on each of these loopback addresses, all on one port that was free on all of them.
+    /// One on each of these loopback addresses, all on one port.
     pub(crate) fn start_all<const N: usize>(addresses: [Ipv4Addr; N]) -> [Self; N] {
-        let listeners = free_port_of_all(addresses);
-        listeners.map(|listener| {
-            let address = listener.local_addr().unwrap();
-            let mut backend = Self { address, requests: Arc::default(), running: None };
-            backend.run(listener);
-            backend
-        })
+        let (_, listeners) = listen_on_one_port(&addresses.map(IpAddr::V4));
+        let backends: Vec<Self> = listeners.into_iter().map(Self::start_on).collect();
+        backends.try_into().unwrap()
+    }
+
+    /// Answers on this listener.
+    pub(crate) fn start_on(listener: TcpListener) -> Self {
+        let mut backend = Self { address: listener.local_addr().unwrap(), requests: Arc::default(), running: None };
+        backend.run(listener);
+        backend
     }
 
     /// Listens again, and answers.
@@ -90,13 +93,14 @@ fn answer(mut stream: TcpStream) -> io::Result<bool> {
     Ok(true)
 }
 
-fn free_port_of_all<const N: usize>(addresses: [Ipv4Addr; N]) -> [TcpListener; N] {
+/// A port that was free on all of these addresses, and its listeners, in their order.
+pub(crate) fn listen_on_one_port(addresses: &[IpAddr]) -> (u16, Vec<TcpListener>) {
     for _ in 0..PORTS_TRIED {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let listeners: io::Result<Vec<_>> =
             addresses.iter().map(|address| TcpListener::bind((*address, port))).collect();
         match listeners {
-            Ok(listeners) => return listeners.try_into().unwrap(),
+            Ok(listeners) => return (port, listeners),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => panic!("{addresses:?}: {error}"),
         }

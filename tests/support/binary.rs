@@ -1,7 +1,7 @@
 //! The real binary.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -56,16 +56,7 @@ impl Meridian {
 
     /// The body that the admin interface answers to a GET.
     pub(crate) fn get(&self, path: &str) -> String {
-        let admin = self.admin.expect("an admin interface");
-        let mut stream = TcpStream::connect(admin).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        match response.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200") => body.to_owned(),
-            _ => panic!("GET {path}: {response}"),
-        }
+        get(self.admin.expect("an admin interface"), path)
     }
 
     /// The sum of a metric's series that have this label.
@@ -86,10 +77,24 @@ impl Meridian {
         endpoints.iter().map(|endpoint| (word(endpoint, "endpoint"), word(endpoint, "verdict"))).collect()
     }
 
-    /// Waits until no endpoint is unknown.
-    pub(crate) fn wait_for_verdicts(&self) {
+    /// Waits until no endpoint is unknown, but for these.
+    pub(crate) fn wait_for_verdicts(&self, but_for: &[IpAddr]) {
+        let is_excepted = |endpoint: &str| but_for.iter().any(|address| address.to_string() == endpoint);
         super::wait_until("every endpoint has a verdict", || {
-            self.verdicts().iter().all(|(_, verdict)| verdict != "unknown")
+            self.verdicts().iter().all(|(endpoint, verdict)| verdict != "unknown" || is_excepted(endpoint))
         });
+    }
+}
+
+/// The body that an HTTP server answers to a GET, with status 200.
+pub(crate) fn get(server: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    match response.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => body.to_owned(),
+        _ => panic!("GET {path}: {response}"),
     }
 }

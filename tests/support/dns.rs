@@ -144,7 +144,8 @@ impl Client {
         self.next_id = id.wrapping_add(1);
         self.socket.send(&question.query(id)).unwrap();
         let mut response = [0; 4096];
-        let length = self.socket.recv(&mut response).unwrap_or_else(|error| panic!("no answer to {question:?}: {error}"));
+        let length =
+            self.socket.recv(&mut response).unwrap_or_else(|error| panic!("no answer to {question:?}: {error}"));
         let answer = Answer::decode(&response[..length]);
         assert_eq!(answer.id, id, "{answer:?}");
         answer
