@@ -125,7 +125,7 @@ pub struct Server {
     pub workers: usize,
     /// RFC 5001 identifier, 1 to 64 octets.
     pub nsid: Option<Vec<u8>>,
-    /// Where operator overrides and last known health are kept.
+    /// Reserved for operator overrides and last known health; nothing is kept there yet.
     pub state_dir: Option<PathBuf>,
     /// The user to become once the sockets are bound.
     pub user: Option<String>,

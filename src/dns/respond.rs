@@ -7,7 +7,7 @@ use super::query::{Edns, HEADER_OCTETS, Query, Rcode, Rejection};
 use super::{MAX_TCP_RESPONSE, MAX_UDP_RESPONSE, Transport, WorkerContext};
 use crate::config::Target;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
-use crate::snapshot::{Service, Snapshot};
+use crate::snapshot::{Aliases, Service, Snapshot};
 use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
 
 /// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
@@ -173,13 +173,11 @@ impl<'s> Answer<'s, '_, '_> {
             match self.qtype {
                 rtype::A => return self.service(node, service, Family::V4, owner),
                 rtype::AAAA => return self.service(node, service, Family::V6, owner),
-                _ if service.has_hostnames => {
-                    // Whether the name is an alias is decided per client, and then it is one for every type.
-                    for family in [Family::V4, Family::V6] {
-                        let decision = decide(self.snapshot, service, self.client, family, &mut self.draw);
-                        if let Some(target) = self.alias(&decision) {
-                            return self.service_alias(service, &decision, target, owner);
-                        }
+                _ if service.aliases != Aliases::Never => {
+                    // Which group serves is the same for both families, and so whether the name is an alias.
+                    let decision = decide(self.snapshot, service, self.client, Family::V4, &mut self.draw);
+                    if let Some(target) = self.alias(&decision) {
+                        return self.service_alias(service, &decision, target, owner);
                     }
                 }
                 _ => {}
@@ -330,12 +328,10 @@ impl<'s> Answer<'s, '_, '_> {
                 let address = &choice.candidates.list[*pick as usize].address;
                 self.put_address(family, owner, decision.ttl, address)
             }),
-            Outcome::LastResort(addresses) => {
-                addresses.iter().take(usize::from(service.answers)).try_for_each(|address| match address {
-                    IpAddr::V4(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-                    IpAddr::V6(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-                })
-            }
+            Outcome::LastResort(addresses) => addresses.iter().try_for_each(|address| match address {
+                IpAddr::V4(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
+                IpAddr::V6(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
+            }),
         };
         if written.is_err() {
             self.writer.rewind(Section::Answer, mark);

@@ -62,13 +62,16 @@ pub fn decide<'s>(
             AllDown::LastResort(families) => {
                 let addresses = &families[family.index()];
                 if !addresses.is_empty() && service.has_family[family.index()] {
-                    let outcome = Outcome::LastResort(addresses);
-                    return Decision { outcome, ttl: service.ttl.min, scope: steered.scope };
+                    // Nothing healthy anywhere is so for everyone.
+                    return Decision { outcome: Outcome::LastResort(addresses), ttl: service.ttl.min, scope: 0 };
                 }
                 None
             }
         },
     };
+    let found = found
+        .map(|choice| Choice { candidates: snapshot.live.candidates(choice.group, family), ..choice })
+        .filter(|choice| !choice.candidates.list.is_empty());
     let Some(choice) = found else {
         // A negative answer is never scoped: it would make resolvers keep one for every subnet.
         return Decision { outcome: Outcome::NoData, ttl: service.ttl.min, scope: 0 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
+use super::{Aliases, AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
@@ -186,7 +186,12 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
     for service in &compiled.config.services {
         let config = &compiled.config;
         let endpoints = || service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
-        let has_hostnames = endpoints().any(|endpoint| matches!(endpoint.target, Target::Hostname(_)));
+        let hostnames = endpoints().filter(|endpoint| matches!(endpoint.target, Target::Hostname(_))).count();
+        let aliases = match hostnames {
+            0 => Aliases::Never,
+            all if all == endpoints().count() => Aliases::Always,
+            _ => Aliases::Mixed,
+        };
         let has_family = [Family::V4, Family::V6].map(|family| {
             endpoints().any(|endpoint| match endpoint.target {
                 Target::Address(address) => Family::of(address) == family,
@@ -258,7 +263,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             ttl: service.ttl,
             when_all_down,
             has_family,
-            has_hostnames,
+            aliases,
             rotations: (0..service_tallies.len() * 2).map(|_| AtomicU32::new(0)).collect(),
             tallies: service_tallies.into(),
             all_down_tally,

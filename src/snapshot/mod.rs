@@ -19,7 +19,7 @@ use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
-use crate::routing::{Choice, Decision, Family, Health, Live, Outcome};
+use crate::routing::{Candidates, Choice, Decision, Family, Health, Live, Outcome};
 use crate::zone::Tree;
 
 /// What the workers answer from; published whole.
@@ -74,8 +74,8 @@ pub struct Service {
     /// Whether any endpoint could answer IPv4 and IPv6, by [`Family::index`]. A type that the service has nowhere is
     /// no data whatever happens.
     pub has_family: [bool; 2],
-    /// Whether any endpoint is a hostname, so that the service's name may be an alias.
-    pub has_hostnames: bool,
+    /// Whether the service's name is an alias.
+    pub aliases: Aliases,
     /// Where round robin stands, for each group of each tier and each family.
     pub rotations: Box<[AtomicU32]>,
     /// Answers given from each group of each tier.
@@ -84,6 +84,18 @@ pub struct Service {
     pub all_down_tally: Arc<Tally>,
     /// Where each tier's groups begin in `rotations` (halved) and `tallies`.
     tier_starts: Box<[usize]>,
+}
+
+/// Whether a service's name is answered as an alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aliases {
+    /// Never: all endpoints are addresses.
+    Never,
+    /// Always: all endpoints are hostnames.
+    Always,
+    /// Where the group that serves has hostnames. A name that is an alias is one for every type, so the group is then
+    /// chosen without regard to the family that is asked for.
+    Mixed,
 }
 
 /// How a service orders regions.
@@ -197,6 +209,14 @@ impl Service {
     fn place(&self, snapshot: &Snapshot, choice: Choice<'_>) -> usize {
         let groups = &snapshot.compiled.pools[self.tiers[choice.tier]].groups;
         self.tier_starts[choice.tier] + (choice.group - groups.start) as usize
+    }
+
+    /// The candidates by which a group is chosen for a family.
+    pub fn candidates<'s>(&self, snapshot: &'s Snapshot, group: u32, family: Family) -> &'s Candidates {
+        match self.aliases {
+            Aliases::Mixed => snapshot.live.best_candidates(group),
+            Aliases::Never | Aliases::Always => snapshot.live.candidates(group, family),
+        }
     }
 
     /// Index into [`Self::rotations`].

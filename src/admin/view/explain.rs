@@ -16,7 +16,7 @@ use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Aliases, Snapshot};
 use crate::zone::{self, LookupName, Name, Node, NodeId, rtype};
 
 /// Where the decision's grounds are from.
@@ -152,17 +152,15 @@ impl Walk<'_, '_> {
         let snapshot = self.evidence.snapshot;
         if let Some(index) = node.service() {
             let service = &snapshot.compiled.services[index];
-            let families: &[Family] = match self.qtype.to_int() {
-                rtype::A => &[Family::V4],
-                rtype::AAAA => &[Family::V6],
-                _ if service.has_hostnames => &[Family::V4, Family::V6],
-                _ => &[],
+            let (family, asks_for_addresses) = match self.qtype.to_int() {
+                rtype::A => (Family::V4, true),
+                rtype::AAAA => (Family::V6, true),
+                _ => (Family::V4, false),
             };
-            let asks_for_addresses = families.len() == 1;
-            for family in families {
-                let decision = decide(snapshot, service, self.evidence.client, *family, &mut self.draw);
+            if asks_for_addresses || service.aliases != Aliases::Never {
+                let decision = decide(snapshot, service, self.evidence.client, family, &mut self.draw);
                 if asks_for_addresses || is_alias(snapshot, &decision) {
-                    let grounds = Grounds::new(self.evidence, index, *family, &decision);
+                    let grounds = Grounds::new(self.evidence, index, family, &decision);
                     return Found::Service(Box::new(grounds.view(self.zone_of(node))));
                 }
             }
