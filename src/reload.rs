@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
+use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
@@ -168,10 +169,14 @@ impl Reloader {
         let prepared = match loader.load() {
             Ok(prepared) => prepared,
             Err(problems) => {
-                let problems = problems.to_string();
-                error!(reason, %problems, "reload failed; the old configuration goes on serving");
+                // A line for each: a journal takes the lines of one message for messages of their own.
+                for problem in problems.0.iter().take(MAX_SHOWN) {
+                    error!(reason, %problem, "reload: bad input");
+                }
+                let count = problems.0.len();
+                error!(reason, problems = count, "reload failed; the old configuration goes on serving");
                 self.status.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.status.last_problems) = Some(problems);
+                *lock(&self.status.last_problems) = Some(problems.to_string());
                 return;
             }
         };
