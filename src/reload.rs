@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
+use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
@@ -103,6 +104,8 @@ fn fingerprint(config: &Config) -> Fingerprint {
 #[derive(Debug)]
 pub struct Reloader {
     loader: Mutex<Loader>,
+    /// What the parts that can't be replaced were started with.
+    started_with: Config,
     publisher: Arc<Publisher>,
     scheduler: Mutex<Scheduler<Prober>>,
     status: ReloadStatus,
@@ -139,11 +142,13 @@ impl Reloader {
         prepared: Prepared,
         report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static,
     ) -> Self {
+        let started_with = prepared.compiled.config.clone();
         let publisher = Arc::new(Publisher::new(prepared.compiled));
         let mut scheduler = Scheduler::new(fastrand::u64(..), report);
         scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
             loader: Mutex::new(loader),
+            started_with,
             publisher,
             scheduler: Mutex::new(scheduler),
             status: ReloadStatus::default(),
@@ -168,14 +173,18 @@ impl Reloader {
         let prepared = match loader.load() {
             Ok(prepared) => prepared,
             Err(problems) => {
-                let problems = problems.to_string();
-                error!(reason, %problems, "reload failed; the old configuration goes on serving");
+                // A line for each: a journal takes the lines of one message for messages of their own.
+                for problem in problems.0.iter().take(MAX_SHOWN) {
+                    error!(reason, %problem, "reload: bad input");
+                }
+                let count = problems.0.len();
+                error!(reason, problems = count, "reload failed; the old configuration goes on serving");
                 self.status.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.status.last_problems) = Some(problems);
+                *lock(&self.status.last_problems) = Some(problems.to_string());
                 return;
             }
         };
-        warn_of_what_needs_a_restart(&self.publisher.current().compiled.config, &prepared.compiled.config);
+        warn_of_what_needs_a_restart(&self.started_with, &prepared.compiled.config);
         let snapshot = self.publisher.replace(prepared.compiled);
         lock(&self.scheduler).replace(prepared.prober, self.publisher.health().keys());
         if let Some(tallies) = &mut loader.tallies {
@@ -209,6 +218,6 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
         ("log", old.log != new.log),
     ];
     for (setting, _) in changes.iter().filter(|(_, changed)| *changed) {
-        warn!(setting, "changed, but takes effect only after a restart");
+        warn!(setting, "differs from what runs; it takes effect after a restart");
     }
 }
