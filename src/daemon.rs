@@ -37,6 +37,7 @@ pub struct Daemon {
     reloader: Arc<Reloader>,
     serving: Serving,
     admin: Option<Admin>,
+    termination: Termination,
 }
 
 impl Daemon {
@@ -64,6 +65,8 @@ impl Daemon {
             .enable_all()
             .build()?;
         let _inside = runtime.enter();
+        // Ahead of all that serves, so that from the first answer on nothing ends without the rest of them.
+        let termination = Termination::new()?;
         let (observations, observed) = mpsc::unbounded_channel();
         let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {
             // Fails only when all ends. Each target has one run at a time, which bounds what can wait here.
@@ -104,7 +107,7 @@ impl Daemon {
         );
         drop(_inside);
         notify_manager(&[NotifyState::Ready]);
-        Ok(Self { runtime, reloader, serving, admin })
+        Ok(Self { runtime, reloader, serving, admin, termination })
     }
 
     /// The addresses where DNS is served, with the ports that the system chose.
@@ -123,15 +126,9 @@ impl Daemon {
     }
 
     /// Serves until SIGTERM or SIGINT, then answers what has come in, and ends within two seconds.
-    pub fn run_until_signalled(self) -> ExitCode {
-        match self.runtime.block_on(termination()) {
-            Ok(name) => info!(signal = name, "stopping"),
-            Err(problem) => {
-                error!(%problem, "signals can't be received; stopping");
-                self.stop();
-                return ExitCode::FAILURE;
-            }
-        }
+    pub fn run_until_signalled(mut self) -> ExitCode {
+        let signal = self.runtime.block_on(self.termination.received());
+        info!(signal, "stopping");
         self.stop();
         ExitCode::SUCCESS
     }
@@ -150,13 +147,25 @@ impl Daemon {
     }
 }
 
-async fn termination() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// SIGTERM and SIGINT, one of which ends the server in order as soon as this exists.
+#[derive(Debug)]
+struct Termination {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Termination {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the first to come, or to have come.
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Tells systemd, where it started us, how we are.

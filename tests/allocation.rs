@@ -11,6 +11,7 @@ mod folder;
 mod pure;
 #[path = "cases/request.rs"]
 mod request;
+mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -12,6 +12,8 @@ mod file;
 mod folder;
 mod pure;
 mod request;
+#[path = "../support/mod.rs"]
+mod support;
 mod view;
 
 use std::net::Ipv4Addr;

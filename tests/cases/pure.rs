@@ -11,7 +11,7 @@ use meridian::reload::{Loader, Origin};
 use meridian::snapshot::{Publisher, Snapshot};
 
 use crate::file::CaseFile;
-use crate::folder::Folder;
+use crate::folder;
 
 /// Stands in for `@PORT@`: nothing is probed.
 const PORT: u16 = 1;
@@ -28,8 +28,8 @@ pub(crate) struct Core {
 impl Core {
     /// Loads and compiles as `meridian serve` does, then tells it of every target's health.
     pub(crate) fn load(file: &CaseFile) -> Result<Self, String> {
-        let folder = Folder::write(file, PORT)?;
-        let prepared = Loader::new(Origin::File(folder.config())).load().map_err(|problems| problems.to_string())?;
+        let (_folder, config) = folder::write(file, PORT)?;
+        let prepared = Loader::new(Origin::File(config)).load().map_err(|problems| problems.to_string())?;
         let publisher = Publisher::new(prepared.compiled);
         let targets = publisher.current().compiled.targets.clone();
         let observations = targets.into_iter().filter_map(|key| Some((observation(file, &key)?, key)));

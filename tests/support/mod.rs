@@ -1,12 +1,17 @@
-//! What the tests of the server share.
+//! What tests of running servers share.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod backend;
+pub(crate) mod binary;
+pub(crate) mod dns;
+pub(crate) mod folder;
 pub(crate) mod load;
+pub(crate) mod process;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +131,13 @@ pub(crate) fn ask_udp(socket: &UdpSocket, id: u16) {
     let mut response = [0; 4096];
     let length = socket.recv(&mut response).expect("an answer");
     assert!(is_refused(&response[..length], id));
+}
+
+/// A port of 127.0.0.1 that is free for UDP and TCP.
+pub(crate) fn free_port() -> u16 {
+    let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let listeners = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    listeners.take(100).map(|listener| listener.local_addr().unwrap().port()).find(is_free).expect("a free port")
 }
 
 /// Waits until `condition` holds.

@@ -1,0 +1,100 @@
+//! The real binary.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use super::PATIENCE;
+use super::process::Process;
+
+/// A running `meridian serve`.
+#[derive(Debug)]
+pub(crate) struct Meridian {
+    pub(crate) process: Process,
+    /// Where it serves DNS; the first address.
+    pub(crate) dns: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+impl Meridian {
+    /// A command that runs the binary.
+    pub(crate) fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        command.args(arguments);
+        command
+    }
+
+    /// Starts it with this configuration, and returns as soon as it says that it has started.
+    pub(crate) fn serve(config: &Path) -> Self {
+        let process = Process::start(Self::command(&["serve", "-c"]).arg(config));
+        process.wait_for("`started`", 0, |line| line.contains(" started ").then_some(()));
+        let address = |message: &str| {
+            let text = process.text();
+            let line = text.lines().find(|line| line.contains(message))?;
+            line.split_once("address=")?.1.split_whitespace().next()?.parse().ok()
+        };
+        let dns = address("serving DNS").unwrap_or_else(|| panic!("it names no address:\n{}", process.text()));
+        let admin = address("serving the admin interface");
+        Self { process, dns, admin }
+    }
+
+    /// Sends SIGHUP, and waits until that is done, well or not. Returns what was logged meanwhile.
+    pub(crate) fn reload(&self) -> String {
+        let before = self.process.written();
+        self.process.signal("HUP");
+        self.wait_for_reload(before)
+    }
+
+    /// Waits for a reload that is logged after the first `skipped` lines. Returns what was logged meanwhile.
+    pub(crate) fn wait_for_reload(&self, skipped: usize) -> String {
+        self.process.wait_for("a reload", skipped, |line| {
+            (line.contains("reloaded") || line.contains("the old configuration goes on serving")).then_some(())
+        });
+        self.process.lines_after(skipped).join("\n")
+    }
+
+    /// The body that the admin interface answers to a GET.
+    pub(crate) fn get(&self, path: &str) -> String {
+        get(self.admin.expect("an admin interface"), path)
+    }
+
+    /// The sum of a metric's series that have this label.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self.get("/metrics");
+        let series = text.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+        });
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// The verdicts of all endpoints, as `(address, verdict)`.
+    pub(crate) fn verdicts(&self) -> Vec<(String, String)> {
+        let health: serde_json::Value = serde_json::from_str(&self.get("/api/v1/health")).unwrap();
+        let word = |endpoint: &serde_json::Value, key: &str| endpoint[key].as_str().unwrap().to_owned();
+        let endpoints = health["endpoints"].as_array().unwrap();
+        endpoints.iter().map(|endpoint| (word(endpoint, "endpoint"), word(endpoint, "verdict"))).collect()
+    }
+
+    /// Waits until no endpoint is unknown, but for these.
+    pub(crate) fn wait_for_verdicts(&self, but_for: &[IpAddr]) {
+        let is_excepted = |endpoint: &str| but_for.iter().any(|address| address.to_string() == endpoint);
+        super::wait_until("every endpoint has a verdict", || {
+            self.verdicts().iter().all(|(endpoint, verdict)| verdict != "unknown" || is_excepted(endpoint))
+        });
+    }
+}
+
+/// The body that an HTTP server answers to a GET, with status 200.
+pub(crate) fn get(server: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    match response.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => body.to_owned(),
+        _ => panic!("GET {path}: {response}"),
+    }
+}
