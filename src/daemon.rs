@@ -18,7 +18,7 @@ use crate::logging;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reloader};
 use crate::server::privileges::Identity;
-use crate::server::{ServerCounters, Serving, Sockets, serve};
+use crate::server::{ServerCounters, Serving, Sockets, raise_descriptor_limit, serve};
 use crate::snapshot::Publisher;
 use crate::watch::DatabaseWatch;
 
@@ -52,6 +52,9 @@ impl Daemon {
         let config = prepared.compiled.config.clone();
         logging::start(config.log);
 
+        if let Err(problem) = raise_descriptor_limit() {
+            warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
+        }
         let sockets = Sockets::bind(&config.server.listen, config.server.workers_per_address())?;
         let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;
         if let Some(identity) = Identity::resolve(config.server.user.as_deref(), config.server.group.as_deref())? {

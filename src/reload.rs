@@ -106,6 +106,8 @@ fn fingerprint(config: &Config) -> Fingerprint {
 #[derive(Debug)]
 pub struct Reloader {
     loader: Mutex<Loader>,
+    /// What the parts that can't be replaced were started with.
+    started_with: Config,
     publisher: Arc<Publisher>,
     scheduler: Mutex<Scheduler<Prober>>,
     status: ReloadStatus,
@@ -142,11 +144,13 @@ impl Reloader {
         prepared: Prepared,
         report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static,
     ) -> Self {
+        let started_with = prepared.compiled.config.clone();
         let publisher = Arc::new(Publisher::new(prepared.compiled));
         let mut scheduler = Scheduler::new(fastrand::u64(..), report);
         scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
             loader: Mutex::new(loader),
+            started_with,
             publisher,
             scheduler: Mutex::new(scheduler),
             status: ReloadStatus::default(),
@@ -188,7 +192,7 @@ impl Reloader {
                 return;
             }
         };
-        warn_of_what_needs_a_restart(&self.publisher.current().compiled.config, &prepared.compiled.config);
+        warn_of_what_needs_a_restart(&self.started_with, &prepared.compiled.config);
         let snapshot = self.publisher.replace(prepared.compiled);
         lock(&self.scheduler).replace(prepared.prober, self.publisher.health().keys());
         if let Some(tallies) = &mut loader.tallies {
@@ -222,6 +226,6 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
         ("log", old.log != new.log),
     ];
     for (setting, _) in changes.iter().filter(|(_, changed)| *changed) {
-        warn!(setting, "changed, but takes effect only after a restart");
+        warn!(setting, "differs from what runs; it takes effect after a restart");
     }
 }

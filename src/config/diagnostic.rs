@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
 /// Problems shown by [`Problems::render`]; the rest are counted.
 pub const MAX_SHOWN: usize = 100;
@@ -100,6 +100,16 @@ impl Problem {
     /// The report for people, without a newline at its end: message, place, the first line of the place with a caret
     /// under it, and the hint.
     pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
+        let hint = || self.hint.as_ref().map(|hint| Level::HELP.message(one_line(hint)));
+        if self.place.is_none() {
+            // Two titles: what hangs below one hangs on a bar, and here nothing stands beside that.
+            let error = Level::ERROR.primary_title(one_line(&self.message));
+            let help = self.hint.as_ref().map(|hint| Level::HELP.secondary_title(one_line(hint)));
+            let titles = [Some(error), help].into_iter().flatten();
+            let lines: Vec<String> = titles.map(|title| renderer.render(&[Group::with_title(title)])).collect();
+            return lines.join("\n");
+        }
         let mut group = Level::ERROR.primary_title(one_line(&self.message)).elements(None::<Origin<'_>>);
         if let Some((source, span)) = &self.place {
             let (line, column) = source.line_and_column(span.start);
@@ -113,10 +123,9 @@ impl Problem {
                     .element(Snippet::source(text).line_start(line).annotation(AnnotationKind::Primary.span(marked))),
             };
         }
-        if let Some(hint) = &self.hint {
-            group = group.element(Level::HELP.message(one_line(hint)));
+        if let Some(hint) = hint() {
+            group = group.element(hint);
         }
-        let renderer = if colour { Renderer::styled().hyperlink(false) } else { Renderer::plain() };
         renderer.render(&[group])
     }
 }
@@ -223,8 +232,7 @@ error: no ü
         let problem = Problem::new("can't read x\ny\u{1b}[31m").hint("try");
         let expected = "
 error: can't read x y␛[31m
- |
- = help: try";
+help: try";
         assert_eq!(format!("\n{}", problem.render(false)), expected);
         assert_eq!(Problem::new("no hint").render(false), "error: no hint");
     }

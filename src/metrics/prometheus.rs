@@ -219,8 +219,8 @@ impl Scrape<'_> {
         }
         families.counters(
             "meridian_probes_total",
-            "Probes that ended, by target and outcome. \"local\" ones could not be made by this machine (no route, no \
-             free descriptor): they say nothing of the target, and change no verdict.",
+            "Probes that ended, by target and outcome. \"local\" ones could not be made by this machine (no \
+             free descriptor or port, not permitted): they say nothing of the target, and change no verdict.",
             probes,
         );
         families.counters(

@@ -79,6 +79,14 @@ pub fn serve(
     Ok(serving)
 }
 
+/// Lets the process have as many descriptors as the system grants it.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    sys::raise_descriptor_limit()
+}
+
 impl Serving {
     /// The addresses in the order of `[server] listen`, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {

@@ -439,6 +439,20 @@ pub(super) fn set_uids(uid: u32) -> io::Result<()> {
     succeeded(unsafe { libc::setresuid(uid, uid, uid) })
 }
 
+/// Lets the process have as many descriptors as its hard limit allows: the usual soft limit of 1,024 is for programs
+/// that use select(2).
+///
+/// # Errors
+/// As setrlimit(2).
+pub(super) fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes the limit.
+    succeeded(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads the limit.
+    succeeded(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
+}
+
 fn succeeded(result: c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

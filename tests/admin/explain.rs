@@ -111,7 +111,7 @@ fn says_why() {
             "nothing is healthy, so the addresses of last_resort are answered (when_all_down = \"last-resort\"); passed over: \
              web/eu-central (0 of 1 healthy), web/us-east (0 of 2 healthy)",
             all_down,
-            16,
+            0,
         ),
         case(
             "last.example.com",
