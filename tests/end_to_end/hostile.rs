@@ -23,6 +23,8 @@ const MAX_MESSAGES_PER_CONNECTION: usize = 10;
 const MAX_GROWTH_KIB: u64 = 16 << 10;
 
 const HEADER_OCTETS: usize = 12;
+/// An OPT record without options.
+const OPT_OCTETS: usize = 11;
 /// What a datagram may have without EDNS, and at most.
 const PLAIN_UDP_OCTETS: u16 = 512;
 const MAX_UDP_OCTETS: u16 = 1232;
@@ -35,8 +37,9 @@ const GOOD_ANSWER: &str = "NoError 192.0.2.2";
 
 fn start() -> (Folder, Meridian) {
     let folder = Folder::new("hostile");
-    // One set is too long for a datagram.
-    let strings: String = (0..40).map(|number| format!("big TXT \"{number:060}\"\n")).collect();
+    // One set is too long for any datagram, one for some.
+    let strings = |name, count| (0..count).map(move |number| format!("{name} TXT \"{number:060}\"\n"));
+    let strings: String = strings("big", 40).chain(strings("medium", 10)).collect();
     let zone = format!(
         "$TTL 1h\n@ SOA ns1.example.net. host 1 1h 15m 2w 5m\n@ NS ns1.example.net.\n{strings}\
          alias CNAME www\nmoved DNAME example.net.\nsub NS ns.sub\nns.sub A 192.0.2.53\n*.wild TXT \"any\"\n"
@@ -76,6 +79,7 @@ impl Mutator {
             "www.geo.example AAAA 2001:200::/32",
             "WWW.GEO.example HTTPS",
             "big.geo.example TXT",
+            "medium.geo.example TXT",
             "alias.geo.example A 198.51.100.0/24",
             "a.b.c.moved.geo.example MX",
             "deep.sub.geo.example A",
@@ -86,9 +90,15 @@ impl Mutator {
             "elsewhere.invalid NS",
         ];
         let mut good: Vec<Vec<u8>> = questions.iter().map(|text| text.parse::<Question>().unwrap().query(0)).collect();
-        // Without its OPT record, which ends it.
-        let mut plain = "big.geo.example TXT".parse::<Question>().unwrap().query(0);
-        plain.truncate(plain.len() - 11);
+        // By clients that take less than it is long. The OPT record ends the query.
+        let medium = "medium.geo.example TXT".parse::<Question>().unwrap().query(0);
+        let (head, opt) = medium.split_at(medium.len() - OPT_OCTETS);
+        for octets in [0, PLAIN_UDP_OCTETS, 700] {
+            let mut opt = opt.to_vec();
+            opt[3..5].copy_from_slice(&octets.to_be_bytes());
+            good.push([head, &opt].concat());
+        }
+        let mut plain = head.to_vec();
         plain[11] = 0;
         good.push(plain);
         Self { rng: Rng::with_seed(seed), good }

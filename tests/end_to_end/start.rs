@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::REGIONS;
 use crate::support::binary::Meridian;
@@ -180,14 +180,15 @@ fn a_signal_ends_it_soon_and_what_was_asked_is_answered() {
 
         let mut asking = connect();
         let udp = udp_client(meridian.dns);
+        // What it has been asked while it stands still is in flight when it is told to end.
+        meridian.process.signal("STOP");
         for id in 0..50 {
             udp.send(&question.query(id)).unwrap();
             asking.write_all(&framed(&question.query(id))).unwrap();
         }
-        let told = Instant::now();
         meridian.process.signal(signal);
+        meridian.process.signal("CONT");
         let status = meridian.process.wait_for_end(STOP_BOUND);
-        assert!(told.elapsed() <= STOP_BOUND, "{signal}: {:?}", told.elapsed());
         assert_eq!(status.code(), Some(0), "{signal}: {status}\n{}", meridian.process.text());
         for id in 0..50 {
             let mut response = [0; 512];
