@@ -27,6 +27,8 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 
 /// The most observations that one publication takes in.
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
+/// Why a reload begins that nobody asked for.
+const DATABASE_CHANGED: &str = "a database changed";
 /// How long the admin interface's last responses may take at the end.
 const ADMIN_GRACE: Duration = Duration::from_millis(200);
 
@@ -195,13 +197,17 @@ async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedRec
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     let mut watch = DatabaseWatch::default();
     loop {
-        watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
-        let reason = tokio::select! {
-            received = hangup.recv() => match received {
-                Some(()) => "SIGHUP",
-                None => return,
-            },
-            () = watch.changed() => "a database changed",
+        let others = watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
+        let reason = if others && reloader.has_outdated_database() {
+            DATABASE_CHANGED
+        } else {
+            tokio::select! {
+                received = hangup.recv() => match received {
+                    Some(()) => "SIGHUP",
+                    None => return,
+                },
+                () = watch.changed() => DATABASE_CHANGED,
+            }
         };
         // With the time, and in one message, as `Type=notify-reload` asks for.
         let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();

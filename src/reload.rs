@@ -1,6 +1,7 @@
 //! Load → compile → publish, or keep what serves.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,8 +51,8 @@ pub struct Loader {
     tallies: Option<Tallies>,
 }
 
-/// What a database was read from: equal ones need not be read again.
-type Fingerprint = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
+/// What a database was read from, with its inode, length and time: equal ones need not be read again.
+type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 
 impl Loader {
     /// Nothing is read yet.
@@ -94,7 +95,8 @@ fn fingerprint(config: &Config) -> Fingerprint {
         .geoip
         .database_paths()
         .map(|path| {
-            let facts = fs::metadata(path).ok().and_then(|facts| Some((facts.len(), facts.modified().ok()?)));
+            let facts =
+                fs::metadata(path).ok().and_then(|facts| Some((facts.ino(), facts.len(), facts.modified().ok()?)));
             (path.to_owned(), facts)
         })
         .collect()
@@ -163,6 +165,12 @@ impl Reloader {
     /// How reloads went.
     pub fn status(&self) -> &ReloadStatus {
         &self.status
+    }
+
+    /// Whether a database that serves was replaced after it was read.
+    pub fn has_outdated_database(&self) -> bool {
+        let read = lock(&self.loader).database.as_ref().map(|(fingerprint, _)| fingerprint.clone());
+        read.is_some_and(|read| read != fingerprint(&self.publisher.current().compiled.config))
     }
 
     /// Loads everything anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it reads and

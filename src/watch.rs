@@ -19,11 +19,12 @@ pub(crate) struct DatabaseWatch {
 }
 
 impl DatabaseWatch {
-    /// Watches these files from now on, and no others.
-    pub(crate) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a Path>) {
+    /// Watches these files from now on, and no others. Returns whether they are others than before: what happened to
+    /// those until now has gone unnoticed.
+    pub(crate) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> bool {
         let files: BTreeSet<PathBuf> = files.map(Path::to_owned).collect();
         if files == self.files {
-            return;
+            return false;
         }
         self.watching = match watch(&files) {
             Ok(watching) => Some(watching),
@@ -33,6 +34,7 @@ impl DatabaseWatch {
             }
         };
         self.files = files;
+        true
     }
 
     /// Waits until one of the files changed and then lay still. Never returns while nothing can be watched.
