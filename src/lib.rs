@@ -14,7 +14,7 @@
 //! | [`server`] | UDP and TCP around [`dns::respond`] |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
-//! | [`reload`], [`watch`] | load → compile → publish, or keep what serves; when to |
+//! | [`reload`], `watch` | load → compile → publish, or keep what serves; when to |
 //! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
 //!

@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Appends a compression pointer to an earlier place (RFC 1035 section 4.1.4), which is below 2^14.
+    /// Appends a [`pointer`].
     pub(super) fn put_pointer(&mut self, to: usize) -> Result<(), Full> {
         self.put(&pointer(to))
     }
@@ -143,6 +143,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn pointer(to: usize) -> [u8; 2] {
+/// A compression pointer to an earlier place, which is below 2^14 (RFC 1035 section 4.1.4).
+pub(super) fn pointer(to: usize) -> [u8; 2] {
     (0xc000 | to as u16).to_be_bytes()
 }

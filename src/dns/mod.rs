@@ -1,6 +1,6 @@
 //! Wire format only: the bytes of a request → the bytes of its response.
 //!
-//! [`respond`] answers for every transport, for `explain` and for the tests. It allocates nothing, takes no lock and
+//! [`respond()`] answers for every transport, for `explain` and for the tests. It allocates nothing, takes no lock and
 //! makes no system call; what it reads is in the [`Snapshot`](crate::snapshot::Snapshot), what it writes to is the caller's.
 
 mod edns;

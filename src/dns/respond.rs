@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::encode::{Full, Section, Writer};
+use super::encode::{Full, Section, Writer, pointer};
 use super::query::{Edns, HEADER_OCTETS, Query, Rcode, Rejection};
 use super::{MAX_TCP_RESPONSE, MAX_UDP_RESPONSE, Transport, WorkerContext};
 use crate::config::Target;
@@ -383,13 +383,17 @@ impl<'s> Answer<'s, '_, '_> {
             Family::V4 => (rtype::A, 4),
             Family::V6 => (rtype::AAAA, 16),
         };
-        let mut record = [0; 26];
-        record[..2].copy_from_slice(&rtype.to_be_bytes());
-        record[2..4].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
-        record[4..8].copy_from_slice(&ttl.to_be_bytes());
-        record[9] = octets as u8;
-        record[10..10 + octets].copy_from_slice(&address[..octets]);
-        self.put_record(Section::Answer, Owner::At(owner), &record[..10 + octets])
+        // Put together first, as this is what nearly every answer is made of.
+        let mut record = [0; 28];
+        record[..2].copy_from_slice(&pointer(owner));
+        record[2..4].copy_from_slice(&rtype.to_be_bytes());
+        record[4..6].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
+        record[6..10].copy_from_slice(&ttl.to_be_bytes());
+        record[11] = octets as u8;
+        record[12..12 + octets].copy_from_slice(&address[..octets]);
+        self.writer.put(&record[..12 + octets])?;
+        self.writer.count_record(Section::Answer);
+        Ok(())
     }
 
     /// The A and AAAA records of a node, whole or not at all.

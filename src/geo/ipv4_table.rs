@@ -1,78 +1,71 @@
 //! A table over the IPv4 addresses, laid out for the processor's cache.
 //!
-//! Each /16 has its own ranges, of which the lower halves of the starts are kept: two octets for each, and one more for the
-//! value where values are few. What a query reads of half a million networks so fits the second-level cache.
+//! A lookup reads one entry for the /16, and, where that holds more than one range, the few octets in which the /16's ranges
+//! and their values stand together: two octets for a start, and one for a value where values are few. What queries read of
+//! half a million networks so mostly stays in the second-level cache, and a query misses it once or twice at most.
 
 use super::table::RangeTable;
 
 /// /16 networks.
-const BLOCKS: usize = 1 << 16;
+const BLOCKS: u32 = 1 << 16;
 
 /// IPv4 addresses → values, as a [`RangeTable`] has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ipv4Table {
-    /// The first entry of each /16, then the number of entries.
-    first: Box<[u32]>,
-    /// For each /16, the prefix lengths that keep out the neighbours of the ranges that reach over its two ends, each at
-    /// most 16: all its addresses share the bits that count.
-    edges: Box<[[u8; 2]]>,
-    /// Where each entry begins in its /16; a /16's first entry at 0, whether a range begins there or goes on.
-    starts: Box<[u16]>,
-    values: Values,
+    blocks: Box<[Block]>,
+    /// For each /16 of several ranges: the lower halves of the starts of all but the first, little-endian, ascending; then all
+    /// values, each in `value_octets`, little-endian.
+    ranges: Box<[u8]>,
+    value_octets: usize,
 }
 
-/// A value for each entry, in as few octets as hold the largest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Values {
-    One(Box<[u8]>),
-    Two(Box<[u16]>),
-    Four(Box<[u32]>),
-}
-
-impl Values {
-    fn new(values: Vec<u32>) -> Self {
-        match values.iter().max().copied().unwrap_or(0) {
-            0..=0xff => Self::One(values.into_iter().map(|value| value as u8).collect()),
-            0x100..=0xffff => Self::Two(values.into_iter().map(|value| value as u16).collect()),
-            _ => Self::Four(values.into()),
-        }
-    }
-
-    fn get(&self, at: usize) -> u32 {
-        match self {
-            Self::One(values) => values[at].into(),
-            Self::Two(values) => values[at].into(),
-            Self::Four(values) => values[at],
-        }
-    }
+/// A /16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Block {
+    /// The value, where all of the /16 is one range; else where its ranges begin.
+    at: u32,
+    /// How many ranges begin inside, after its first address.
+    inner: u16,
+    /// The prefix lengths that keep out what is next to the /16's first and last ranges, which may reach over its ends. At
+    /// most 16, as all addresses inside share the bits that count.
+    edges: [u8; 2],
 }
 
 impl From<RangeTable<u32>> for Ipv4Table {
     fn from(table: RangeTable<u32>) -> Self {
+        let value_octets = match table.runs().map(|(_, value)| value).max().unwrap_or(0) {
+            0..=0xff => 1,
+            0x100..=0xffff => 2,
+            _ => 4,
+        };
         let mut runs = table.runs().peekable();
-        let mut first = Vec::with_capacity(BLOCKS + 1);
-        let mut edges = Vec::with_capacity(BLOCKS);
-        let (mut starts, mut values) = (Vec::new(), Vec::new());
+        let mut blocks = Vec::with_capacity(BLOCKS as usize);
+        let mut ranges = Vec::new();
+        let mut values = Vec::new();
         let (mut start, mut value) = (0, 0);
-        for block in 0..BLOCKS as u32 {
+        for block in 0..BLOCKS {
             let base = block << 16;
             while let Some(run) = runs.next_if(|(next, _)| *next <= base) {
                 (start, value) = run;
             }
-            first.push(starts.len() as u32);
-            starts.push(0);
-            values.push(value);
             let before = start.checked_sub(1).map_or(0, |outside| length_without(base, outside));
+            let begin = ranges.len() as u32;
+            let mut inner = 0;
+            values.clear();
+            values.extend_from_slice(&value.to_le_bytes()[..value_octets]);
             while let Some(run) = runs.next_if(|(next, _)| next >> 16 == block) {
                 (start, value) = run;
-                starts.push(start as u16);
-                values.push(value);
+                inner += 1;
+                ranges.extend_from_slice(&(start as u16).to_le_bytes());
+                values.extend_from_slice(&value.to_le_bytes()[..value_octets]);
+            }
+            if inner > 0 {
+                ranges.extend_from_slice(&values);
             }
             let after = runs.peek().map_or(0, |(outside, _)| length_without(base, *outside));
-            edges.push([before, after]);
+            blocks.push(Block { at: if inner > 0 { begin } else { value }, inner, edges: [before, after] });
         }
-        first.push(starts.len() as u32);
-        Self { first: first.into(), edges: edges.into(), starts: starts.into(), values: Values::new(values) }
+        Self { blocks: blocks.into(), ranges: ranges.into(), value_octets }
     }
 }
 
@@ -84,26 +77,56 @@ fn length_without(address: u32, outside: u32) -> u8 {
 impl Ipv4Table {
     /// The value at an address, and the length of the shortest prefix around it that lies wholly inside its range.
     pub(super) fn lookup(&self, address: u32) -> (u32, u8) {
-        let block = (address >> 16) as usize;
-        let (from, to) = (self.first[block] as usize, self.first[block + 1] as usize);
-        let starts = &self.starts[from..to];
+        let block = self.blocks[(address >> 16) as usize];
+        let [mut before, mut after] = block.edges;
+        if block.inner == 0 {
+            return (block.at, before.max(after));
+        }
+        let (starts, values) = self.inside(block);
         let low = address as u16;
-        let at = starts[1..].partition_point(|start| *start <= low);
-        let [edge_before, edge_after] = self.edges[block];
+        let at = starts.partition_point(|start| u16::from_le_bytes(*start) <= low);
         let without = |outside: u16| (low ^ outside).leading_zeros() as u8 + 17;
-        let before = if at == 0 { edge_before } else { without(starts[at].wrapping_sub(1)) };
-        let after = starts.get(at + 1).map_or(edge_after, |outside| without(*outside));
-        (self.values.get(from + at), before.max(after))
+        if let Some(start) = at.checked_sub(1).map(|at| starts[at]) {
+            before = without(u16::from_le_bytes(start) - 1);
+        }
+        if let Some(end) = starts.get(at) {
+            after = without(u16::from_le_bytes(*end));
+        }
+        (self.value(values, at), before.max(after))
+    }
+
+    /// The inner starts and the values of a block that has inner starts.
+    fn inside(&self, block: Block) -> (&[[u8; 2]], &[u8]) {
+        let (inner, begin) = (usize::from(block.inner), block.at as usize);
+        let (starts, values) =
+            self.ranges[begin..begin + 2 * inner + (inner + 1) * self.value_octets].split_at(2 * inner);
+        (starts.as_chunks().0, values)
+    }
+
+    fn value(&self, values: &[u8], at: usize) -> u32 {
+        match self.value_octets {
+            1 => values[at].into(),
+            2 => values.as_chunks().0.get(at).map_or(0, |octets| u16::from_le_bytes(*octets).into()),
+            _ => values.as_chunks().0.get(at).map_or(0, |octets| u32::from_le_bytes(*octets)),
+        }
     }
 
     /// Every range's start and value, ascending.
     pub(super) fn runs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        (0..BLOCKS).flat_map(move |block| {
-            let (from, to) = (self.first[block] as usize, self.first[block + 1] as usize);
-            // A first entry that goes on from the block before is no range of its own.
-            let goes_on = from > 0 && self.values.get(from) == self.values.get(from - 1);
-            (from + usize::from(goes_on)..to)
-                .map(move |at| ((block as u32) << 16 | u32::from(self.starts[at]), self.values.get(at)))
+        let mut before = None;
+        (0..BLOCKS).flat_map(move |number| self.block_runs(number)).filter(move |(_, value)| {
+            // A block's first range may be the one before going on.
+            before.replace(*value) != Some(*value)
+        })
+    }
+
+    fn block_runs(&self, number: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let block = self.blocks[number as usize];
+        let (starts, values): (&[[u8; 2]], &[u8]) = if block.inner > 0 { self.inside(block) } else { (&[], &[]) };
+        (0..=usize::from(block.inner)).map(move |at| {
+            let low = at.checked_sub(1).map_or(0, |at| u16::from_le_bytes(starts[at]));
+            let value = if block.inner > 0 { self.value(values, at) } else { block.at };
+            (number << 16 | u32::from(low), value)
         })
     }
 }

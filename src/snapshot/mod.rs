@@ -1,6 +1,6 @@
 //! Everything that a query may read, compiled, immutable, by index.
 //!
-//! [`compile`] makes a [`Compiled`] of a configuration and does all that can fail. Health is laid over it as
+//! [`compile()`] makes a [`Compiled`] of a configuration and does all that can fail. Health is laid over it as
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
 mod compile;
