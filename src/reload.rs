@@ -181,14 +181,14 @@ impl Reloader {
         let prepared = match loader.load() {
             Ok(prepared) => prepared,
             Err(problems) => {
+                self.status.failed.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.status.last_problems) = Some(problems.to_string());
                 // A line for each: a journal takes the lines of one message for messages of their own.
                 for problem in problems.0.iter().take(MAX_SHOWN) {
                     error!(reason, %problem, "reload: bad input");
                 }
                 let count = problems.0.len();
                 error!(reason, problems = count, "reload failed; the old configuration goes on serving");
-                self.status.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.status.last_problems) = Some(problems.to_string());
                 return;
             }
         };
