@@ -1,6 +1,8 @@
 //! A real resolver between clients and Meridian: unbound, which keeps an answer for each scope.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 
 use hickory_proto::op::ResponseCode;
@@ -12,10 +14,23 @@ use crate::support::folder::Folder;
 use crate::support::free_port;
 use crate::support::process::Process;
 
+/// A copy of unbound's program in this folder: Debian's AppArmor profile, which goes by the path, keeps the original from
+/// reading a configuration that isn't in /etc.
+fn copy_unbound(folder: &Folder) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Not in the path of those who aren't root.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let program = folders.map(|folder| folder.join("unbound")).find(|program| program.is_file());
+    let program = program.expect("this test runs `unbound`: apt-get install unbound (tests/run does)");
+    let copy = folder.path("unbound");
+    fs::copy(program, &copy).unwrap();
+    copy
+}
+
 /// Starts unbound with client subnets on, and with `zone` at `server`.
 fn start_unbound(folder: &Folder, zone: &str, server: SocketAddr) -> (Process, SocketAddr) {
-    let version = Command::new("unbound").arg("-V").output();
-    let version = version.expect("this test runs `unbound`: apt-get install unbound (tests/run does)");
+    let program = copy_unbound(folder);
+    let version = Command::new(&program).arg("-V").output().unwrap();
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     assert!(version.contains("subnetcache"), "this unbound knows no client subnets:\n{version}");
 
@@ -52,7 +67,7 @@ stub-zone:
         upstream_port = server.port(),
     );
     let config = folder.put("unbound.conf", config);
-    let unbound = Process::start(Command::new("unbound").args(["-d", "-p", "-c"]).arg(config));
+    let unbound = Process::start(Command::new(program).args(["-d", "-p", "-c"]).arg(config));
     unbound.wait_for("unbound's start", 0, |line| line.contains("start of service").then_some(()));
     (unbound, address)
 }
