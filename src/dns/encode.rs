@@ -104,14 +104,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Appends a [`pointer`].
+    /// Appends a [`compression_pointer`].
     pub(super) fn put_pointer(&mut self, to: usize) -> Result<(), Full> {
-        self.put(&pointer(to))
+        self.put(&compression_pointer(to))
     }
 
     /// Writes a pointer over two octets already written.
     pub(super) fn patch_pointer(&mut self, at: usize, to: usize) {
-        self.buffer[at..at + 2].copy_from_slice(&pointer(to));
+        self.buffer[at..at + 2].copy_from_slice(&compression_pointer(to));
     }
 
     /// Counts one more record in a section.
@@ -144,6 +144,6 @@ impl<'a> Writer<'a> {
 }
 
 /// A compression pointer to an earlier place, which is below 2^14 (RFC 1035 section 4.1.4).
-pub(super) fn pointer(to: usize) -> [u8; 2] {
+pub(super) fn compression_pointer(to: usize) -> [u8; 2] {
     (0xc000 | to as u16).to_be_bytes()
 }

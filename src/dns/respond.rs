@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::encode::{Full, Section, Writer, pointer};
+use super::encode::{Full, Section, Writer, compression_pointer};
 use super::query::{Edns, HEADER_OCTETS, Query, Rcode, Rejection};
 use super::{MAX_TCP_RESPONSE, MAX_UDP_RESPONSE, Transport, WorkerContext};
 use crate::config::Target;
@@ -385,7 +385,7 @@ impl<'s> Answer<'s, '_, '_> {
         };
         // Put together first, as this is what nearly every answer is made of.
         let mut record = [0; 28];
-        record[..2].copy_from_slice(&pointer(owner));
+        record[..2].copy_from_slice(&compression_pointer(owner));
         record[2..4].copy_from_slice(&rtype.to_be_bytes());
         record[4..6].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
         record[6..10].copy_from_slice(&ttl.to_be_bytes());
