@@ -16,7 +16,7 @@ use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey, Verdict};
 use crate::logging;
 use crate::metrics::WorkerCounters;
-use crate::reload::{Loader, Origin, Reloader};
+use crate::reload::{Loader, Origin, Reason, Reloader};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, raise_descriptor_limit, serve};
 use crate::snapshot::Publisher;
@@ -27,8 +27,6 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 
 /// The most observations that one publication takes in.
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
-/// Why a reload begins that nobody asked for.
-const DATABASE_CHANGED: &str = "a database changed";
 /// How long the admin interface's last responses may take at the end.
 const ADMIN_GRACE: Duration = Duration::from_millis(200);
 
@@ -46,7 +44,18 @@ impl Daemon {
     /// Starts serving; returns as soon as queries are answered, before any probe has.
     pub fn start(origin: Origin) -> Result<Self, StartError> {
         let began = Instant::now();
-        let watches_files = matches!(origin, Origin::File(_));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("background")
+            .enable_all()
+            .build()?;
+        let _inside = runtime.enter();
+        // Ahead of all else: a signal that nobody caught would end the process.
+        let termination = Termination::new()?;
+        let hangup = match &origin {
+            Origin::File(_) => Some(signal(SignalKind::hangup())?),
+            Origin::Embedded(_) => None,
+        };
         let mut loader = Loader::new(origin);
         let prepared = loader.load()?;
         let config = prepared.compiled.config.clone();
@@ -61,17 +70,9 @@ impl Daemon {
             identity.assume()?;
         }
 
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("background")
-            .enable_all()
-            .build()?;
-        let _inside = runtime.enter();
-        // Ahead of all that serves, so that from the first answer on nothing ends without the rest of them.
-        let termination = Termination::new()?;
         let (observations, observed) = mpsc::unbounded_channel();
         let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {
-            // Fails only when all ends. Each target has one run at a time, which bounds what can wait here.
+            // Fails only when all ends.
             let _ = observations.send((Arc::clone(key), observation));
         }));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
@@ -90,8 +91,8 @@ impl Daemon {
             }
             None => None,
         };
-        if watches_files {
-            runtime.spawn(reload_on_demand(Arc::clone(&reloader), signal(SignalKind::hangup())?));
+        if let Some(hangup) = hangup {
+            runtime.spawn(reload_on_demand(Arc::clone(&reloader), hangup));
         }
         for address in serving.addresses() {
             info!(%address, "serving DNS over UDP and TCP");
@@ -199,14 +200,14 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     loop {
         let others = watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
         let reason = if others && reloader.has_outdated_database() {
-            DATABASE_CHANGED
+            Reason::DatabaseChanged
         } else {
             tokio::select! {
                 received = hangup.recv() => match received {
-                    Some(()) => "SIGHUP",
+                    Some(()) => Reason::Signal,
                     None => return,
                 },
-                () = watch.changed() => DATABASE_CHANGED,
+                () = watch.changed() => Reason::DatabaseChanged,
             }
         };
         // With the time, and in one message, as `Type=notify-reload` asks for.

@@ -18,7 +18,7 @@
 //! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
 //!
-//! Imports run one way: `cli → daemon → {server, admin, reload, health} → snapshot → {zone, geo, routing, dns}`.
+//! Imports run downwards; docs/architecture.md draws them.
 
 pub mod admin;
 pub mod cli;

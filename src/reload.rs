@@ -1,11 +1,12 @@
 //! Load → compile → publish, or keep what serves.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -14,7 +15,8 @@ use crate::config::{Config, Problem, Problems};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
-use crate::snapshot::{Compiled, Publisher, compile, load_database};
+use crate::server::release_free_memory;
+use crate::snapshot::{Compiled, Publisher, assemble, compile, load_database};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -76,6 +78,15 @@ impl Loader {
         }
     }
 
+    /// As [`Self::load`], but takes in only databases that were replaced: what the operator may be writing meanwhile stays
+    /// on disk.
+    fn load_databases(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
+        let config = serving.config.clone();
+        let database = self.load_database(&config)?;
+        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
+        Ok(assemble(config, Arc::clone(&serving.tree), database, tallies)?)
+    }
+
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
         // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
         let fingerprint = fingerprint(config);
@@ -100,6 +111,24 @@ fn fingerprint(config: &Config) -> Fingerprint {
             (path.to_owned(), facts)
         })
         .collect()
+}
+
+/// Why something is loaded anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGHUP: everything.
+    Signal,
+    /// A database was replaced: the databases.
+    DatabaseChanged,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signal => "SIGHUP",
+            Self::DatabaseChanged => "a database changed",
+        })
+    }
 }
 
 /// Reloads on demand, one at a time.
@@ -173,36 +202,45 @@ impl Reloader {
         read.is_some_and(|read| read != fingerprint(&self.publisher.current().compiled.config))
     }
 
-    /// Loads everything anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it reads and
-    /// compiles; needs to be called inside a tokio runtime.
-    pub fn reload(&self, reason: &str) {
+    /// Loads what the reason asks for anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it
+    /// reads and compiles; needs to be called inside a tokio runtime.
+    pub fn reload(&self, reason: Reason) {
         let began = Instant::now();
         let mut loader = lock(&self.loader);
-        let prepared = match loader.load() {
-            Ok(prepared) => prepared,
+        let old = Arc::clone(&self.publisher.current().compiled);
+        let loaded = match reason {
+            Reason::Signal => loader.load().map(|prepared| (prepared.compiled, Some(prepared.prober))),
+            Reason::DatabaseChanged => loader.load_databases(&old).map(|compiled| (compiled, None)),
+        };
+        let (compiled, prober) = match loaded {
+            Ok(loaded) => loaded,
             Err(problems) => {
                 self.status.failed.fetch_add(1, Ordering::Relaxed);
                 *lock(&self.status.last_problems) = Some(problems.to_string());
                 // A line for each: a journal takes the lines of one message for messages of their own.
                 for problem in problems.0.iter().take(MAX_SHOWN) {
-                    error!(reason, %problem, "reload: bad input");
+                    error!(%reason, %problem, "reload: bad input");
                 }
                 let count = problems.0.len();
-                error!(reason, problems = count, "reload failed; the old configuration goes on serving");
+                error!(%reason, problems = count, "reload failed; the old configuration goes on serving");
                 return;
             }
         };
-        warn_of_what_needs_a_restart(&self.started_with, &prepared.compiled.config);
-        let snapshot = self.publisher.replace(prepared.compiled);
-        lock(&self.scheduler).replace(prepared.prober, self.publisher.health().keys());
+        warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+        let snapshot = self.publisher.replace(compiled);
+        if let Some(prober) = prober {
+            lock(&self.scheduler).replace(prober, self.publisher.health().keys());
+        }
+        drop_when_unused(old);
         if let Some(tallies) = &mut loader.tallies {
             tallies.forget_unused();
         }
+        release_free_memory();
         self.status.succeeded.fetch_add(1, Ordering::Relaxed);
         *lock(&self.status.last_problems) = None;
         let config = &snapshot.compiled.config;
         info!(
-            reason,
+            %reason,
             generation = snapshot.generation,
             zones = config.zones.len(),
             services = config.services.len(),
@@ -212,6 +250,16 @@ impl Reloader {
             took_ms = began.elapsed().as_millis() as u64,
             "reloaded"
         );
+    }
+}
+
+/// Waits until no worker reads it any more, so that none of them has to free it between two answers.
+fn drop_when_unused(old: Arc<Compiled>) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const STEP: Duration = Duration::from_millis(2);
+    let began = Instant::now();
+    while Arc::strong_count(&old) > 1 && began.elapsed() < PATIENCE {
+        std::thread::sleep(STEP);
     }
 }
 

@@ -114,6 +114,14 @@ impl<'a> Writer<'a> {
         self.buffer[at..at + 2].copy_from_slice(&compression_pointer(to));
     }
 
+    /// Lowers the TTL of the record just written, whose octets from the type on are so many.
+    pub(super) fn lower_ttl(&mut self, octets: usize, most_seconds: u32) {
+        let at = self.at - octets + 4;
+        if let Some(ttl) = self.buffer[at..].first_chunk_mut() {
+            *ttl = u32::from_be_bytes(*ttl).min(most_seconds).to_be_bytes();
+        }
+    }
+
     /// Counts one more record in a section.
     pub(super) fn count_record(&mut self, section: Section) {
         self.set_count(section, self.count(section) + 1);

@@ -7,7 +7,7 @@ use super::query::{Edns, HEADER_OCTETS, Query, Rcode, Rejection};
 use super::{MAX_TCP_RESPONSE, MAX_UDP_RESPONSE, Transport, WorkerContext};
 use crate::config::Target;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
-use crate::snapshot::{Aliases, Service, Snapshot};
+use crate::snapshot::{Service, Snapshot};
 use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
 
 /// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
@@ -69,8 +69,11 @@ pub fn respond(
     let rcode = match answer.write(query.qclass) {
         Ok(rcode) => rcode,
         Err(Full) => {
-            counters.count_truncated();
-            answer.writer.set_truncated();
+            // Over a stream asking again would not help: what fits, aliases, is the answer, and leads on.
+            if transport == Transport::Udp {
+                counters.count_truncated();
+                answer.writer.set_truncated();
+            }
             Rcode::NoError
         }
     };
@@ -173,8 +176,8 @@ impl<'s> Answer<'s, '_, '_> {
             match self.qtype {
                 rtype::A => return self.service(node, service, Family::V4, owner),
                 rtype::AAAA => return self.service(node, service, Family::V6, owner),
-                _ if service.aliases != Aliases::Never => {
-                    // Which group serves is the same for both families, and so whether the name is an alias.
+                // A name that is an alias is one for every type.
+                _ if service.is_alias => {
                     let decision = decide(self.snapshot, service, self.client, Family::V4, &mut self.draw);
                     if let Some(target) = self.alias(&decision) {
                         return self.service_alias(service, &decision, target, owner);
@@ -293,12 +296,12 @@ impl<'s> Answer<'s, '_, '_> {
         }
         let Some(set) = self.tree.set_of(cut, rtype::NS) else { return Ok(Step::Done(Rcode::NoError)) };
         let cut_octets = self.tree.name(cut).len();
-        let is_wildcard = !self.name.as_wire().ends_with(self.tree.name(cut));
+        let is_wildcard = !is_at_or_below(self.name.as_wire(), self.tree.name(cut));
         let cut_at = if is_wildcard { owner } else { owner + self.name.as_wire().len() - cut_octets };
         self.put_set(Section::Authority, Owner::At(cut_at), set, apex_at)?;
         for id in self.tree.additional(set) {
             // Without the addresses of servers inside the delegated zone the referral leads nowhere (RFC 9471 section 2).
-            let needed = self.tree.name(self.tree.node(*id)).ends_with(self.tree.name(cut));
+            let needed = is_at_or_below(self.tree.name(self.tree.node(*id)), self.tree.name(cut));
             if self.put_addresses(*id, apex_at).is_err() && needed {
                 return Err(Full);
             }
@@ -308,8 +311,16 @@ impl<'s> Answer<'s, '_, '_> {
 
     /// No data or no name: the zone's SOA goes with it (RFC 2308 section 3).
     fn negative(&mut self, node: &'s Node, owner: usize) -> Result<(), Full> {
+        self.negative_for(node, owner, u32::MAX)
+    }
+
+    /// As [`Self::negative`], to be remembered for at most so many seconds.
+    fn negative_for(&mut self, node: &'s Node, owner: usize, most_seconds: u32) -> Result<(), Full> {
         let apex_at = self.apex_at(node, owner);
-        self.put_wire(Section::Authority, Owner::At(apex_at), self.tree.negative_soa(node), apex_at)
+        let soa = self.tree.negative_soa(node);
+        self.put_wire(Section::Authority, Owner::At(apex_at), soa, apex_at)?;
+        self.writer.lower_ttl(self.tree.wire(soa).len(), most_seconds);
+        Ok(())
     }
 
     /// The addresses of a service.
@@ -321,7 +332,7 @@ impl<'s> Answer<'s, '_, '_> {
         let mark = self.writer.mark(Section::Answer);
         let written = match &decision.outcome {
             Outcome::NoData => {
-                self.negative(node, owner)?;
+                self.negative_for(node, owner, decision.ttl)?;
                 return Ok(Step::Done(Rcode::NoError));
             }
             Outcome::Endpoints { choice, picks } => picks.as_slice().iter().try_for_each(|pick| {
@@ -457,6 +468,16 @@ impl<'s> Answer<'s, '_, '_> {
         self.writer.count_record(section);
         Ok(())
     }
+}
+
+/// Whether a name in wire form is another or lies below it, label by label.
+fn is_at_or_below(name: &[u8], other: &[u8]) -> bool {
+    let mut rest = name;
+    while rest.len() > other.len() {
+        let Some(below) = rest.first().and_then(|length| rest.get(usize::from(*length) + 1..)) else { return false };
+        rest = below;
+    }
+    rest == other
 }
 
 /// Puts two parts of a name together; nothing where it would be too long.

@@ -12,7 +12,7 @@ use crate::snapshot::{AllDown, Service, Snapshot};
 pub struct Decision<'s> {
     /// What is answered.
     pub outcome: Outcome<'s>,
-    /// Seconds that the answer lives.
+    /// Seconds that the answer lives; for one without data, at most these.
     pub ttl: u32,
     /// The prefix length, in bits of the client's own address family, for which all of this holds.
     pub scope: u8,
@@ -69,12 +69,11 @@ pub fn decide<'s>(
             }
         },
     };
-    let found = found
-        .map(|choice| Choice { candidates: snapshot.live.candidates(choice.group, family), ..choice })
-        .filter(|choice| !choice.candidates.list.is_empty());
     let Some(choice) = found else {
-        // A negative answer is never scoped: it would make resolvers keep one for every subnet.
-        return Decision { outcome: Outcome::NoData, ttl: service.ttl.min, scope: 0 };
+        // A negative answer is never scoped: it would make resolvers keep one for every subnet. One that health makes must
+        // not outlive it.
+        let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
+        return Decision { outcome: Outcome::NoData, ttl, scope: 0 };
     };
     let candidates = choice.candidates;
     let ttl = if steered.failover_active || candidates.health != Health::Enough {

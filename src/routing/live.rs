@@ -82,15 +82,6 @@ impl Live {
         Self { groups }
     }
 
-    /// The candidates of a group by which it is chosen, of whatever family is in better health.
-    pub fn best_candidates(&self, group: u32) -> &Candidates {
-        match &self.groups[group as usize] {
-            Endpoints::Addresses([v4, v6]) if v4.list.is_empty() || v6.health > v4.health => v6,
-            Endpoints::Addresses([v4, _]) => v4,
-            Endpoints::Hostnames(hostnames) => hostnames,
-        }
-    }
-
     /// The candidates of a group for a family.
     pub fn candidates(&self, group: u32, family: Family) -> &Candidates {
         match &self.groups[group as usize] {

@@ -87,6 +87,11 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     sys::raise_descriptor_limit()
 }
 
+/// Gives memory that was freed back to the system. Takes milliseconds: for after a reload.
+pub fn release_free_memory() {
+    sys::release_free_memory();
+}
+
 impl Serving {
     /// The addresses in the order of `[server] listen`, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {

@@ -453,6 +453,15 @@ pub(super) fn raise_descriptor_limit() -> io::Result<()> {
     succeeded(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
 }
 
+/// Gives memory that was freed back to the system, as far as the allocator can.
+pub(super) fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, and locks what it works on.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn succeeded(result: c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,11 +1,11 @@
 //! Configuration + zones + database → [`Compiled`]; everything that can fail.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::{Aliases, AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
+use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
@@ -13,6 +13,9 @@ use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
 use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
 
+/// The most steering maps that are made for one set of regions; services of further sets share one of all regions. A map
+/// of a large database takes megabytes.
+const MAX_OWN_MAPS: usize = 15;
 /// The most octets of records in all zones together; the tree addresses them by 32 bits.
 const MAX_ZONE_OCTETS: usize = 1 << 31;
 
@@ -46,6 +49,19 @@ pub fn compile(config: Config, database: Option<Arc<Database>>, tallies: &mut Ta
     let tree = Tree::build(&zones, &services);
     drop(zones);
 
+    Ok(assemble(config, Arc::new(tree), database, tallies)?)
+}
+
+/// Puts a configuration, the tree of its zones and a database together.
+///
+/// # Errors
+/// When a steering map would be too large.
+pub fn assemble(
+    config: Config,
+    tree: Arc<Tree>,
+    database: Arc<Database>,
+    tallies: &mut Tallies,
+) -> Result<Compiled, Problem> {
     let mut compiled = Compiled {
         tree,
         database,
@@ -73,8 +89,8 @@ fn load_zones(config: &Config) -> Result<Vec<ZoneRecords>, Problems> {
         }
     }
     if problems.0.is_empty() {
-        for service in &config.services {
-            check_service(config, service, &zones[service.zone], &mut problems);
+        for (index, zone) in zones.iter().enumerate() {
+            check_services(config, index, zone, &mut problems);
         }
         let octets: usize = zones.iter().flat_map(|zone| &zone.records).map(record_octets).sum();
         if octets > MAX_ZONE_OCTETS {
@@ -106,34 +122,42 @@ fn covers(owner: &Name, name: &Name) -> bool {
 }
 
 /// A service decides the addresses of its name alone, and its zone has to be in charge of that name.
-fn check_service(config: &Config, service: &config::Service, zone: &ZoneRecords, problems: &mut Problems) {
-    let has_hostnames = service
-        .tiers
+fn check_services(config: &Config, zone_index: usize, zone: &ZoneRecords, problems: &mut Problems) {
+    let services: HashMap<&Name, &config::Service> = config
+        .services
         .iter()
-        .flat_map(|tier| &config.pools[*tier].endpoints)
-        .any(|endpoint| matches!(endpoint.target, Target::Hostname(_)));
+        .filter(|service| service.zone == zone_index)
+        .map(|service| (&service.name, service))
+        .collect();
+    let is_alias = |service: &config::Service| {
+        let mut endpoints = service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
+        endpoints.any(|endpoint| matches!(endpoint.target, Target::Hostname(_)))
+    };
+    let hint = "remove the record from the zone, or the service from the configuration";
     for record in &zone.records {
-        let owner = &record.owner;
-        let at_name = *owner == service.name;
-        let message = match record.rtype.to_int() {
-            rtype::A | rtype::AAAA | rtype::CNAME if at_name => format!(
-                "{} has a static {} record, but the service of that name decides its addresses",
-                service.name, record.rtype
-            ),
-            rtype::NS if *owner != zone.apex && service.name.ends_with(owner) => {
-                format!("the service {} lies in the delegated zone {owner}", service.name)
+        let (owner, rtype) = (&record.owner, record.rtype);
+        if let Some(service) = services.get(owner) {
+            let why = match rtype.to_int() {
+                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses",
+                _ if is_alias(service) => "its service answers with CNAME records, beside which nothing may stand",
+                _ => "",
+            };
+            if !why.is_empty() {
+                let message = format!("{owner} has a static {rtype} record, but {why}");
+                problems.0.push(zone.problem(record, message).hint(hint));
             }
-            rtype::DNAME if !at_name && service.name.ends_with(owner) => {
-                format!("the service {} lies below the DNAME {owner}", service.name)
-            }
-            _ if at_name && has_hostnames => format!(
-                "{} has a static {} record, but its service answers with CNAME records, beside which nothing may stand",
-                service.name, record.rtype
-            ),
+        }
+        let hides = match rtype.to_int() {
+            rtype::NS if *owner != zone.apex => "in the delegated zone",
+            rtype::DNAME => "below the DNAME",
             _ => continue,
         };
-        let hint = "remove the record from the zone, or the service from the configuration";
-        problems.0.push(zone.problem(record, message).hint(hint));
+        let hidden =
+            services.keys().filter(|name| name.ends_with(owner) && (rtype.to_int() == rtype::NS || **name != owner));
+        for service in hidden {
+            let message = format!("the service {service} lies {hides} {owner}");
+            problems.0.push(zone.problem(record, message).hint(hint));
+        }
     }
 }
 
@@ -181,28 +205,37 @@ fn add_pools(compiled: &mut Compiled) {
     }
 }
 
+/// The regions of endpoints, each once, in file order.
+fn regions<'a>(endpoints: impl Iterator<Item = &'a config::Endpoint>) -> Vec<usize> {
+    endpoints.map(|endpoint| endpoint.region).collect::<BTreeSet<usize>>().into_iter().collect()
+}
+
+/// The regions that any service steers by proximity to.
+fn all_members(config: &Config) -> Vec<usize> {
+    let services = config.services.iter().filter(|service| service.steering == config::Steering::Proximity);
+    regions(services.flat_map(|service| &service.tiers).flat_map(|tier| &config.pools[*tier].endpoints))
+}
+
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
     let mut maps: HashMap<Vec<usize>, usize> = HashMap::new();
+    let all_members = all_members(&compiled.config);
     for service in &compiled.config.services {
         let config = &compiled.config;
         let endpoints = || service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
-        let hostnames = endpoints().filter(|endpoint| matches!(endpoint.target, Target::Hostname(_))).count();
-        let aliases = match hostnames {
-            0 => Aliases::Never,
-            all if all == endpoints().count() => Aliases::Always,
-            _ => Aliases::Mixed,
-        };
+        let is_alias = endpoints().any(|endpoint| matches!(endpoint.target, Target::Hostname(_)));
         let has_family = [Family::V4, Family::V6].map(|family| {
             endpoints().any(|endpoint| match endpoint.target {
                 Target::Address(address) => Family::of(address) == family,
                 Target::Hostname(_) => true,
             })
         });
-        let mut members: Vec<usize> = endpoints().map(|endpoint| endpoint.region).collect();
-        members.sort_unstable();
-        members.dedup();
+        let members: Vec<usize> = regions(endpoints());
         let steering = match &service.steering {
             config::Steering::Proximity => {
+                // Regions in which a service has nothing are passed over, so the map of all of them serves any service;
+                // one of its own tells less apart, and so lets caches share more.
+                let is_own = maps.len() < MAX_OWN_MAPS || maps.contains_key(&members);
+                let members = if is_own { members } else { all_members.clone() };
                 let database = &compiled.database;
                 let map = match maps.get(&members) {
                     Some(map) => *map,
@@ -263,7 +296,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             ttl: service.ttl,
             when_all_down,
             has_family,
-            aliases,
+            is_alias,
             rotations: (0..service_tallies.len() * 2).map(|_| AtomicU32::new(0)).collect(),
             tallies: service_tallies.into(),
             all_down_tally,
@@ -271,4 +304,46 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::MAX_OWN_MAPS;
+    use crate::reload::{Loader, Origin};
+    use crate::routing::{Draw, Family, Outcome, decide};
+    use crate::snapshot::Publisher;
+
+    /// Services of many sets of regions: 192.0.2.N is in region N, N degrees east on the equator.
+    #[test]
+    fn more_sets_of_regions_than_maps_are_steered_all_the_same() {
+        const REGIONS: usize = 24;
+        let mut text =
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+                        [[geoip.networks]]\ncidr = \"198.18.0.0/15\"\nlocation = [0, 0]\n"
+                .to_owned();
+        for region in 1..=REGIONS {
+            text += &format!("[regions.r{region}]\nlocation = [0, {region}]\n");
+        }
+        for service in 1..REGIONS {
+            let endpoint = |region: usize| format!("{{ region = \"r{region}\", address = \"192.0.2.{region}\" }}");
+            text += &format!("[pools.p{service}]\nendpoints = [{}, {}]\n", endpoint(service + 1), endpoint(service));
+            text += &format!("[services.\"s{service}.example.com\"]\npool = \"p{service}\"\n");
+        }
+        let publisher = Publisher::new(Loader::new(Origin::Embedded(text)).load().unwrap().compiled);
+        let snapshot = publisher.current();
+        assert_eq!(snapshot.compiled.maps.len(), MAX_OWN_MAPS + 1);
+        for (index, service) in snapshot.compiled.services.iter().enumerate() {
+            let mut rng = fastrand::Rng::with_seed(1);
+            let mut draw = Draw { rng: &mut rng, advance: false };
+            let client = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+            let decision = decide(&snapshot, service, client, Family::V4, &mut draw);
+            let Outcome::Endpoints { choice, picks } = decision.outcome else { panic!("an endpoint serves") };
+            let address = choice.candidates.list[picks.as_slice()[0] as usize].address;
+            assert_eq!(address[..4], [192, 0, 2, index as u8 + 1], "the nearer of the two");
+        }
+    }
 }

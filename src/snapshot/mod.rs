@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-pub use compile::{compile, load_database};
+pub use compile::{assemble, compile, load_database};
 pub use publish::{Published, Publisher};
 
 use crate::config::{Balance, Config, EndpointState, Ttl};
@@ -19,7 +19,7 @@ use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
-use crate::routing::{Candidates, Choice, Decision, Family, Health, Live, Outcome};
+use crate::routing::{Choice, Decision, Family, Health, Live, Outcome};
 use crate::zone::Tree;
 
 /// What the workers answer from; published whole.
@@ -39,7 +39,7 @@ pub struct Compiled {
     /// The configuration itself: names for people.
     pub config: Config,
     /// All zones and the services in them.
-    pub tree: Tree,
+    pub tree: Arc<Tree>,
     /// Locations; shared by all maps and, over a reload that leaves it as it is, by snapshots.
     pub database: Arc<Database>,
     /// Steering maps, one for each distinct set of regions.
@@ -74,8 +74,8 @@ pub struct Service {
     /// Whether any endpoint could answer IPv4 and IPv6, by [`Family::index`]. A type that the service has nowhere is
     /// no data whatever happens.
     pub has_family: [bool; 2],
-    /// Whether the service's name is an alias.
-    pub aliases: Aliases,
+    /// Whether its endpoints are hostnames, so that its name is an alias.
+    pub is_alias: bool,
     /// Where round robin stands, for each group of each tier and each family.
     pub rotations: Box<[AtomicU32]>,
     /// Answers given from each group of each tier.
@@ -84,18 +84,6 @@ pub struct Service {
     pub all_down_tally: Arc<Tally>,
     /// Where each tier's groups begin in `rotations` (halved) and `tallies`.
     tier_starts: Box<[usize]>,
-}
-
-/// Whether a service's name is answered as an alias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aliases {
-    /// Never: all endpoints are addresses.
-    Never,
-    /// Always: all endpoints are hostnames.
-    Always,
-    /// Where the group that serves has hostnames. A name that is an alias is one for every type, so the group is then
-    /// chosen without regard to the family that is asked for.
-    Mixed,
 }
 
 /// How a service orders regions.
@@ -209,14 +197,6 @@ impl Service {
     fn place(&self, snapshot: &Snapshot, choice: Choice<'_>) -> usize {
         let groups = &snapshot.compiled.pools[self.tiers[choice.tier]].groups;
         self.tier_starts[choice.tier] + (choice.group - groups.start) as usize
-    }
-
-    /// The candidates by which a group is chosen for a family.
-    pub fn candidates<'s>(&self, snapshot: &'s Snapshot, group: u32, family: Family) -> &'s Candidates {
-        match self.aliases {
-            Aliases::Mixed => snapshot.live.best_candidates(group),
-            Aliases::Never | Aliases::Always => snapshot.live.candidates(group, family),
-        }
     }
 
     /// Index into [`Self::rotations`].

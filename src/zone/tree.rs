@@ -478,8 +478,12 @@ mod builder {
         for (pointer, start) in pointers.iter_mut().zip(record.compressible_names().into_iter().flatten()) {
             let Some(length) = record.rdata.get(start..).and_then(|octets| name.read(octets)) else { break };
             let end = start + length;
-            let ends_in_apex =
-                apex.len() > 2 && (0..=name.labels()).any(|label| name.suffix(label).eq_ignore_ascii_case(apex));
+            // An alias to the apex itself stays whole: for DS it leads to the parent zone, whose apex is then to be pointed
+            // at inside it.
+            let is_alias_of_apex = record.rtype.to_int() == rtype::CNAME && length == apex.len();
+            let ends_in_apex = apex.len() > 2
+                && !is_alias_of_apex
+                && (0..=name.labels()).any(|label| name.suffix(label).eq_ignore_ascii_case(apex));
             if ends_in_apex {
                 rdata.extend_from_slice(&record.rdata[from..end - apex.len()]);
                 *pointer = rdata.len() as u16;

@@ -131,10 +131,13 @@ fn bad_input_leaves_the_old_state_serving_and_is_named() {
     }
 }
 
+/// What the operator is just writing waits for a signal, and does not hold the database up.
 #[test]
 fn a_database_that_is_replaced_is_taken_in_without_a_signal() {
     let site = Site::start();
     assert_eq!(site.says(), AT_FIRST);
+    site.folder.put("meridian.toml", "[server");
+    site.folder.put("geo.example.zone", zone("192.0.2.101"));
     for (place, expected) in [(IN_VIRGINIA, "NoError 192.0.2.1"), (IN_GERMANY, "NoError 192.0.2.2")] {
         let before = site.meridian.process.written();
         site.folder.put("geo.mmdb", database(place));

@@ -161,7 +161,7 @@ impl<'a> Grounds<'a> {
             let mut chosen_is_ahead = true;
             for ranked in &self.order {
                 let Some(id) = compiled.pools[*pool].group(ranked.region as u16) else { continue };
-                let candidates = self.service.candidates(self.evidence.snapshot, id, self.family);
+                let candidates = self.evidence.snapshot.live.candidates(id, self.family);
                 let weight = self.drawn_weight(ranked.region, candidates);
                 let is_chosen = self.choice().is_some_and(|choice| choice.group == id);
                 chosen_is_ahead &= !is_chosen;

@@ -16,7 +16,7 @@ use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
-use crate::snapshot::{Aliases, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::zone::{self, LookupName, Name, Node, NodeId, rtype};
 
 /// Where the decision's grounds are from.
@@ -157,7 +157,7 @@ impl Walk<'_, '_> {
                 rtype::AAAA => (Family::V6, true),
                 _ => (Family::V4, false),
             };
-            if asks_for_addresses || service.aliases != Aliases::Never {
+            if asks_for_addresses || service.is_alias {
                 let decision = decide(snapshot, service, self.evidence.client, family, &mut self.draw);
                 if asks_for_addresses || is_alias(snapshot, &decision) {
                     let grounds = Grounds::new(self.evidence, index, family, &decision);

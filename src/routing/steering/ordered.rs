@@ -22,7 +22,7 @@ pub(super) fn steer<'s>(
     for (tier, pool) in service.tiers.iter().enumerate() {
         for region in order {
             let Some(group) = snapshot.compiled.pools[*pool].group(*region) else { continue };
-            let candidates = service.candidates(snapshot, group, family);
+            let candidates = snapshot.live.candidates(group, family);
             if candidates.list.is_empty() {
                 continue;
             }

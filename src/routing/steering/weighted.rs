@@ -21,7 +21,7 @@ pub(super) fn steer<'s>(
             let groups = || {
                 regions.iter().filter_map(|region| {
                     let group = snapshot.compiled.pools[*pool].group(region.region)?;
-                    let candidates = service.candidates(snapshot, group, family);
+                    let candidates = snapshot.live.candidates(group, family);
                     let weight = region_weight(region, candidates);
                     (weight > 0).then_some((group, candidates, weight))
                 })
