@@ -1,5 +1,6 @@
 //! The pages.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::connection;
 use super::view::{Explanation, HealthReport, Question, Source};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
@@ -48,6 +50,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read", "use GET")
         })
+        .layer(middleware::from_fn(connection::mark_at_work))
         .with_state(state)
 }
 
@@ -65,6 +68,10 @@ struct Failure {
 impl Failure {
     fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
         Self { status, error: error.into(), hint }
+    }
+
+    fn defect(problem: impl Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string(), "report this as a defect")
     }
 }
 
@@ -96,25 +103,37 @@ impl super::State {
     }
 }
 
-async fn metrics(State(state): Shared) -> Response {
-    let (snapshot, health) = state.read();
-    let status = state.reloader.status();
-    let (succeeded, failed) = status.counts();
-    let scrape = Scrape {
-        snapshot: &snapshot,
-        health: &health,
-        workers: &state.workers,
-        server: &state.server,
-        reloads: Reloads { succeeded, failed, last_failed: status.last_problems().is_some() },
-        started: state.started,
-    };
-    match scrape.text() {
-        Ok(text) => ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response(),
-        Err(problem) => {
-            let hint = "report this as a defect";
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string(), hint).into_response()
-        }
-    }
+/// Makes a page on a thread of its own: the runtime's few threads also take health observations, which must not wait.
+async fn make(
+    state: Arc<super::State>,
+    page: impl FnOnce(&super::State) -> Result<Response, Failure> + Send + 'static,
+) -> Result<Response, Failure> {
+    // Kept until the page is made, even if the client is gone by then. The semaphore is never closed.
+    let permit = Arc::clone(&state.pages).acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        page(&state)
+    });
+    made.await.map_err(Failure::defect)?
+}
+
+async fn metrics(State(state): Shared) -> Result<Response, Failure> {
+    make(state, |state| {
+        let (snapshot, health) = state.read();
+        let status = state.reloader.status();
+        let (succeeded, failed) = status.counts();
+        let scrape = Scrape {
+            snapshot: &snapshot,
+            health: &health,
+            workers: &state.workers,
+            server: &state.server,
+            reloads: Reloads { succeeded, failed, last_failed: status.last_problems().is_some() },
+            started: state.started,
+        };
+        let text = scrape.text().map_err(Failure::defect)?;
+        Ok(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
+    })
+    .await
 }
 
 #[derive(Debug, Serialize)]
@@ -136,10 +155,13 @@ async fn ready(State(state): Shared) -> (StatusCode, Json<Readiness>) {
     (status, Json(Readiness { ready, generation, targets: health.targets().len(), unknown_targets: unknown }))
 }
 
-async fn health(State(state): Shared) -> Json<HealthReport> {
-    let (snapshot, health) = state.read();
-    let problems = state.reloader.status().last_problems();
-    Json(HealthReport::new(&snapshot, &health, problems, Instant::now()))
+async fn health(State(state): Shared) -> Result<Response, Failure> {
+    make(state, |state| {
+        let (snapshot, health) = state.read();
+        let problems = state.reloader.status().last_problems();
+        Ok(Json(HealthReport::new(&snapshot, &health, problems, Instant::now())).into_response())
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,14 +176,18 @@ struct Parameters {
 async fn explain(
     State(state): Shared,
     parameters: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Json<Explanation>, Failure> {
+) -> Result<Response, Failure> {
     let Query(Parameters { name, qtype, client }) = parameters.map_err(|problem| {
         let hint = "ask for /api/v1/explain?name=NAME, with type=TYPE and client=ADDR/LEN if wanted";
         Failure::new(StatusCode::BAD_REQUEST, problem.body_text(), hint)
     })?;
     let question = Question::parse(&name, qtype.as_deref(), client.as_deref())
         .map_err(|problem| Failure::new(StatusCode::BAD_REQUEST, problem.message, problem.hint))?;
-    let (snapshot, health) = state.read();
-    let seed = fastrand::u64(..);
-    Ok(Json(Explanation::new(&snapshot, &health, Source::Server, &question, seed, Instant::now())))
+    make(state, move |state| {
+        let (snapshot, health) = state.read();
+        let seed = fastrand::u64(..);
+        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, seed, Instant::now());
+        Ok(Json(explanation).into_response())
+    })
+    .await
 }

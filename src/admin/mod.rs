@@ -9,8 +9,9 @@
 //! | `/api/v1/explain?name=&type=&client=` | one decision, with its reasons |
 //! | `/api/v1/health` | every endpoint and what its probe says |
 //!
-//! Bounds: 64 connections, further ones wait in the kernel's queue; a connection lives 30 s at most; requests have no
-//! body that is read, and a head of hyper's limit, about 400 KiB. With a token all but `/livez` and `/readyz` needs it.
+//! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
+//! given 5 s for each whole request head; two pages are made at a time; requests have no body that is read, and a head
+//! of hyper's limit, about 400 KiB. With a token all but `/livez` and `/readyz` needs it.
 
 mod api;
 mod connection;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::error;
 
 pub use token::{Token, TokenError};
@@ -33,7 +34,7 @@ use crate::config;
 use crate::metrics::WorkerCounters;
 use crate::reload::Reloader;
 use crate::server::ServerCounters;
-use connection::BoundedListener;
+use connection::{BoundedListener, Entry};
 
 /// The socket, and the token that requests must carry: all that may need the privileges that a server starts with.
 #[derive(Debug)]
@@ -92,6 +93,9 @@ pub fn bind(settings: &config::Admin) -> Result<Bound, BindError> {
     Ok(Bound { listener, token })
 }
 
+/// How many pages are made at once, so that they leave processors to the queries.
+const PAGES_AT_ONCE: usize = 2;
+
 /// What the pages are made of.
 #[derive(Debug)]
 struct State {
@@ -101,6 +105,8 @@ struct State {
     token: Option<Token>,
     started: SystemTime,
     stopping: AtomicBool,
+    /// A permit for each page that may be made.
+    pages: Arc<Semaphore>,
 }
 
 /// The interface at work. Dropping it lets responses under way end, and accepts no more.
@@ -124,9 +130,11 @@ impl Admin {
         let address = listener.local_addr()?;
         let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
         let stopping = AtomicBool::new(false);
-        let state = Arc::new(State { reloader, workers, server, token, started: SystemTime::now(), stopping });
+        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
+        let state = Arc::new(State { reloader, workers, server, token, started: SystemTime::now(), stopping, pages });
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = axum::serve(listener, api::router(Arc::clone(&state))).with_graceful_shutdown(async {
+        let service = api::router(Arc::clone(&state)).into_make_service_with_connect_info::<Entry>();
+        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
             // An error says that the sender is gone, which is the signal.
             let _ = stopped.await;
         });

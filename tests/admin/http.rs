@@ -1,8 +1,10 @@
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use meridian::admin::view::{Explanation, HealthReport};
 use meridian::admin::{self, Admin};
@@ -125,6 +127,35 @@ fn with_a_token_only_liveness_and_readiness_are_open() {
     assert_eq!((get("/livez", "").status, get("/readyz", "").status), (200, 200));
 }
 
+/// Asks for `/livez` on a connection that stays open.
+fn stay_and_ask(stream: &mut TcpStream) {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut response = Vec::new();
+    while !response.ends_with(b"\r\n\r\nok\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        response.extend(octet);
+    }
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let interface = Interface::start(None);
+    let mut silent: Vec<_> = (0..64).map(|_| TcpStream::connect(interface.address).unwrap()).collect();
+    for stream in &silent {
+        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    }
+    // They are accepted in order, so once the last has its answer, all are. The first is then idle for the least time.
+    stay_and_ask(&mut silent[63]);
+    stay_and_ask(&mut silent[0]);
+    let asked = Instant::now();
+    assert_eq!(get(interface.address, "/livez", "").status, 200);
+    // In less than the time after which silent connections end by themselves.
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(silent[1].read(&mut [0; 1]).unwrap(), 0, "the one idle longest made room");
+    stay_and_ask(&mut silent[0]);
+}
+
 #[test]
 fn ready_until_it_stops() {
     let interface = Interface::start(None);
@@ -145,9 +176,9 @@ fn a_dropped_interface_frees_its_address() {
     let address = interface.address;
     assert!(TcpListener::bind(address).is_err());
     drop(interface.admin);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while TcpListener::bind(address).is_err() {
-        assert!(std::time::Instant::now() < deadline, "{address} is still taken");
+        assert!(Instant::now() < deadline, "{address} is still taken");
         std::thread::yield_now();
     }
 }
