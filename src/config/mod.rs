@@ -339,8 +339,15 @@ pub struct Pool {
     /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
     /// in the region that has most.
     pub min_healthy: u16,
-    /// At least one, and [`MAX_ENDPOINTS`] in all pools. All endpoints of one region are addresses, or all are hostnames; none twice in a region.
+    /// At least one, and [`MAX_ENDPOINTS`] in all pools. All are addresses, or all are hostnames; none twice in a region.
     pub endpoints: Vec<Endpoint>,
+}
+
+impl Pool {
+    /// Whether its endpoints are hostnames, so that a service that uses it is an alias. All are of the first's kind.
+    pub fn has_hostnames(&self) -> bool {
+        matches!(self.endpoints.first(), Some(Endpoint { target: Target::Hostname(_), .. }))
+    }
 }
 
 /// One of a pool's endpoints.
@@ -427,7 +434,9 @@ pub struct Service {
     pub name: Name,
     /// Index into [`Config::zones`]: the closest zone that contains the name.
     pub zone: usize,
-    /// Indices into [`Config::pools`]: `pool`, then up to 64 of `failover` in order; none twice.
+    /// Indices into [`Config::pools`]: `pool`, then up to 64 of `failover` in order; none twice. All have addresses, or
+    /// all have hostnames: an alias is one for every type and in every cache (RFC 1034 section 3.6.2), so a name can't
+    /// be one now and have addresses then.
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
@@ -518,6 +527,8 @@ mod tests {
         probe = "y"
         endpoints = [{ region = "a", address = "192.0.2.1" }, { region = "b", address = "2001:db8::1", weight = 0 }]
         [pools.o]
+        endpoints = [{ region = "c", address = "192.0.2.2" }]
+        [pools.n]
         endpoints = [{ region = "c", hostname = "X.example.net." }]
         [zones."Example.com."]
         nameservers = ["ns.example.net"]
@@ -591,7 +602,7 @@ mod tests {
         assert_eq!(config.pools[0].probe, Some(1));
         assert_eq!(config.pools[0].endpoints[0].region, 1);
         assert_eq!(config.pools[0].endpoints[1].weight, 0);
-        assert_eq!(config.pools[1].endpoints[0].target, Target::Hostname(name("x.example.net")));
+        assert_eq!(config.pools[2].endpoints[0].target, Target::Hostname(name("x.example.net")));
         let services: Vec<_> = config.services.iter().map(|it| (it.name.to_string(), it.zone, &*it.tiers)).collect();
         assert_eq!(
             services,
@@ -635,8 +646,8 @@ mod tests {
             for region in 3..regions {
                 text.push_str(&format!("[regions.r{region}]\nlocation = [0, 0]\n"));
             }
-            // The base has three endpoints.
-            for (pool, count) in [(1, (endpoints - 3) / 2), (2, (endpoints - 3).div_ceil(2))] {
+            // The base has four endpoints.
+            for (pool, count) in [(1, (endpoints - 4) / 2), (2, (endpoints - 4).div_ceil(2))] {
                 text.push_str(&format!("[pools.many{pool}]\nendpoints = [\n"));
                 for endpoint in 0..count {
                     let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(endpoint).unwrap());

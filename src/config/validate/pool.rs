@@ -44,7 +44,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
 
 fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
     let mut seen = HashSet::new();
-    let mut hostnames_in_region = HashMap::new();
+    let mut pool_has_hostnames = None;
     value.list("a list of endpoints", EXAMPLE, MAX_ENDPOINTS, |element| {
         let table = element.table(&schema::ENDPOINT)?;
         let region = table.required("region", "region = \"us-east\"", |value| regions.resolve(value));
@@ -59,10 +59,16 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
         });
         let (region, target) = (region?, target?);
         let is_hostname = matches!(target, Target::Hostname(_));
-        if *hostnames_in_region.entry(region).or_insert(is_hostname) != is_hostname {
+        if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
+            let message = if is_hostname {
+                "a hostname in a pool that begins with an address"
+            } else {
+                "an address in a pool that begins with a hostname"
+            };
             return element.reject(
-                format!("region `{}` of this pool has both addresses and hostnames", regions.name(region)),
-                "a name with a CNAME has nothing else: put the hostnames in a pool of their own",
+                message,
+                "keep the two in different pools, used by different services: resolvers follow an alias for every type \
+                 while they keep it (RFC 1034 section 3.6.2)",
             );
         }
         if !seen.insert((region, target.clone())) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    Balance, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Target, Ttl, WhenAllDown, schema,
+    Balance, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -71,22 +71,34 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
     })
 }
 
-/// `pool`, then `failover`.
+/// `pool`, then `failover`; all have addresses, or all have hostnames.
 fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<usize>> {
-    let resolve = |value: Value<'_>| {
-        let pool = context.pool_names.resolve(value)?;
-        let is_hostname = |target: &Target| matches!(target, Target::Hostname(_));
-        let endpoints = context.pool(pool).map_or(&[][..], |pool| &pool.endpoints);
-        if is_apex && endpoints.iter().any(|endpoint| is_hostname(&endpoint.target)) {
+    let mut first_read: Option<&Pool> = None;
+    let mut resolve = |value: Value<'_>| {
+        let index = context.pool_names.resolve(value)?;
+        let Some(pool) = context.pool(index) else { return Some(index) };
+        if is_apex && pool.has_hostnames() {
             return value.reject(
                 "this pool has hostnames, which are answered as CNAME, but the service is the apex of a zone",
                 "use a pool of addresses, or a name below the apex: no CNAME can stand beside SOA and NS (RFC 2181 \
                  section 10.1)",
             );
         }
-        Some(pool)
+        let first = *first_read.get_or_insert(pool);
+        if pool.has_hostnames() != first.has_hostnames() {
+            let kind = |pool: &Pool| if pool.has_hostnames() { "hostnames" } else { "addresses" };
+            return value.reject(
+                format!("this pool has {}, but pool `{}` before it has {}", kind(pool), first.name, kind(first)),
+                format!(
+                    "name a pool of {}: resolvers follow an alias for every type while they keep it (RFC 1034 section \
+                     3.6.2)",
+                    kind(first)
+                ),
+            );
+        }
+        Some(index)
     };
-    let first = table.required("pool", "pool = \"web\"", resolve);
+    let first = table.required("pool", "pool = \"web\"", &mut resolve);
     let failover = table.or("failover", Some(Vec::new()), |value| {
         Some(value.distinct_list("a list of pools", "[\"web-dr\"]", MAX_FAILOVER, |element| {
             let pool = resolve(element)?;
