@@ -231,7 +231,8 @@ impl Reloader {
         if let Some(prober) = prober {
             lock(&self.scheduler).replace(prober, self.publisher.health().keys());
         }
-        drop_when_unused(old);
+        wait_until_unused(&old);
+        drop(old);
         if let Some(tallies) = &mut loader.tallies {
             tallies.forget_unused();
         }
@@ -254,11 +255,11 @@ impl Reloader {
 }
 
 /// Waits until no worker reads it any more, so that none of them has to free it between two answers.
-fn drop_when_unused(old: Arc<Compiled>) {
+fn wait_until_unused(old: &Arc<Compiled>) {
     const PATIENCE: Duration = Duration::from_secs(2);
     const STEP: Duration = Duration::from_millis(2);
     let began = Instant::now();
-    while Arc::strong_count(&old) > 1 && began.elapsed() < PATIENCE {
+    while Arc::strong_count(old) > 1 && began.elapsed() < PATIENCE {
         std::thread::sleep(STEP);
     }
 }

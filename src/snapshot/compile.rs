@@ -129,10 +129,7 @@ fn check_services(config: &Config, zone_index: usize, zone: &ZoneRecords, proble
         .filter(|service| service.zone == zone_index)
         .map(|service| (&service.name, service))
         .collect();
-    let is_alias = |service: &config::Service| {
-        let mut endpoints = service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
-        endpoints.any(|endpoint| matches!(endpoint.target, Target::Hostname(_)))
-    };
+    let is_alias = |service: &config::Service| service.tiers.iter().any(|tier| config.pools[*tier].has_hostnames());
     let hint = "remove the record from the zone, or the service from the configuration";
     for record in &zone.records {
         let (owner, rtype) = (&record.owner, record.rtype);
@@ -222,7 +219,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
     for service in &compiled.config.services {
         let config = &compiled.config;
         let endpoints = || service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
-        let is_alias = endpoints().any(|endpoint| matches!(endpoint.target, Target::Hostname(_)));
+        let is_alias = service.tiers.iter().any(|tier| config.pools[*tier].has_hostnames());
         let has_family = [Family::V4, Family::V6].map(|family| {
             endpoints().any(|endpoint| match endpoint.target {
                 Target::Address(address) => Family::of(address) == family,
