@@ -81,27 +81,27 @@ fn everywhere(name: &str) -> Vec<Vec<u8>> {
     (0..4096).map(|_| query(name, Some([rng.u8(1..224), rng.u8(..), rng.u8(..)]))).collect()
 }
 
-#[divan::bench(args = [3, 1000])]
+#[divan::bench(args = [3, 1000], sample_count = 200, sample_size = 4096)]
 fn ecs_weighted(bencher: Bencher<'_, '_>, endpoints: usize) {
     bench(bencher, &publisher(endpoints), &everywhere("weighted.example.com"));
 }
 
-#[divan::bench(args = [3, 1000])]
+#[divan::bench(args = [3, 1000], sample_count = 200, sample_size = 4096)]
 fn ecs_round_robin(bencher: Bencher<'_, '_>, endpoints: usize) {
     bench(bencher, &publisher(endpoints), &everywhere("round-robin.example.com"));
 }
 
-#[divan::bench(args = [3, 1000])]
+#[divan::bench(args = [3, 1000], sample_count = 200, sample_size = 4096)]
 fn ecs_random(bencher: Bencher<'_, '_>, endpoints: usize) {
     bench(bencher, &publisher(endpoints), &everywhere("random.example.com"));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 4096)]
 fn no_edns(bencher: Bencher<'_, '_>) {
     bench(bencher, &publisher(3), &[query("weighted.example.com", None)]);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 4096)]
 fn nxdomain(bencher: Bencher<'_, '_>) {
     bench(bencher, &publisher(3), &[query("nosuch.name.example.com", None)]);
 }

@@ -4,6 +4,7 @@
 
 mod demo;
 mod failover;
+mod geoip;
 mod hostile;
 mod reload;
 mod resolver;
