@@ -1,6 +1,6 @@
 //! The decision: for one client and one service, which pool, which region, which endpoints.
 //!
-//! [`decide()`] follows the rules of an answer in docs/architecture.md: tiers in order, in each the regions in the client's
+//! [`decide()`] follows the section Decision of docs/architecture.md: tiers in order, in each the regions in the client's
 //! order, the first with enough healthy endpoints of the asked family. It reads a [`Snapshot`](crate::snapshot::Snapshot),
 //! draws from a generator that it is given, and does nothing else: no clock, no allocation, no lock.
 

@@ -42,7 +42,7 @@ pub struct Compiled {
     pub tree: Arc<Tree>,
     /// Locations; shared by all maps and, over a reload that leaves it as it is, by snapshots.
     pub database: Arc<Database>,
-    /// Steering maps, one for each distinct set of regions.
+    /// Steering maps: one for each of the first distinct sets of regions, then one of all regions.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
     pub services: Vec<Service>,
