@@ -10,6 +10,20 @@ const FIXED_OCTETS: usize = 11;
 /// An option's code and length.
 const OPTION_OCTETS: usize = 4;
 
+/// What an extended error says (RFC 8914 section 4), as far as it is said here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum ExtendedError {
+    /// Something that has no code of its own; the text says what.
+    Other = 0,
+    /// Not for this client.
+    Prohibited = 18,
+    /// The name is in no zone of ours.
+    NotAuthoritative = 20,
+    /// The operation is not known.
+    NotSupported = 21,
+}
+
 /// The length of the OPT record that answers `edns`.
 pub(super) fn response_octets(edns: &Edns<'_>, nsid: &[u8]) -> usize {
     FIXED_OCTETS + options_octets(edns, nsid)

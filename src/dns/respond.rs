@@ -26,7 +26,7 @@ pub fn respond(
     transport: Transport,
     response: &mut [u8],
 ) -> Option<usize> {
-    let WorkerContext { worker, advance, rng, counters, name } = context;
+    let WorkerContext { worker, advance, now: _, rng, counters, name } = context;
     let nsid = snapshot.compiled.config.server.nsid.as_deref().unwrap_or_default();
     let query = match Query::read(request, name) {
         Ok(query) => query,
@@ -46,9 +46,9 @@ pub fn respond(
         }
     };
     let limit = match (transport, &query.edns) {
-        (Transport::Tcp, _) => MAX_TCP_RESPONSE,
         (Transport::Udp, None) => PLAIN_UDP_OCTETS,
         (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets).clamp(PLAIN_UDP_OCTETS, MAX_UDP_RESPONSE),
+        _ => MAX_TCP_RESPONSE,
     };
     let mut writer = Writer::new(response, request, query.question, limit);
     if let Some(edns) = &query.edns {

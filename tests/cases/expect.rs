@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::base::iana::OptRcode;
-use meridian::dns::{MAX_UDP_RESPONSE, Transport};
+use meridian::dns::Transport;
 
 use crate::file::{Case, Order};
 use crate::request::{self, CLIENT_SUBNET, EdnsOption};
@@ -85,14 +85,17 @@ fn check_message(case: &Case, transport: Transport, request: &[u8], response: &[
 
     expect("EDNS", case.edns.to_string(), view.edns.is_some().to_string());
     if let Some(edns) = &view.edns {
-        expect("largest datagram", MAX_UDP_RESPONSE.to_string(), edns.udp_octets.to_string());
+        expect("largest datagram", case.server_size.to_string(), edns.udp_octets.to_string());
         expect("EDNS version", "0".to_owned(), edns.version.to_string());
         expect("DO", case.dnssec_ok.to_string(), edns.dnssec_ok.to_string());
         expect("options", shown_options(expected_options(case, &edns.options)), shown_options(edns.options.clone()));
     }
     if transport == Transport::Udp {
-        let limit =
-            if case.edns { usize::from(case.size).clamp(PLAIN_UDP_OCTETS, MAX_UDP_RESPONSE) } else { PLAIN_UDP_OCTETS };
+        let limit = if case.edns {
+            usize::from(case.size.clamp(PLAIN_UDP_OCTETS as u16, case.server_size))
+        } else {
+            PLAIN_UDP_OCTETS
+        };
         expect("within the size that the client takes", true.to_string(), (response.len() <= limit).to_string());
     }
     problems

@@ -78,6 +78,8 @@ pub(crate) struct Case {
     pub(crate) edns: bool,
     /// The datagrams that the client takes.
     pub(crate) size: u16,
+    /// The datagrams that the server sends at most.
+    pub(crate) server_size: u16,
     /// The DO bit.
     #[serde(rename = "do")]
     pub(crate) dnssec_ok: bool,
@@ -145,6 +147,7 @@ impl Default for Case {
             client: None,
             edns: true,
             size: 1232,
+            server_size: 1232,
             dnssec_ok: false,
             version: 0,
             options: Vec::new(),
