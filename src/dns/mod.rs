@@ -6,8 +6,10 @@
 mod chaos;
 mod edns;
 mod encode;
+mod explain;
 mod query;
 mod respond;
+mod text;
 
 use std::sync::Arc;
 

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use super::address_table::{AddressTable, AddressTableBuilder, Fold};
 use super::intern::Interner;
 use super::locate::place;
+use super::rank::Ranker;
 use super::table::{cover, zip};
-use super::{Database, Location, Ranker};
+use super::{Database, Location};
 use crate::config::{Network, Region};
 
 /// The most memory for the orders of one map, in bytes.
@@ -245,8 +246,9 @@ mod tests {
 
     use super::super::address_table::Fold;
     use super::super::build::build;
+    use super::super::rank::Ranker;
     use super::super::rank::tests::region;
-    use super::super::{Coordinates, Database, Location, Ranker};
+    use super::super::{Coordinates, Database, Location};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
 
