@@ -43,7 +43,10 @@ impl<'n> Subject<'n> {
         })
     }
 
-    /// Writes the explanation, at most 32 KiB: rotations stay where they are, and nothing is counted.
+    /// Writes the explanation, which always fits into a TCP response. Rotations stay where they are, and nothing is counted.
+    ///
+    /// # Errors
+    /// Where no room is left; what was written until then stays.
     pub(super) fn explain(
         self,
         snapshot: &Snapshot,

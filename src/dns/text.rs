@@ -76,6 +76,8 @@ pub(super) fn put(writer: &mut Writer<'_>, text: fmt::Arguments<'_>) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use super::*;
 
     /// The strings of a record with this text.

@@ -29,7 +29,7 @@ pub struct RegionMap {
 
 impl RegionMap {
     /// The map of a service that is steered by proximity over `members`, indices into `regions` in file order. The
-    /// operator's networks go ahead of the database, the longest prefix first; [`Ranker::rank`] makes the orders.
+    /// operator's networks go ahead of the database, the longest prefix first; `Ranker` makes the orders.
     ///
     /// # Errors
     /// When the distinct orders take more than 256 MiB.

@@ -76,7 +76,8 @@ struct Member<'a> {
 }
 
 impl Ranked {
-    /// How a region, an index into `regions`, stands to a client, as [`Ranker::rank`] has it.
+    /// How a region, an index into `regions`, stands to a client there. `within` is the region in which the
+    /// operator's networks put the client.
     pub fn of(regions: &[Region], region: usize, location: &Location, within: Option<usize>) -> Option<Self> {
         let direction = location.coordinates.map(UnitVector::from);
         Some(Member::new(regions, region)?.rank(location, direction, within))
