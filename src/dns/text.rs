@@ -62,7 +62,7 @@ pub(super) fn put(writer: &mut Writer<'_>, text: fmt::Arguments<'_>) -> Result<(
     let _ = rdata.write_fmt(text);
     let mut fixed = [0; 10];
     fixed[..2].copy_from_slice(&rtype::TXT.to_be_bytes());
-    fixed[2..4].copy_from_slice(&rtype::CLASS_CHAOS.to_be_bytes());
+    fixed[2..4].copy_from_slice(&rtype::CLASS_CH.to_be_bytes());
     fixed[8..].copy_from_slice(&(rdata.length as u16).to_be_bytes());
     let mark = writer.mark(Section::Answer);
     let written = writer.put_pointer(HEADER_OCTETS).and_then(|()| writer.put(&fixed));

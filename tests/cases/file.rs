@@ -87,6 +87,8 @@ pub(crate) struct Case {
     pub(crate) version: u8,
     /// Further options, as `code hexadecimal`.
     pub(crate) options: Vec<String>,
+    /// The operation, 0 to 15.
+    pub(crate) opcode: u16,
     /// Flags of the request, such as `rd cd`.
     pub(crate) header: String,
 
@@ -97,7 +99,7 @@ pub(crate) struct Case {
     pub(crate) flags: String,
     pub(crate) answer: Vec<String>,
     /// Lines that are the answer in this order: a TXT record of class CHAOS, TTL 0 and the asked name for each.
-    text: String,
+    pub(crate) text: String,
     pub(crate) authority: Vec<String>,
     /// But for the OPT record.
     pub(crate) additional: Vec<String>,
@@ -109,12 +111,16 @@ pub(crate) struct Case {
     pub(crate) scope: Option<u8>,
     /// The subnet is echoed with a scope that isn't for the case to know.
     pub(crate) any_scope: bool,
+    /// The extended error of the answer (RFC 8914): its code, and its text if it has one.
+    pub(crate) extended: Option<String>,
     /// Further options of the answer, as `code hexadecimal`.
     pub(crate) replies: Vec<String>,
     /// Over UDP the answer has TC and some of the record sets, each whole.
     pub(crate) truncated: bool,
     /// Over UDP some of the additional section's record sets are left out.
     pub(crate) trimmed: bool,
+    /// The answer doesn't repeat the question.
+    pub(crate) questionless: bool,
     /// For `raw`: whether the answer repeats the question.
     pub(crate) question: bool,
     /// Only `domain` decodes the answer, as hickory-proto can't.
@@ -153,6 +159,7 @@ impl Default for Case {
             dnssec_ok: false,
             version: 0,
             options: Vec::new(),
+            opcode: 0,
             header: String::new(),
             silence: false,
             rcode: "NOERROR".to_owned(),
@@ -165,9 +172,11 @@ impl Default for Case {
             pick: None,
             scope: None,
             any_scope: false,
+            extended: None,
             replies: Vec::new(),
             truncated: false,
             trimmed: false,
+            questionless: false,
             question: false,
             by_domain_alone: false,
             times: 1,
