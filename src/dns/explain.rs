@@ -145,7 +145,7 @@ impl Explanation<'_> {
                 text::put(writer, format_args!("region {standing}"))?;
             }
         }
-        put_more(writer, self.grounds.ranked().skip(MAX_REGIONS).count(), format_args!("regions"))
+        put_more(writer, self.grounds.region_count().saturating_sub(MAX_REGIONS), format_args!("regions"))
     }
 
     fn write_pools(&self, writer: &mut Writer<'_>) -> Result<(), Full> {

@@ -113,13 +113,20 @@ impl<'a> Grounds<'a> {
         self.drawn.is_empty()
     }
 
-    fn regions(&self) -> impl Iterator<Item = u16> + use<'a> {
-        self.order.iter().copied().chain(self.drawn.iter().map(|drawn| drawn.region))
+    /// How many regions there are to try or to draw from.
+    pub fn region_count(&self) -> usize {
+        self.order.len() + self.drawn.len()
+    }
+
+    /// The regions, each with what it weighs where they are drawn.
+    fn regions(&self) -> impl Iterator<Item = (u16, Option<&'a RegionWeight>)> + use<'a> {
+        let ordered = self.order.iter().map(|region| (*region, None));
+        ordered.chain(self.drawn.iter().map(|drawn| (drawn.region, Some(drawn))))
     }
 
     /// How the regions stand to the client, in the order in which they are tried; where they are drawn, as in the file.
     pub fn ranked(&self) -> impl Iterator<Item = Ranked> {
-        self.regions().filter_map(|region| self.rank(region))
+        self.regions().filter_map(|(region, _)| self.rank(region))
     }
 
     fn rank(&self, region: u16) -> Option<Ranked> {
@@ -141,10 +148,9 @@ impl<'a> Grounds<'a> {
         let pool = &self.snapshot.compiled.pools[self.service.tiers[tier]];
         let choice = self.choice();
         let mut is_ahead = choice.is_none_or(|choice| tier <= choice.tier);
-        self.regions().filter_map(move |region| {
+        self.regions().filter_map(move |(region, drawn)| {
             let group = pool.group(region)?;
             let candidates = self.snapshot.live.candidates(group, self.family);
-            let drawn = self.drawn.iter().find(|drawn| drawn.region == region);
             let weight = drawn.map(|drawn| region_weight(drawn, candidates));
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
