@@ -49,6 +49,18 @@ fn written(zone: &ZoneRecords) -> String {
     out
 }
 
+/// Owner in lower case, type, TTL and data as `tests/zones/wire/wire.py` has them, sorted.
+fn wire(zone: &ZoneRecords) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for record in &zone.records {
+        let rdata: String = record.rdata.iter().map(|octet| format!("{octet:02x}")).collect();
+        let owner = record.owner.fmt_with_dot().to_string().to_lowercase();
+        lines.push(format!("{owner} {} {} {rdata}\n", record.rtype.to_int(), record.ttl));
+    }
+    lines.sort();
+    lines.concat()
+}
+
 fn shown(problems: &Problems) -> String {
     problems.0.iter().map(shown_problem).collect()
 }
@@ -103,6 +115,22 @@ fn good_zones_give_the_records_beside_them() {
         Err(problems) => panic!("{}: {}", path.display(), shown(&problems)),
     });
     assert!(count >= 8, "{count} zones");
+}
+
+/// What an independent reader, dnspython, makes of the same files.
+#[test]
+fn zones_have_the_wire_form_beside_them() {
+    let mut folder: Vec<PathBuf> =
+        fs::read_dir("tests/zones/wire").unwrap().map(|entry| entry.unwrap().path()).collect();
+    folder.retain(|path| path.extension().is_some_and(|found| found == "zone"));
+    assert!(folder.len() >= 3, "{folder:?}");
+    for path in folder {
+        let zone = load(&path).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+        let expected = fs::read_to_string(path.with_extension("wire")).unwrap();
+        let found = wire(&zone);
+        let differences: Vec<_> = expected.lines().zip(found.lines()).filter(|(a, b)| a != b).take(3).collect();
+        assert!(found == expected, "{}: {differences:#?}", path.display());
+    }
 }
 
 #[test]
@@ -266,8 +294,8 @@ fn names_that_may_be_compressed_are_those_of_rfc_1035() {
 /// Words that master files are made of, and some that they had better not be made of.
 fn word() -> impl Strategy<Value = String> {
     let types = "SOA NS A AAAA CNAME DNAME MX TXT SRV NAPTR CAA SSHFP TLSA DS DNSKEY CDS CDNSKEY SVCB HTTPS HINFO PTR RRSIG \
-                 NSEC NSEC3 NSEC3PARAM IPSECKEY OPENPGPKEY RP MINFO ZONEMD URI LOC TYPE1 TYPE65280 ANY OPT";
-    let others = r#"@ . .. * IN CH 60 1h 2147483648 $TTL $ORIGIN $INCLUDE $GENERATE ( ) " ; \ \# \. \300 \000 0 1 255 65535
+                 NSEC NSEC3 NSEC3PARAM IPSECKEY OPENPGPKEY RP MINFO ZONEMD URI LOC APL HIP CERT AMTRELAY TYPE1 TYPE65280 ANY OPT";
+    let others = r#"@ . .. * $ 1-3 a$ ${0,3,n} "\\"$\\"" IN CH 60 1h 2147483648 $TTL $ORIGIN $INCLUDE $GENERATE ( ) " ; \ \# \. \300 \000 0 1 255 65535
                     65536 4294967296 00 a1 zz AwEA - 192.0.2.1 2001:db8::1 www ns.example.com. example.com. _tcp xn--a é "" "a b"
                     alpn=h2 alpn="h2,h3" mandatory=alpn,port port=1 port= ipv4hint=192.0.2.1 ipv6hint=::1 ech=AAAA ech no-default-alpn
                     dohpath=/q{?dns} ohttp tls-supported-groups=1,2 docpath=a key7=a key667="x\"y" key65535 mandatory= alpn= alpn=\,
@@ -291,9 +319,12 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A record of each type.
+/// Records of each type, each on one line.
 fn good_records() -> Vec<String> {
-    fs::read_to_string("tests/zones/good/types.records").unwrap().lines().map(str::to_string).collect()
+    let lines = |file: &str| fs::read_to_string(file).unwrap().lines().map(str::to_string).collect::<Vec<_>>();
+    let is_whole = |line: &String| line.starts_with(|first: char| first.is_ascii_lowercase()) && !line.contains('(');
+    let written = lines("tests/zones/wire/types.zone").into_iter().filter(is_whole);
+    lines("tests/zones/good/types.records").into_iter().chain(written).collect()
 }
 
 proptest! {

@@ -1,12 +1,16 @@
 //! Zones: master files → records → the tree that answers are found in.
 
 mod check;
+mod fields;
+mod generate;
+mod location;
 mod lookup;
 mod made;
 mod master;
 mod record;
 pub mod rtype;
 mod scan;
+mod svcb;
 mod token;
 mod tree;
 
