@@ -14,7 +14,7 @@ use domain::base::name::ParsedName;
 use domain::dep::octseq::Parser;
 use domain::rdata::ZoneRecordData;
 use meridian::config::{Problem, Problems, Source, Zone, ZoneOrigin};
-use meridian::zone::{self, Name, ZoneRecords};
+use meridian::zone::{self, Name, Tree, ZoneRecords};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -131,6 +131,55 @@ fn zones_have_the_wire_form_beside_them() {
         let differences: Vec<_> = expected.lines().zip(found.lines()).filter(|(a, b)| a != b).take(3).collect();
         assert!(found == expected, "{}: {differences:#?}", path.display());
     }
+}
+
+/// What the tree that answers has of a zone are the records that it was built from, at cuts and below them too.
+#[test]
+fn a_tree_gives_back_the_records_of_its_zones() {
+    let files = ["good", "wire"].map(|folder| fs::read_dir(format!("tests/zones/{folder}")).unwrap());
+    let paths = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut compared = 0;
+    let child = zone::load(
+        &Zone {
+            name: name("sub.example.com"),
+            origin: ZoneOrigin::File { path: "tests/zones/good/redirected-apex.zone".into(), span: 0..4 },
+            span: 0..4,
+        },
+        &Arc::new(Source { path: "config.toml".into(), text: "zone\n".into() }),
+        is_service,
+    );
+    let child = child.unwrap();
+    for path in paths.filter(|path| path.extension().is_some_and(|found| found == "zone")) {
+        let zone = load(&path).unwrap();
+        for beside in [&[][..], &[child.clone()]] {
+            let zones = [beside, &[zone.clone()]].concat();
+            let tree = Tree::build(&zones, &[(name("service.example.com"), 0)]);
+            let found = tree.zone_records(&name("EXAMPLE.com")).unwrap();
+            // Letters in RDATA are compared without their case, as the apex at the end of names loses it.
+            let [expected, given] = [&zone, &found].map(|zone| wire(zone).to_lowercase());
+            let fold = |text: &str| -> Vec<String> {
+                let mut lines: Vec<_> = text.lines().map(fold_hexadecimal).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(fold(&given), fold(&expected), "{}", path.display());
+            let again = Tree::build(std::slice::from_ref(&found), &[]).zone_records(&name("example.com")).unwrap();
+            assert_eq!(wire(&again), wire(&found), "{}", path.display());
+            compared += zone.records.len();
+        }
+        assert!(Tree::build(&[zone], &[]).zone_records(&name("www.example.com")).is_none());
+    }
+    assert!(compared > 900, "{compared} records");
+}
+
+/// The line with the capital letters A to Z in its hexadecimal data made small.
+fn fold_hexadecimal(line: &str) -> String {
+    let (rest, data) = line.rsplit_once(' ').unwrap();
+    let octets = data.as_bytes().chunks(2).map(|pair| {
+        let octet = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        format!("{:02x}", octet.to_ascii_lowercase())
+    });
+    format!("{rest} {}", octets.collect::<String>())
 }
 
 #[test]

@@ -92,6 +92,11 @@ impl ZoneRecords {
         if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
     }
 
+    /// What is wrong with the records together, as [`load`] would say.
+    pub fn check(&self, is_service: impl Fn(&Name) -> bool) -> Vec<Problem> {
+        check::check(self, true, &is_service)
+    }
+
     /// A problem with a record of this zone, at its place.
     pub fn problem(&self, record: &Record, message: impl Into<String>) -> Problem {
         let problem = Problem::new(message);
