@@ -255,7 +255,7 @@ impl Reloader {
             self.status.succeeded.fetch_add(1, Ordering::Relaxed);
         } else {
             self.status.partial.fetch_add(1, Ordering::Relaxed);
-            report_outdated(outdated);
+            report_outdated(reason, outdated);
         }
         *lock(&self.status.last_problems) = (outdated.problem_count > 0).then(|| outdated.to_string());
         let config = &snapshot.compiled.config;
@@ -273,9 +273,9 @@ impl Reloader {
     }
 }
 
-fn report_outdated(outdated: &Outdated) {
+fn report_outdated(reason: Reason, outdated: &Outdated) {
     for problem in &outdated.problems {
-        error!(problem, "reload: bad zone");
+        error!(%reason, problem, "reload: bad input");
     }
     for OutdatedZone { name, is_served } in outdated.zones.iter().take(MAX_SHOWN) {
         if *is_served {

@@ -4,6 +4,8 @@
 //! there whole. Only a name that does not exist costs a walk towards the root, and that is bounded by the deepest name
 //! in the table.
 
+use std::ops::Range;
+
 use domain::base::iana::Rtype;
 
 use super::lookup::LookupName;
@@ -50,6 +52,8 @@ struct Zone {
     apex: NodeId,
     /// The SOA with the TTL of RFC 2308 section 3, min(TTL, MINIMUM).
     negative_soa: u32,
+    /// Its nodes, but for those that are there for services alone.
+    nodes: Range<u32>,
 }
 
 /// One name.
@@ -148,12 +152,9 @@ impl Tree {
         let mut name = LookupName::default();
         name.read(apex.as_slice())?;
         let id = self.probe(&name, 0)?;
-        let zone = self.node(id).zone;
-        if self.zones[zone as usize].apex != id {
-            return None;
-        }
+        let zone = self.zones.get(self.node(id).zone()).filter(|zone| zone.apex == id)?;
         let mut records = Vec::new();
-        for node in self.nodes.iter().filter(|node| node.zone == zone) {
+        for node in &self.nodes[zone.nodes.start as usize..zone.nodes.end as usize] {
             let owner = Name::from_octets(self.name(node).to_vec()).ok()?;
             let wires = self.sets(node).iter().flat_map(|set| self.records(set));
             records.extend(wires.map(|record| self.record(record, &owner, apex)));
@@ -298,7 +299,8 @@ mod builder {
         let mut order: Vec<usize> = (0..zones.len()).collect();
         // Parents first, so that a child's apex finds its parent's side of the cut.
         order.sort_by_key(|zone| zones[*zone].apex.label_count());
-        builder.tree.zones = zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE }).collect();
+        builder.tree.zones =
+            zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
         let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
         for zone in order {
             builder.add_zone(zone, &zones[zone], &apexes);
@@ -342,6 +344,7 @@ mod builder {
                 .collect();
             let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
 
+            let first_node = self.tree.nodes.len() as u32;
             let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
@@ -367,6 +370,7 @@ mod builder {
                 }
             }
             self.add_negative_soa(index, zone);
+            self.tree.zones[index].nodes = first_node..self.tree.nodes.len() as u32;
         }
 
         fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
