@@ -12,11 +12,14 @@ use tracing::{error, info, warn};
 
 use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
+use crate::dns::{CookieSecrets, Secret};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
 use crate::server::release_free_memory;
-use crate::snapshot::{Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_database};
+use crate::snapshot::{
+    Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
+};
 use crate::zone::Tree;
 
 /// Where a configuration comes from.
@@ -52,6 +55,8 @@ pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
     tallies: Option<Tallies>,
+    /// What cookies are made with where no file says so.
+    own_cookies: Option<CookieSecrets>,
 }
 
 /// What a database was read from, with its inode, length and time: equal ones need not be read again.
@@ -60,7 +65,7 @@ type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, tallies: None }
+        Self { origin, database: None, tallies: None, own_cookies: None }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -75,10 +80,12 @@ impl Loader {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
         let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
+        let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, tallies, serving).map_err(|found| problems.0.extend(found.0)).ok();
+        let compiled = compile(config, database, cookies, tallies, serving);
+        let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober) {
             (Some(compiled), Some(prober)) => Ok(Prepared { compiled, prober }),
             _ => Err(problems),
@@ -90,8 +97,23 @@ impl Loader {
     fn load_databases(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
         let config = serving.config.clone();
         let database = self.load_database(&config)?;
+        let cookies = serving.cookies.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, tallies)?)
+    }
+
+    fn load_cookies(&mut self, config: &Config) -> Result<CookieSecrets, Problem> {
+        if let Some(cookies) = load_cookie_secrets(config)? {
+            return Ok(cookies);
+        }
+        // One for the life of the process, so that a reload leaves the clients' cookies good.
+        if let Some(own) = &self.own_cookies {
+            return Ok(own.clone());
+        }
+        let mut secret = Secret::default();
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut secret).map_err(|_| Problem::new("the system has no random numbers for cookies"))?;
+        Ok(self.own_cookies.insert(CookieSecrets::one(secret)).clone())
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {

@@ -131,8 +131,25 @@ pub struct Server {
     pub user: Option<String>,
     /// The group to become once the sockets are bound; the user's own where only `user` is given.
     pub group: Option<String>,
+    /// The largest UDP response in octets, OPT included, and what is said of it in EDNS: 512 to
+    /// [`MAX_UDP_RESPONSE`](crate::dns::MAX_UDP_RESPONSE); default 1232.
+    pub edns_udp_octets: u16,
+    /// Addresses that were not asked for are left out of the additional section, but for glue; default false.
+    pub minimal_responses: bool,
+    /// What counts as one client where clients are limited.
+    pub client_network: ClientNetwork,
     /// Limits on TCP.
     pub tcp: TcpLimits,
+    /// DNS cookies.
+    pub cookies: Cookies,
+    /// Limits on how often a client is answered over UDP; without the table there are none.
+    pub rate_limit: Option<RateLimit>,
+    /// What is told of this server in class CHAOS.
+    pub chaos: Chaos,
+    /// Networks whose hosts may ask for an explanation in class CHAOS; default loopback.
+    pub explain_allow: Vec<ipnet::IpNet>,
+    /// Listeners for DNS over TLS, HTTPS and QUIC.
+    pub encrypted: Option<Encrypted>,
 }
 
 impl Server {
@@ -155,7 +172,7 @@ impl Server {
 pub struct TcpLimits {
     /// Open connections in all, 1..=1000000; default 1000.
     pub connections: usize,
-    /// Open connections of one client address, at most `connections`; default 50, or `connections` if less.
+    /// Open connections of one [`ClientNetwork`], at most `connections`; default 50, or `connections` if less.
     pub connections_per_client: usize,
     /// How long a connection may stay open without a whole query, 100 ms to 1 h; default 10 s.
     pub idle_timeout: Duration,
@@ -171,6 +188,87 @@ impl TcpLimits {
         idle_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(5),
     };
+}
+
+/// `[server] client_network`: the prefix lengths within which clients count as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientNetwork {
+    /// Of IPv4 addresses, 8 to 32; default 24.
+    pub v4: u8,
+    /// Of IPv6 addresses, 16 to 128; default 56.
+    pub v6: u8,
+}
+
+impl ClientNetwork {
+    /// Without the key.
+    pub const DEFAULT: Self = Self { v4: 24, v6: 56 };
+
+    /// The network of a client; an IPv4 address inside IPv6 is in its IPv4 network.
+    pub fn of(self, client: IpAddr) -> IpAddr {
+        match client.to_canonical() {
+            IpAddr::V4(address) => {
+                let bits = u32::MAX.checked_shl(32 - u32::from(self.v4)).unwrap_or(0);
+                IpAddr::V4((address.to_bits() & bits).into())
+            }
+            IpAddr::V6(address) => {
+                let bits = u128::MAX.checked_shl(128 - u32::from(self.v6)).unwrap_or(0);
+                IpAddr::V6((address.to_bits() & bits).into())
+            }
+        }
+    }
+}
+
+/// `[server.cookies]`: DNS cookies (RFC 7873, RFC 9018).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cookies {
+    /// The file with the secrets, shared by all servers of an address or a name; without one this process makes its own.
+    pub secret_file: Option<(PathBuf, Span)>,
+    /// Whether a client that sends a cookie over UDP has to send a good one; default false.
+    pub require: bool,
+}
+
+/// `[server.rate_limit]`: how often a client network is answered over UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Responses of one kind to one client network, 1..=1000000; required.
+    pub responses_per_second: u32,
+    /// Of so many responses beyond the limit one is sent, truncated, and the others are not: 0 (none is sent) to 10;
+    /// default 2.
+    pub slip: u8,
+    /// Networks and kinds of answer that are remembered, 1024 to 2^24, a power of two; default 2^17.
+    pub table_size: u32,
+    /// Networks that are not limited.
+    pub exempt: Vec<ipnet::IpNet>,
+    /// Whether what would be held back is only counted; default false.
+    pub dry_run: bool,
+}
+
+/// `[server.chaos]`: texts of at most 255 octets for `dig CH TXT`; what is absent is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chaos {
+    /// `version.bind` and `version.server`.
+    pub version: Option<String>,
+    /// `hostname.bind`.
+    pub hostname: Option<String>,
+    /// `id.server` (RFC 4892).
+    pub id: Option<String>,
+}
+
+/// `[server.encrypted]`: listeners for DNS over TLS (RFC 7858), HTTPS (RFC 8484) and QUIC (RFC 9250).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encrypted {
+    /// PEM file with the certificate and its chain.
+    pub certificate: (PathBuf, Span),
+    /// PEM file with the certificate's key.
+    pub key: (PathBuf, Span),
+    /// TCP addresses for DNS over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// TCP addresses for DNS over HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// UDP addresses for DNS over QUIC.
+    pub quic: Vec<SocketAddr>,
+    /// The path of DNS over HTTPS; default `/dns-query`.
+    pub https_path: String,
 }
 
 /// `[admin]`: the HTTP interface.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -179,6 +180,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// True or false.
+    pub(super) fn boolean(self) -> Option<bool> {
+        match self.node.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.mismatch("true or false", "true"),
+        }
+    }
+
     /// An integer within bounds.
     pub(super) fn integer<T>(self, bounds: RangeInclusive<T>) -> Option<T>
     where
@@ -286,6 +295,26 @@ impl<'a> Value<'a> {
             (_, Ok(IpAddr::V6(address))) => self.reject("the port is missing", format!("write \"[{address}]:53\"")),
             _ => self.mismatch("an address with a port", "\"0.0.0.0:53\""),
         }
+    }
+
+    /// A network, host bits zero.
+    pub(super) fn network(self) -> Option<IpNet> {
+        const EXPECTED: &str = "a network as address/prefix length";
+        let text = self.text(EXPECTED, "\"10.20.0.0/16\"")?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return self.reject("the prefix length is missing", format!("write \"{}\"", IpNet::from(address)));
+        }
+        let Ok(network) = text.parse::<IpNet>() else {
+            return self.reject(
+                format!("expected {EXPECTED}, found the string {text:?}"),
+                "write for example `\"10.20.0.0/16\"` or `\"2001:db8::/32\"`",
+            );
+        };
+        if network.trunc() != network {
+            let hint = format!("write \"{}\" for all of the network", network.trunc());
+            return self.reject(format!("the address has bits beyond the prefix of {}", network.prefix_len()), hint);
+        }
+        Some(network)
     }
 
     /// An address that clients can be sent to.

@@ -14,10 +14,36 @@ pub(super) const FILE: Kind = Kind {
     title: "the file",
     keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
 };
-pub(super) const SERVER: Kind =
-    Kind { title: "`[server]`", keys: &["listen", "workers", "nsid", "state_dir", "user", "group", "tcp"] };
+pub(super) const SERVER: Kind = Kind {
+    title: "`[server]`",
+    keys: &[
+        "listen",
+        "workers",
+        "nsid",
+        "state_dir",
+        "user",
+        "group",
+        "edns_udp_size",
+        "minimal_responses",
+        "client_network",
+        "tcp",
+        "cookies",
+        "rate_limit",
+        "chaos",
+        "explain",
+        "encrypted",
+    ],
+};
 pub(super) const TCP: Kind =
     Kind { title: "`[server.tcp]`", keys: &["connections", "connections_per_client", "idle_timeout", "write_timeout"] };
+pub(super) const CLIENT_NETWORK: Kind = Kind { title: "`client_network`", keys: &["v4", "v6"] };
+pub(super) const COOKIES: Kind = Kind { title: "`[server.cookies]`", keys: &["secret_file", "require"] };
+pub(super) const RATE_LIMIT: Kind =
+    Kind { title: "`[server.rate_limit]`", keys: &["responses_per_second", "slip", "table_size", "exempt", "dry_run"] };
+pub(super) const CHAOS: Kind = Kind { title: "`[server.chaos]`", keys: &["version", "hostname", "id"] };
+pub(super) const EXPLAIN: Kind = Kind { title: "`[server.explain]`", keys: &["allow"] };
+pub(super) const ENCRYPTED: Kind =
+    Kind { title: "`[server.encrypted]`", keys: &["certificate", "key", "tls", "https", "quic", "https_path"] };
 pub(super) const ADMIN: Kind = Kind { title: "`[admin]`", keys: &["listen", "token_file"] };
 pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"] };
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
@@ -90,7 +116,13 @@ pub(super) const TTL: Kind = Kind { title: "a `ttl` table", keys: &["min", "max"
 pub(super) const ALL: &[&Kind] = &[
     &FILE,
     &SERVER,
+    &CLIENT_NETWORK,
     &TCP,
+    &COOKIES,
+    &RATE_LIMIT,
+    &CHAOS,
+    &EXPLAIN,
+    &ENCRYPTED,
     &ADMIN,
     &LOG,
     &GEOIP,
@@ -142,7 +174,13 @@ mod tests {
         let tables: &[(&Kind, &[&str])] = &[
             (&FILE, &[]),
             (&SERVER, &["server"]),
+            (&CLIENT_NETWORK, &["server", "client_network"]),
             (&TCP, &["server", "tcp"]),
+            (&COOKIES, &["server", "cookies"]),
+            (&RATE_LIMIT, &["server", "rate_limit"]),
+            (&CHAOS, &["server", "chaos"]),
+            (&EXPLAIN, &["server", "explain"]),
+            (&ENCRYPTED, &["server", "encrypted"]),
             (&ADMIN, &["admin"]),
             (&LOG, &["log"]),
             (&GEOIP, &["geoip"]),

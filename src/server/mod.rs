@@ -5,6 +5,7 @@
 //! No thread of this module ends by an error, none waits for a lock to answer, and none reads anything but the
 //! published snapshot and its own context.
 
+mod clock;
 pub mod counters;
 mod failures;
 pub mod privileges;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::sync::watch;
 
+use clock::Clock;
 pub use counters::ServerCounters;
 pub use sockets::{BindError, BindFailure, MAX_WORKERS, Sockets};
 pub use sys::MAX_REQUEST_BYTES;
@@ -59,6 +61,7 @@ pub fn serve(
 ) -> io::Result<Serving> {
     let addresses = sockets.addresses().to_vec();
     let (tcp_stop, stop) = watch::channel(false);
+    let clock = Clock::start();
     let udp_stopping = Arc::default();
     let mut serving = Serving { addresses, udp_stopping, udp_sockets: Vec::new(), tcp_stop, threads: Vec::new() };
     for (number, socket) in sockets.udp.into_iter().enumerate() {
@@ -68,13 +71,20 @@ pub fn serve(
             stopping: serving.udp_stopping.clone(),
             published: published.clone(),
             counters: counters.clone(),
+            clock,
             context: context(),
         };
         serving.threads.push(thread::Builder::new().name(format!("udp-{number}")).spawn(|| worker.run())?);
         serving.udp_sockets.push(socket);
     }
-    let settings =
-        tcp::Settings { published: published.clone(), limits, counters: counters.clone(), context: context(), stop };
+    let settings = tcp::Settings {
+        published: published.clone(),
+        limits,
+        counters: counters.clone(),
+        clock,
+        context: context(),
+        stop,
+    };
     serving.threads.push(tcp::spawn(sockets.tcp, settings)?);
     Ok(serving)
 }

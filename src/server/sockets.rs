@@ -167,7 +167,7 @@ impl BindError {
                         overlapping.join(" and ")
                     ));
                 }
-                let table = if *transport == Transport::Udp { 'u' } else { 't' };
+                let table = if matches!(transport, Transport::Udp | Transport::Quic) { 'u' } else { 't' };
                 Some(format!(
                     "another program has it: `ss -ln{table}p 'sport = :{port}'` as root shows which; stop it, or give \
                      another address or port in [server] listen"
@@ -213,6 +213,9 @@ impl fmt::Display for BindFailure {
         let transport = match self.transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "DNS over TLS",
+            Transport::Https => "DNS over HTTPS",
+            Transport::Quic => "DNS over QUIC",
         };
         write!(formatter, "{} ({transport}): {}", self.address, self.error)
     }

@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::LULL;
+use super::clock::Clock;
 use super::counters::ServerCounters;
 use super::failures::Failures;
 use crate::config::TcpLimits;
@@ -39,6 +40,7 @@ pub(super) struct Settings {
     pub(super) published: Arc<Published>,
     pub(super) limits: TcpLimits,
     pub(super) counters: Arc<ServerCounters>,
+    pub(super) clock: Clock,
     pub(super) context: WorkerContext,
     /// Becomes true, or loses its sender, to stop.
     pub(super) stop: watch::Receiver<bool>,
@@ -72,8 +74,8 @@ pub(super) fn spawn(listeners: Vec<std::net::TcpListener>, settings: Settings) -
 }
 
 async fn serve(listeners: Vec<TcpListener>, settings: Settings) {
-    let Settings { published, limits, counters, context, mut stop } = settings;
-    let responder = Responder { context, response: vec![0; PREFIX_BYTES + MAX_TCP_RESPONSE].into() };
+    let Settings { published, limits, counters, clock, context, mut stop } = settings;
+    let responder = Responder { clock, context, response: vec![0; PREFIX_BYTES + MAX_TCP_RESPONSE].into() };
     let server = Rc::new(Server {
         published,
         limits,
@@ -127,6 +129,7 @@ struct Server {
 }
 
 struct Responder {
+    clock: Clock,
     context: WorkerContext,
     /// The largest response with its length ahead.
     response: Box<[u8]>,
@@ -314,7 +317,8 @@ impl Connection {
     /// Answers queries from the offset `answered` on, which it advances, until there is enough for one write.
     fn answer_some(&mut self, answered: &mut usize) -> Progress {
         let mut responder = self.server.responder.borrow_mut();
-        let Responder { context, response } = &mut *responder;
+        let Responder { clock, context, response } = &mut *responder;
+        context.set_now(clock.now());
         let (prefix, message) = response.split_at_mut(PREFIX_BYTES);
         let snapshot = self.server.published.load();
         while self.outgoing.len() < WRITE_BYTES {

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LULL;
+use super::clock::Clock;
 use super::counters::ServerCounters;
 use super::failures::Failures;
 use super::sys::{Batch, ReplySource, Wait};
@@ -26,6 +27,7 @@ pub(super) struct Worker {
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) published: Arc<Published>,
     pub(super) counters: Arc<ServerCounters>,
+    pub(super) clock: Clock,
     pub(super) context: WorkerContext,
 }
 
@@ -61,12 +63,13 @@ impl Worker {
     }
 
     fn answer(&mut self, batch: &mut Batch) {
-        let Worker { published, counters, context, .. } = self;
+        let Worker { published, counters, clock, context, .. } = self;
         let mut truncated = 0;
         let answering = AssertUnwindSafe(|| {
             // Once per batch and after the wait: every answer is at least as new as its question, and a worker
             // without work keeps no old snapshot alive.
             let snapshot = published.load();
+            context.set_now(clock.now());
             batch.answer(|datagram| {
                 truncated += usize::from(datagram.truncated);
                 let peer = datagram.peer.ip();

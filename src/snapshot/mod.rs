@@ -5,23 +5,25 @@
 
 mod compile;
 mod publish;
+mod zones;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-pub use compile::{assemble, compile, load_database};
+pub use compile::{assemble, compile, load_cookie_secrets, load_database};
 pub use publish::{Published, Publisher};
+pub use zones::{Outdated, OutdatedZone};
 
 use crate::config::{Balance, Config, EndpointState, Ttl};
+use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome};
-use crate::zone::{Name, Tree};
+use crate::zone::Tree;
 
 /// What the workers answer from; published whole.
 #[derive(Debug)]
@@ -57,39 +59,10 @@ pub struct Compiled {
     pub targets: Vec<TargetKey>,
     /// Zones that are broken on disk.
     pub outdated: Outdated,
-}
-
-/// The zones whose files are broken, so that what is on disk is not what is served.
-#[derive(Debug, Clone, Default)]
-pub struct Outdated {
-    /// In the order of the configuration.
-    pub zones: Vec<OutdatedZone>,
-    /// What is wrong with them, a line each, at most [`MAX_SHOWN`](crate::config::diagnostic::MAX_SHOWN).
-    pub problems: Vec<String>,
-    /// How many problems there are in all.
-    pub problem_count: usize,
-}
-
-/// A zone whose file is broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutdatedZone {
-    /// Its name.
-    pub name: Name,
-    /// Whether the records of before are served. Else there were none: the zone is left out, with its services.
-    pub is_served: bool,
-}
-
-/// The problems, a line each.
-impl fmt::Display for Outdated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
-            writeln!(f, "{problem}")?;
-        }
-        match self.problem_count.saturating_sub(self.problems.len()) {
-            0 => Ok(()),
-            more => writeln!(f, "and {more} more"),
-        }
-    }
+    /// What cookies are made with.
+    pub cookies: CookieSecrets,
+    /// Who was answered how often, where that is limited.
+    pub rate_limiter: Option<RateLimiter>,
 }
 
 /// A service, compiled.

@@ -53,7 +53,7 @@ impl Binary {
     ) -> Option<Vec<u8>> {
         let answer = match transport {
             Transport::Udp => self.ask_udp(request, peer, silence),
-            Transport::Tcp => self.ask_tcp(request, peer),
+            _ => self.ask_tcp(request, peer),
         };
         answer.unwrap_or_else(|error| {
             eprintln!("{} {request:02x?}: {error}", transport.name());

@@ -78,6 +78,8 @@ pub(crate) struct Case {
     pub(crate) edns: bool,
     /// The datagrams that the client takes.
     pub(crate) size: u16,
+    /// The datagrams that the server sends at most.
+    pub(crate) server_size: u16,
     /// The DO bit.
     #[serde(rename = "do")]
     pub(crate) dnssec_ok: bool,
@@ -85,6 +87,8 @@ pub(crate) struct Case {
     pub(crate) version: u8,
     /// Further options, as `code hexadecimal`.
     pub(crate) options: Vec<String>,
+    /// The operation, 0 to 15.
+    pub(crate) opcode: u16,
     /// Flags of the request, such as `rd cd`.
     pub(crate) header: String,
 
@@ -105,12 +109,16 @@ pub(crate) struct Case {
     pub(crate) scope: Option<u8>,
     /// The subnet is echoed with a scope that isn't for the case to know.
     pub(crate) any_scope: bool,
+    /// The extended error of the answer (RFC 8914): its code, and its text if it has one.
+    pub(crate) extended: Option<String>,
     /// Further options of the answer, as `code hexadecimal`.
     pub(crate) replies: Vec<String>,
     /// Over UDP the answer has TC and some of the record sets, each whole.
     pub(crate) truncated: bool,
     /// Over UDP some of the additional section's record sets are left out.
     pub(crate) trimmed: bool,
+    /// The answer doesn't repeat the question.
+    pub(crate) questionless: bool,
     /// For `raw`: whether the answer repeats the question.
     pub(crate) question: bool,
     /// Only `domain` decodes the answer, as hickory-proto can't.
@@ -145,9 +153,11 @@ impl Default for Case {
             client: None,
             edns: true,
             size: 1232,
+            server_size: 1232,
             dnssec_ok: false,
             version: 0,
             options: Vec::new(),
+            opcode: 0,
             header: String::new(),
             silence: false,
             rcode: "NOERROR".to_owned(),
@@ -159,9 +169,11 @@ impl Default for Case {
             pick: None,
             scope: None,
             any_scope: false,
+            extended: None,
             replies: Vec::new(),
             truncated: false,
             trimmed: false,
+            questionless: false,
             question: false,
             by_domain_alone: false,
             times: 1,

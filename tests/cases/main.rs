@@ -93,7 +93,7 @@ fn run(
     let mut failures = Vec::new();
     for (number, case) in file.cases.iter().enumerate() {
         let bound = Bound { sigmas, id: number as u16 + 1 };
-        for transport in Transport::ALL {
+        for transport in [Transport::Udp, Transport::Tcp] {
             let problems = expect::check(case, transport, bound, |request| ask(case, request, case.peer, transport));
             if !problems.is_empty() {
                 let title = format!("{}: {} ({})", file.name, case.title(), transport.name());

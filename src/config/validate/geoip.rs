@@ -1,10 +1,7 @@
 //! `[geoip]` and `[[geoip.networks]]`
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
-
-use ipnet::IpNet;
 
 use super::region::coordinates;
 use crate::config::reader::{Names, Table, Value};
@@ -32,7 +29,7 @@ fn networks(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Network>> {
     let networks = value.elements("a list of networks", EXAMPLE)?.map(|element| {
         let table = element.table(&schema::NETWORK)?;
         let cidr = table.required("cidr", "cidr = \"10.20.0.0/16\"", |value| {
-            let cidr = network(value)?;
+            let cidr = value.network()?;
             if !seen.insert(cidr) {
                 return value.reject(format!("the network {cidr} is given twice"), "keep one of them");
             }
@@ -42,25 +39,6 @@ fn networks(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Network>> {
         Some(Network { cidr: cidr?, place: place? })
     });
     Some(networks.flatten().collect())
-}
-
-fn network(value: Value<'_>) -> Option<IpNet> {
-    const EXPECTED: &str = "a network as address/prefix length";
-    let text = value.text(EXPECTED, "\"10.20.0.0/16\"")?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return value.reject("the prefix length is missing", format!("write \"{}\"", IpNet::from(address)));
-    }
-    let Ok(network) = text.parse::<IpNet>() else {
-        return value.reject(
-            format!("expected {EXPECTED}, found the string {text:?}"),
-            "write for example `\"10.20.0.0/16\"` or `\"2001:db8::/32\"`",
-        );
-    };
-    if network.trunc() != network {
-        let hint = format!("write \"{}\" for all of the network", network.trunc());
-        return value.reject(format!("the address has bits beyond the prefix of {}", network.prefix_len()), hint);
-    }
-    Some(network)
 }
 
 /// Exactly one of `region`, `location` and `country`.

@@ -1,9 +1,17 @@
 //! `[server]`, `[admin]` and `[log]`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Net};
+
 use crate::config::reader::{Report, Table, Value};
-use crate::config::{Admin, Log, LogFormat, LogLevel, Server, TcpLimits, schema};
+use crate::config::{
+    Admin, Chaos, ClientNetwork, Cookies, Encrypted, Log, LogFormat, LogLevel, RateLimit, Server, Span, TcpLimits,
+    schema,
+};
+use crate::dns::MAX_UDP_RESPONSE;
 
 /// Addresses that one server listens on.
 const MAX_LISTEN: usize = 64;
@@ -11,6 +19,18 @@ const MAX_LISTEN: usize = 64;
 const MAX_WORKERS: usize = 256;
 /// Octets of the name server identifier.
 const MAX_NSID_LENGTH: usize = 64;
+/// Octets of a character string (RFC 1035 section 3.3).
+const MAX_STRING_OCTETS: usize = 255;
+/// The largest UDP response: what every path takes unfragmented, and what all clients take (RFC 1035 section 4.2.1).
+const DEFAULT_UDP_OCTETS: u16 = 1232;
+const MIN_UDP_OCTETS: u16 = 512;
+/// Networks in one list.
+const MAX_NETWORKS: usize = 1_000;
+const MAX_RESPONSES_PER_SECOND: u32 = 1_000_000;
+/// Entries of the table of limited clients.
+const MIN_TABLE_SIZE: u32 = 1 << 10;
+const DEFAULT_TABLE_SIZE: u32 = 1 << 17;
+const MAX_TABLE_SIZE: u32 = 1 << 24;
 /// TCP connections in all.
 const MAX_CONNECTIONS: usize = 1_000_000;
 /// Bounds on the time-outs of TCP.
@@ -43,9 +63,128 @@ pub(super) fn server(file: &Table<'_>, report: &Report) -> Option<Server> {
         state_dir: table.optional("state_dir", |value| value.path()),
         user: table.optional("user", |value| account(value, "the name of a user")),
         group: table.optional("group", |value| account(value, "the name of a group")),
+        edns_udp_octets: table
+            .or("edns_udp_size", DEFAULT_UDP_OCTETS, |value| value.integer(MIN_UDP_OCTETS..=MAX_UDP_RESPONSE as u16)),
+        minimal_responses: table.or("minimal_responses", false, |value| value.boolean()),
+        client_network: table.or("client_network", ClientNetwork::DEFAULT, client_network),
         tcp: table.or("tcp", TcpLimits::DEFAULT, |value| Some(tcp(&value.table(&schema::TCP)?))),
+        cookies: table.or("cookies", Cookies::default(), cookies),
+        rate_limit: table.optional("rate_limit", rate_limit),
+        chaos: table.or("chaos", Chaos::default(), chaos),
+        explain_allow: table.or("explain", loopback(), |value| {
+            value.table(&schema::EXPLAIN)?.required("allow", "allow = [\"127.0.0.0/8\", \"::1/128\"]", networks)
+        }),
+        encrypted: table.optional("encrypted", encrypted),
         listen: listen?,
     })
+}
+
+fn client_network(value: Value<'_>) -> Option<ClientNetwork> {
+    let table = value.table(&schema::CLIENT_NETWORK)?;
+    let default = ClientNetwork::DEFAULT;
+    Some(ClientNetwork {
+        v4: table.or("v4", default.v4, |value| value.integer(8..=32)),
+        v6: table.or("v6", default.v6, |value| value.integer(16..=128)),
+    })
+}
+
+fn cookies(value: Value<'_>) -> Option<Cookies> {
+    let table = value.table(&schema::COOKIES)?;
+    Some(Cookies {
+        secret_file: table.optional("secret_file", file),
+        require: table.or("require", false, |value| value.boolean()),
+    })
+}
+
+fn rate_limit(value: Value<'_>) -> Option<RateLimit> {
+    let table = value.table(&schema::RATE_LIMIT)?;
+    let responses_per_second = table.required("responses_per_second", "responses_per_second = 200", |value| {
+        value.integer(1..=MAX_RESPONSES_PER_SECOND)
+    });
+    let table_size = table.or("table_size", DEFAULT_TABLE_SIZE, |value| {
+        let size: u32 = value.integer(MIN_TABLE_SIZE..=MAX_TABLE_SIZE)?;
+        if !size.is_power_of_two() {
+            let hint = format!("write for example `{}`", size.next_power_of_two());
+            return value.reject(format!("{size} is not a power of two"), hint);
+        }
+        Some(size)
+    });
+    Some(RateLimit {
+        responses_per_second: responses_per_second?,
+        slip: table.or("slip", 2, |value| value.integer(0..=10)),
+        table_size,
+        exempt: table.or("exempt", Vec::new(), networks),
+        dry_run: table.or("dry_run", false, |value| value.boolean()),
+    })
+}
+
+fn chaos(value: Value<'_>) -> Option<Chaos> {
+    let table = value.table(&schema::CHAOS)?;
+    let text = |key, what| {
+        table.optional(key, |value| {
+            let text = value.text(what, "\"fra1\"")?;
+            if text.len() > MAX_STRING_OCTETS {
+                let message = format!("{} octets are too many", text.len());
+                return value.reject(message, format!("keep at most {MAX_STRING_OCTETS}"));
+            }
+            Some(text.to_owned())
+        })
+    };
+    Some(Chaos {
+        version: text("version", "the version to tell"),
+        hostname: text("hostname", "the name of this host"),
+        id: text("id", "the identifier of this server"),
+    })
+}
+
+fn encrypted(value: Value<'_>) -> Option<Encrypted> {
+    let table = value.table(&schema::ENCRYPTED)?;
+    let certificate = table.required("certificate", "certificate = \"/etc/meridian/fullchain.pem\"", file);
+    let key = table.required("key", "key = \"/etc/meridian/privkey.pem\"", file);
+    let addresses = |key, example| {
+        table.or(key, Vec::new(), |value| {
+            value.distinct_list("a list of addresses with ports", example, MAX_LISTEN, |element| {
+                element.socket_address()
+            })
+        })
+    };
+    let tls = addresses("tls", "[\"0.0.0.0:853\", \"[::]:853\"]");
+    let https = addresses("https", "[\"0.0.0.0:443\", \"[::]:443\"]");
+    let quic = addresses("quic", "[\"0.0.0.0:853\", \"[::]:853\"]");
+    let https_path = table.or("https_path", "/dns-query".to_owned(), |value| {
+        let path = value.text("a path", "\"/dns-query\"")?;
+        let is_path = path.starts_with('/')
+            && path.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"/-._~".contains(&octet));
+        if !is_path {
+            return value.reject(
+                format!("{path:?} is not a path of letters, digits and `/-._~` that begins with `/`"),
+                "write for example `\"/dns-query\"`",
+            );
+        }
+        Some(path.to_owned())
+    });
+    if ["tls", "https", "quic"].into_iter().all(|key| table.entry(key).is_none()) {
+        return table.value().reject(
+            "there is nothing to listen on: `tls`, `https` and `quic` are missing",
+            "add for example `tls = [\"0.0.0.0:853\", \"[::]:853\"]`",
+        );
+    }
+    Some(Encrypted { certificate: certificate?, key: key?, tls, https, quic, https_path })
+}
+
+fn file(value: Value<'_>) -> Option<(PathBuf, Span)> {
+    Some((value.path()?, value.span()))
+}
+
+fn networks(value: Value<'_>) -> Option<Vec<IpNet>> {
+    value.distinct_list("a list of networks", "[\"10.0.0.0/8\", \"2001:db8::/32\"]", MAX_NETWORKS, |element| {
+        element.network()
+    })
+}
+
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    vec![IpNet::V4(v4), IpAddr::V6(Ipv6Addr::LOCALHOST).into()]
 }
 
 fn tcp(table: &Table<'_>) -> TcpLimits {
