@@ -383,4 +383,15 @@ mod tests {
         let without_s = site.compile(&["a.example", "b.example"], &[], Some(&first));
         assert_eq!(without_s.unwrap_err(), format!("{broken}; {kept}the name server s.a.example has no address"));
     }
+    #[test]
+    fn a_wildcard_service_gives_name_servers_addresses_and_one_at_an_apex_does_not() {
+        let site = Site::new("covers");
+        site.put(&[("a.example", "@ NS ns1"), ("*.a.example", "")]);
+        let compile = |zones: &[&str]| site.compile(zones, &["*.a.example"], None).map(|_| ());
+        assert_eq!(compile(&["a.example"]), Ok(()));
+        assert_eq!(
+            compile(&["a.example", "*.a.example"]),
+            Err("the name server ns1.a.example has no address".to_owned())
+        );
+    }
 }

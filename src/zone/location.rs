@@ -10,7 +10,7 @@ pub(super) const OCTETS: usize = 16;
 /// Where latitude 0 and longitude 0 are, in thousandths of a second of arc (RFC 1876 section 2).
 const EQUATOR: u32 = 1 << 31;
 /// The altitude of the reference spheroid in centimetres above the lowest that can be written.
-const SPHEROID_CM: u64 = 100_000_00;
+const SPHEROID_CM: u64 = 10_000_000;
 /// The largest size or precision in centimetres: 9 × 10^9.
 const MAX_SIZE_CM: u64 = 9_000_000_000;
 
