@@ -139,23 +139,13 @@ fn record_octets(record: &zone::Record) -> usize {
     2 * record.owner.len() + 10 + record.rdata.len()
 }
 
-/// Whether a name is that of a service, or is covered by one that is a wildcard.
+/// Whether a name is that of a service. One at an apex that begins with `*` is not told, as it would be taken for a
+/// wildcard of the zone above.
 fn is_service(config: &Config, name: &Name) -> bool {
-    config
-        .services
-        .iter()
-        .any(|service| service.name == *name || covers(service, &config.zones[service.zone].name, name))
-}
-
-/// Whether a service is a wildcard that covers a name. The apex of its zone is none, even if it begins with `*`.
-fn covers(service: &config::Service, apex: &Name, name: &Name) -> bool {
-    match service.name.as_slice().strip_prefix(b"\x01*").filter(|_| service.name != *apex) {
-        Some(parent) => {
-            let (name, length) = (name.as_slice(), name.len());
-            length > parent.len() && name[length - parent.len()..].eq_ignore_ascii_case(parent)
-        }
-        None => false,
-    }
+    let is_star_apex = |service: &config::Service| {
+        service.name.as_slice().starts_with(b"\x01*") && config.zones[service.zone].name == service.name
+    };
+    config.services.iter().any(|service| service.name == *name && !is_star_apex(service))
 }
 
 /// A service decides the addresses of its name alone, and its zone has to be in charge of that name.
