@@ -8,9 +8,11 @@ mod chaos;
 mod cookie;
 mod edns;
 mod encode;
+mod explain;
 mod query;
 mod rate_limit;
 mod respond;
+mod text;
 
 use std::sync::Arc;
 

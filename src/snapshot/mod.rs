@@ -184,6 +184,28 @@ pub struct Endpoint {
     pub target: Option<TargetId>,
 }
 
+impl Steering {
+    /// As the configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proximity { .. } => "proximity",
+            Self::Priority { .. } => "priority",
+            Self::Weighted { .. } => "weighted",
+        }
+    }
+}
+
+impl AllDown {
+    /// As the configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ServeAll => "serve-all",
+            Self::LastResort(_) => "last-resort",
+            Self::NoData => "nodata",
+        }
+    }
+}
+
 impl Pool {
     /// Its group in a region.
     pub fn group(&self, region: u16) -> Option<u32> {

@@ -98,6 +98,8 @@ pub(crate) struct Case {
     /// Flags of the answer, such as `aa rd`.
     pub(crate) flags: String,
     pub(crate) answer: Vec<String>,
+    /// Lines that are the answer in this order: a TXT record of class CHAOS, TTL 0 and the asked name for each.
+    pub(crate) text: String,
     pub(crate) authority: Vec<String>,
     /// But for the OPT record.
     pub(crate) additional: Vec<String>,
@@ -163,6 +165,7 @@ impl Default for Case {
             rcode: "NOERROR".to_owned(),
             flags: "aa".to_owned(),
             answer: Vec::new(),
+            text: String::new(),
             authority: Vec::new(),
             additional: Vec::new(),
             order: Order::Any,
@@ -203,6 +206,11 @@ impl CaseFile {
         file.name = path.file_name().expect("a file's name").to_string_lossy().into_owned();
         let records = &file.records;
         for case in &mut file.cases {
+            if !case.text.is_empty() {
+                case.order = Order::Given;
+                let name = case.ask.split_whitespace().next().unwrap_or_default();
+                case.answer.extend(case.text.lines().map(|line| format!("{name}. 0 CH TXT \"{line}\"")));
+            }
             for section in [&mut case.answer, &mut case.authority, &mut case.additional] {
                 *section = section.drain(..).flat_map(|record| expand(record, records)).collect();
             }
