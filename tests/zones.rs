@@ -151,8 +151,8 @@ fn a_tree_gives_back_the_records_of_its_zones() {
     let child = child.unwrap();
     for path in paths.filter(|path| path.extension().is_some_and(|found| found == "zone")) {
         let zone = load(&path).unwrap();
-        for beside in [&[][..], &[child.clone()]] {
-            let zones = [beside, &[zone.clone()]].concat();
+        for beside in [&[][..], std::slice::from_ref(&child)] {
+            let zones = [beside, std::slice::from_ref(&zone)].concat();
             let tree = Tree::build(&zones, &[(name("service.example.com"), 0)]);
             let found = tree.zone_records(&name("EXAMPLE.com")).unwrap();
             // Letters in RDATA are compared without their case, as the apex at the end of names loses it.
