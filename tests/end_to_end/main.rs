@@ -4,6 +4,7 @@
 
 mod demo;
 mod failover;
+mod flood;
 mod geoip;
 mod hostile;
 mod reload;
