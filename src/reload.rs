@@ -17,7 +17,10 @@ use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
 use crate::server::release_free_memory;
-use crate::snapshot::{Compiled, Publisher, assemble, compile, load_cookie_secrets, load_database};
+use crate::snapshot::{
+    Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
+};
+use crate::zone::Tree;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -68,6 +71,12 @@ impl Loader {
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
     /// there is none, every problem in the databases, the zones and the certificates.
     pub fn load(&mut self) -> Result<Prepared, Problems> {
+        self.load_over(None)
+    }
+
+    /// As [`Self::load`], but zones whose files are broken keep the records that they have in the tree that serves, if
+    /// they are there; see [`compile`].
+    fn load_over(&mut self, serving: Option<&Tree>) -> Result<Prepared, Problems> {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
         let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
@@ -75,7 +84,8 @@ impl Loader {
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, cookies, tallies).map_err(|found| problems.0.extend(found.0)).ok();
+        let compiled = compile(config, database, cookies, tallies, serving);
+        let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober) {
             (Some(compiled), Some(prober)) => Ok(Prepared { compiled, prober }),
             _ => Err(problems),
@@ -89,7 +99,7 @@ impl Loader {
         let database = self.load_database(&config)?;
         let cookies = serving.cookies.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), database, cookies, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, tallies)?)
     }
 
     fn load_cookies(&mut self, config: &Config) -> Result<CookieSecrets, Problem> {
@@ -165,17 +175,20 @@ pub struct Reloader {
 #[derive(Debug, Default)]
 pub struct ReloadStatus {
     succeeded: AtomicU64,
+    partial: AtomicU64,
     failed: AtomicU64,
     last_problems: Mutex<Option<String>>,
 }
 
 impl ReloadStatus {
-    /// Reloads that were published, and those that were not.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    /// Reloads that were published whole, those that were published but for broken zones, and those that were not.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let [succeeded, partial, failed] =
+            [&self.succeeded, &self.partial, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        (succeeded, partial, failed)
     }
 
-    /// Why the latest reload failed; nothing where it did not.
+    /// Why the latest reload failed, or what is wrong with the zones that it did not take in; nothing where all is well.
     pub fn last_problems(&self) -> Option<String> {
         lock(&self.last_problems).clone()
     }
@@ -228,7 +241,9 @@ impl Reloader {
         let mut loader = lock(&self.loader);
         let old = Arc::clone(&self.publisher.current().compiled);
         let loaded = match reason {
-            Reason::Signal => loader.load().map(|prepared| (prepared.compiled, Some(prepared.prober))),
+            Reason::Signal => {
+                loader.load_over(Some(&old.tree)).map(|prepared| (prepared.compiled, Some(prepared.prober)))
+            }
             Reason::DatabaseChanged => loader.load_databases(&old).map(|compiled| (compiled, None)),
         };
         let (compiled, prober) = match loaded {
@@ -256,8 +271,15 @@ impl Reloader {
             tallies.forget_unused();
         }
         release_free_memory();
-        self.status.succeeded.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.status.last_problems) = None;
+        let outdated = &snapshot.compiled.outdated;
+        // A change of databases leaves the zones as they are.
+        if outdated.zones.is_empty() || reason == Reason::DatabaseChanged {
+            self.status.succeeded.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.status.partial.fetch_add(1, Ordering::Relaxed);
+            report_outdated(reason, outdated);
+        }
+        *lock(&self.status.last_problems) = (outdated.problem_count > 0).then(|| outdated.to_string());
         let config = &snapshot.compiled.config;
         info!(
             %reason,
@@ -270,6 +292,19 @@ impl Reloader {
             took_ms = began.elapsed().as_millis() as u64,
             "reloaded"
         );
+    }
+}
+
+fn report_outdated(reason: Reason, outdated: &Outdated) {
+    for problem in &outdated.problems {
+        error!(%reason, problem, "reload: bad input");
+    }
+    for OutdatedZone { name, is_served } in outdated.zones.iter().take(MAX_SHOWN) {
+        if *is_served {
+            error!(zone = %name, "zone is broken; its old records go on serving");
+        } else {
+            error!(zone = %name, "zone is broken and was not served before; it is left out, with its services");
+        }
     }
 }
 
