@@ -97,6 +97,7 @@ pub fn respond(
             source_length: subnet.filter(|_| address.is_some()).map(|subnet| subnet.source_length()),
         },
         minimal: server.minimal_responses,
+        aliases: 0,
         scope: 0,
         extended: None,
         subject: 0,

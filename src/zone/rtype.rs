@@ -37,6 +37,8 @@ pub const DNSKEY: u16 = 48;
 pub const SVCB: u16 = 64;
 /// Service binding for HTTP.
 pub const HTTPS: u16 = 65;
+/// What a compact denial says of a name (RFC 9824); never a question.
+pub const NXNAME: u16 = 128;
 /// Key agreement (RFC 2930); the first of the types that are questions or transactions, not data.
 pub const TKEY: u16 = 249;
 /// Incremental transfer.
