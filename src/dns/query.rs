@@ -189,6 +189,10 @@ impl<'a> Query<'a> {
         let Some(opcode) = Opcode::of(header[2]) else { return reject(Rcode::NotImp, &[]) };
         let asks_for_cookie =
             opcode == Opcode::Query && count(4) == 0 && edns.is_some_and(|edns| edns.cookie.is_some());
+        // An update names its zone by SOA; what else stands there is no question to repeat (RFC 2136 section 3.1.1).
+        if opcode == Opcode::Update && query.qtype != rtype::SOA {
+            return reject(Rcode::FormErr, &[]);
+        }
         if !is_whole || reader.at != request.len() || query.question.is_empty() && !asks_for_cookie {
             return reject(Rcode::FormErr, query.question);
         }
