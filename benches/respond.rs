@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use divan::Bencher;
-use meridian::dns::{self, MAX_UDP_RESPONSE, Transport, WorkerContext};
+use meridian::dns::{self, MAX_UDP_RESPONSE, Now, Transport, WorkerContext};
 use meridian::metrics::WorkerCounters;
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::Publisher;
@@ -15,7 +15,7 @@ fn main() {
 }
 
 /// Two regions, one service per balance, with this many endpoints per region.
-fn configuration(endpoints: usize) -> String {
+fn configuration(endpoints: usize, settings: &str) -> String {
     let list: Vec<String> = (0..endpoints)
         .flat_map(|index| {
             ["east", "west"].into_iter().enumerate().map(move |(region, name)| {
@@ -27,6 +27,7 @@ fn configuration(endpoints: usize) -> String {
         r#"
 [server]
 listen = ["127.0.0.1:0"]
+{settings}
 [regions.east]
 location = [39.04, -77.49]
 [regions.west]
@@ -45,7 +46,11 @@ nameservers = ["ns1.example.net"]
 }
 
 fn publisher(endpoints: usize) -> Publisher {
-    let mut loader = Loader::new(Origin::Embedded(configuration(endpoints)));
+    publisher_with(endpoints, "")
+}
+
+fn publisher_with(endpoints: usize, settings: &str) -> Publisher {
+    let mut loader = Loader::new(Origin::Embedded(configuration(endpoints, settings)));
     Publisher::new(loader.load().expect("the bench's configuration is good").compiled)
 }
 
@@ -68,9 +73,12 @@ fn bench(bencher: Bencher<'_, '_>, publisher: &Publisher, queries: &[Vec<u8>]) {
     let mut context = WorkerContext::new(0, 1, Arc::new(WorkerCounters::default()));
     let mut response = [0; MAX_UDP_RESPONSE];
     let mut next = 0;
+    let mut now = Now { unix_seconds: 1_700_000_000, monotonic_us: 0 };
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     bencher.bench_local(|| {
         next = (next + 1) % queries.len();
+        now.monotonic_us += 2;
+        context.set_now(now);
         dns::respond(&snapshot, &mut context, &queries[next], peer, Transport::Udp, &mut response)
     });
 }
@@ -94,6 +102,24 @@ fn ecs_round_robin(bencher: Bencher<'_, '_>, endpoints: usize) {
 #[divan::bench(args = [3, 1000], sample_count = 200, sample_size = 4096)]
 fn ecs_random(bencher: Bencher<'_, '_>, endpoints: usize) {
     bench(bencher, &publisher(endpoints), &everywhere("random.example.com"));
+}
+
+/// As `ecs_weighted` with 3 endpoints, and with what holds back floods: a table in which the client has its entry, and a
+/// cookie that has to be made anew.
+#[divan::bench(args = ["neither", "rate limit", "cookie", "both"], sample_count = 200, sample_size = 4096)]
+fn ecs_limited(bencher: Bencher<'_, '_>, with: &str) {
+    let is = |what| with == what || with == "both";
+    let settings = if is("rate limit") { "rate_limit.responses_per_second = 1000000" } else { "" };
+    let mut queries = everywhere("weighted.example.com");
+    if is("cookie") {
+        for query in &mut queries {
+            // The subnet is the last option, and the length of all options stands before it.
+            let length_at = query.len() - 13;
+            query[length_at..length_at + 2].copy_from_slice(&[0, 11 + 12]);
+            query.extend([0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+    }
+    bench(bencher, &publisher_with(3, settings), &queries);
 }
 
 #[divan::bench(sample_count = 200, sample_size = 4096)]
