@@ -161,9 +161,17 @@ impl Server {
         }
     }
 
-    /// All threads that answer: the UDP workers, and one for TCP.
+    /// The files of the certificate and its key, as far as they are given.
+    pub fn certificate_paths(&self) -> impl Iterator<Item = &Path> {
+        self.encrypted
+            .iter()
+            .flat_map(|encrypted| [&encrypted.certificate, &encrypted.key])
+            .map(|(path, _)| path.as_path())
+    }
+
+    /// All threads that answer: the UDP workers, one for TCP, and one for all that is encrypted.
     pub fn threads(&self) -> usize {
-        self.listen.len() * self.workers_per_address() + 1
+        self.listen.len() * self.workers_per_address() + 1 + usize::from(self.encrypted.is_some())
     }
 }
 
