@@ -9,6 +9,7 @@ pub(crate) mod dns;
 pub(crate) mod folder;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod tls;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
