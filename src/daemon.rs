@@ -92,7 +92,7 @@ impl Daemon {
         };
         let certificate = reloader.certificate().cloned();
         let published = reloader.publisher().published();
-        let serving = serve(sockets, published, &config.server, certificate, &server_counters, context)?;
+        let serving = serve(sockets, published, certificate, &server_counters, context)?;
         let admin = match admin_listener {
             Some(listener) => {
                 Some(Admin::start(listener, Arc::clone(&reloader), workers.clone(), Arc::clone(&server_counters))?)

@@ -15,11 +15,12 @@ use tracing::{error, info, warn};
 
 use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
+use crate::dns::{CookieSecrets, Secret};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, release_free_memory};
-use crate::snapshot::{Compiled, Publisher, assemble, compile, load_database};
+use crate::snapshot::{Compiled, Publisher, assemble, compile, load_cookie_secrets, load_database};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct Loader {
     database: Option<(Fingerprint, Arc<Database>)>,
     certificate: Option<Fingerprint>,
     tallies: Option<Tallies>,
+    /// What cookies are made with where no file says so.
+    own_cookies: Option<CookieSecrets>,
 }
 
 /// What was read, with each file's inode, length and time: equal ones need not be read again.
@@ -65,7 +68,7 @@ type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, certificate: None, tallies: None }
+        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -74,11 +77,12 @@ impl Loader {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
         let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
+        let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, tallies).map_err(|found| problems.0.extend(found.0)).ok();
+        let compiled = compile(config, database, cookies, tallies).map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
             _ => Err(problems),
@@ -90,8 +94,23 @@ impl Loader {
     fn load_databases(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
         let config = serving.config.clone();
         let database = self.load_database(&config)?;
+        let cookies = serving.cookies.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), database, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), database, cookies, tallies)?)
+    }
+
+    fn load_cookies(&mut self, config: &Config) -> Result<CookieSecrets, Problem> {
+        if let Some(cookies) = load_cookie_secrets(config)? {
+            return Ok(cookies);
+        }
+        // One for the life of the process, so that a reload leaves the clients' cookies good.
+        if let Some(own) = &self.own_cookies {
+            return Ok(own.clone());
+        }
+        let mut secret = Secret::default();
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut secret).map_err(|_| Problem::new("the system has no random numbers for cookies"))?;
+        Ok(self.own_cookies.insert(CookieSecrets::one(secret)).clone())
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
@@ -344,8 +363,6 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
         ("server.workers", old.server.workers != new.server.workers),
         ("server.user", old.server.user != new.server.user),
         ("server.group", old.server.group != new.server.group),
-        ("server.client_network", old.server.client_network != new.server.client_network),
-        ("server.tcp", old.server.tcp != new.server.tcp),
         ("server.encrypted", listeners(old) != listeners(new)),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),

@@ -80,6 +80,7 @@ fn print_guide(daemon: &Daemon, compiled: &Compiled, backends: &Backends) {
         println!("  {dig} {name} +subnet={subnet:18} # {place}");
     }
     println!("\nWhy that answer?\n");
+    println!("  {dig} CH TXT explain.{name} +subnet={}", CLIENTS[0].1);
     println!("  meridian explain {name} --client {}   # or: cargo run --release -- explain …", CLIENTS[0].1);
     if let Some(admin) = &compiled.config.admin {
         println!("  curl http://{}/metrics", admin.listen);

@@ -202,10 +202,10 @@ fn object(address: IpAddr, located: &Located<'_>) -> serde_json::Value {
         "continent": location.continent.map(|continent| continent.as_str()),
         "country": location.country.map(|country| country.to_string()),
         "subdivisions": location.subdivisions.iter().flatten().map(ToString::to_string).collect::<Vec<_>>(),
-        "city": location.city,
+        "city": location.city.as_deref(),
         "coordinates": location.coordinates.map(|point| [point.latitude, point.longitude]),
         "asn": location.asn,
-        "organisation": location.organisation,
+        "organisation": location.organisation.as_deref(),
         "source": source(located),
     })
 }

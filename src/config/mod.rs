@@ -590,6 +590,17 @@ pub enum Balance {
     Random,
 }
 
+impl Balance {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weighted => "weighted",
+            Self::RoundRobin => "round-robin",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// What is answered when no region of any tier can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhenAllDown {

@@ -1,12 +1,16 @@
-//! Class CHAOS: what the server says of itself.
+//! Class CHAOS: what the server says of itself (RFC 4892), and why it answers as it does.
+//!
+//! Nothing here is data of a zone, so no name of any zone is in the way of these; resolvers neither forward nor keep it.
 
 use std::net::IpAddr;
 
 use super::edns::ExtendedError;
-use super::encode::{Full, Writer};
+use super::encode::{Full, Section, Writer};
+use super::explain::Subject;
 use super::query::Rcode;
+use super::text;
 use crate::snapshot::Snapshot;
-use crate::zone::LookupName;
+use crate::zone::{LookupName, rtype};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -19,17 +23,52 @@ pub(super) struct Asker {
     pub(super) source_length: Option<u8>,
 }
 
-/// Answers a question of class CHAOS.
+/// Answers a question of class CHAOS, with AA where the name is known.
 ///
 /// # Errors
-/// Where the answer does not fit.
+/// Where the answer does not fit; nothing of it is left then. Over TCP it always does.
 pub(super) fn answer(
-    _snapshot: &Snapshot,
-    _name: &LookupName,
-    _qtype: u16,
-    _asker: &Asker,
-    _rng: &mut fastrand::Rng,
-    _writer: &mut Writer<'_>,
+    snapshot: &Snapshot,
+    name: &LookupName,
+    qtype: u16,
+    asker: &Asker,
+    rng: &mut fastrand::Rng,
+    writer: &mut Writer<'_>,
 ) -> Result<(Rcode, Option<ExtendedError>), Full> {
-    Ok((Rcode::Refused, None))
+    let server = &snapshot.compiled.config.server;
+    let told = match name.as_wire() {
+        b"\x07version\x04bind\x00" | b"\x07version\x06server\x00" => &server.chaos.version,
+        b"\x08hostname\x04bind\x00" => &server.chaos.hostname,
+        b"\x02id\x06server\x00" => &server.chaos.id,
+        _ => &None,
+    };
+    if let Some(told) = told {
+        return put_texts(qtype, writer, |writer| text::put(writer, format_args!("{told}")));
+    }
+    let Some(subject) = Subject::of(name) else {
+        return Ok((Rcode::Refused, Some(ExtendedError::NotAuthoritative)));
+    };
+    // The client subnet is whatever its sender likes to say: it permits nothing.
+    let peer = asker.peer.to_canonical();
+    if !server.explain_allow.iter().any(|network| network.contains(&peer)) {
+        return Ok((Rcode::Refused, Some(ExtendedError::Prohibited)));
+    }
+    put_texts(qtype, writer, |writer| subject.explain(snapshot, asker, rng, writer))
+}
+
+/// Answers with what `put` writes, all or nothing of it. There are no records but TXT.
+fn put_texts(
+    qtype: u16,
+    writer: &mut Writer<'_>,
+    put: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
+) -> Result<(Rcode, Option<ExtendedError>), Full> {
+    writer.set_authoritative();
+    if matches!(qtype, rtype::TXT | rtype::ANY) {
+        let mark = writer.mark(Section::Answer);
+        if put(writer).is_err() {
+            writer.rewind(Section::Answer, mark);
+            return Err(Full);
+        }
+    }
+    Ok((Rcode::NoError, None))
 }

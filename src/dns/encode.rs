@@ -1,7 +1,7 @@
 //! Writing a response into a buffer that is already there.
 
-use super::edns;
-use super::query::{Edns, HEADER_OCTETS, Rcode};
+use super::edns::{ExtendedError, Opt};
+use super::query::{HEADER_OCTETS, Rcode};
 
 /// No room is left: the response is to be truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,10 @@ pub(super) enum Section {
 pub(super) struct Writer<'a> {
     buffer: &'a mut [u8],
     at: usize,
+    /// Where writing ends for now.
     limit: usize,
+    /// Where the response ends at most.
+    most: usize,
 }
 
 /// AA in the header's third octet.
@@ -54,12 +57,12 @@ impl<'a> Writer<'a> {
         buffer[..HEADER_OCTETS].copy_from_slice(&header);
         let at = HEADER_OCTETS + question.len();
         buffer[HEADER_OCTETS..at].copy_from_slice(question);
-        Self { buffer, at, limit }
+        Self { buffer, at, limit, most: limit }
     }
 
-    /// Keeps room for the OPT record that answers `edns`.
-    pub(super) fn reserve(&mut self, edns: &Edns<'_>, nsid: &[u8]) {
-        self.limit -= edns::response_octets(edns, nsid).min(self.limit);
+    /// Keeps room for the OPT record.
+    pub(super) fn reserve(&mut self, opt: &Opt<'_>) {
+        self.limit -= opt.octets().min(self.limit);
     }
 
     /// Sets AA: what follows the question is ours.
@@ -75,6 +78,22 @@ impl<'a> Writer<'a> {
     /// Sets the lower four bits of the response code.
     pub(super) fn set_rcode(&mut self, rcode: Rcode) {
         self.buffer[3] = self.buffer[3] & 0xf0 | (rcode as u16 & 0x0f) as u8;
+    }
+
+    /// Whether there is a record in the answer section.
+    pub(super) fn has_answer(&self) -> bool {
+        self.count(Section::Answer) > 0
+    }
+
+    /// How many octets still fit.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.at)
+    }
+
+    /// Writes into the two octets at a place how many follow them.
+    pub(super) fn patch_length(&mut self, at: usize) {
+        let length = self.at - at - 2;
+        self.buffer[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
     }
 
     /// Where the next octet goes.
@@ -138,12 +157,18 @@ impl<'a> Writer<'a> {
         self.buffer[at..at + 2].copy_from_slice(&count.to_be_bytes());
     }
 
-    /// Appends the OPT record, whose room was reserved, and returns the response's length.
-    pub(super) fn finish(mut self, edns: Option<&Edns<'_>>, rcode: Rcode, scope: u8, nsid: &[u8]) -> usize {
+    /// Appends the OPT record, whose room was kept or is there, and returns the response's length.
+    pub(super) fn finish(
+        mut self,
+        opt: Option<&Opt<'_>>,
+        rcode: Rcode,
+        scope: u8,
+        extended: Option<ExtendedError>,
+    ) -> usize {
         self.set_rcode(rcode);
-        if let Some(edns) = edns {
-            self.limit += edns::response_octets(edns, nsid);
-            if edns::put_response(&mut self, edns, rcode, scope, nsid).is_ok() {
+        if let Some(opt) = opt {
+            self.limit = self.most;
+            if opt.put(&mut self, rcode, scope, extended).is_ok() {
                 self.count_record(Section::Additional);
             }
         }

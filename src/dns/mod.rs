@@ -3,16 +3,25 @@
 //! [`respond()`] answers for every transport, for `explain` and for the tests. It allocates nothing, takes no lock and
 //! makes no system call; what it reads is in the [`Snapshot`](crate::snapshot::Snapshot), what it writes to is the caller's.
 
+mod answer;
 mod chaos;
+mod cookie;
 mod edns;
 mod encode;
+mod explain;
 mod query;
+mod rate_limit;
 mod respond;
+mod text;
 
 use std::sync::Arc;
 
-pub use query::{Edns, Query, Rcode, Rejection, Subnet};
-pub use respond::{MAX_ALIASES, respond};
+pub use answer::MAX_ALIASES;
+pub use cookie::{Cookie, CookieSecrets, MAX_SECRETS, Secret, SecretsError};
+pub use query::{Edns, Opcode, Query, Rcode, Rejection, Subnet};
+pub use rate_limit::RateLimiter;
+pub(crate) use rate_limit::Verdict;
+pub use respond::respond;
 
 use crate::metrics::WorkerCounters;
 use crate::zone::LookupName;

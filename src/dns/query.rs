@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::cookie::Cookie;
 use crate::zone::{LookupName, rtype};
 
 /// Length of a message's header (RFC 1035 section 4.1.1).
@@ -23,14 +24,44 @@ pub enum Rcode {
     Refused = 5,
     /// A DNAME made the name too long (RFC 6672 section 2.2).
     YxDomain = 6,
+    /// No zone of ours (RFC 2136 section 2.2).
+    NotAuth = 9,
     /// The EDNS version is not known.
     BadVers = 16,
+    /// The server's part of the cookie is missing or bad (RFC 7873 section 8).
+    BadCookie = 23,
 }
 
-/// A query with one question.
+/// What is to be done with the question, as far as anything is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// To be answered.
+    Query,
+    /// It has changed (RFC 1996).
+    Notify,
+    /// It is to be changed (RFC 2136).
+    Update,
+}
+
+impl Opcode {
+    /// That of a request's third octet; nothing where it isn't known, such as IQUERY (RFC 3425).
+    fn of(flags: u8) -> Option<Self> {
+        match flags >> 3 & 0x0f {
+            0 => Some(Self::Query),
+            4 => Some(Self::Notify),
+            5 => Some(Self::Update),
+            _ => None,
+        }
+    }
+}
+
+/// A request with one question, or a query that only asks for a cookie.
 #[derive(Debug)]
 pub struct Query<'a> {
-    /// The question as it came: name, type and class, case kept.
+    /// What is wanted.
+    pub opcode: Opcode,
+    /// The question as it came: name, type and class, case kept. Empty where only a cookie is asked for (RFC 7873
+    /// section 5.4).
     pub question: &'a [u8],
     /// QTYPE.
     pub qtype: u16,
@@ -53,6 +84,12 @@ pub struct Edns<'a> {
     pub nsid: bool,
     /// The client's subnet (RFC 7871).
     pub subnet: Option<Subnet<'a>>,
+    /// The client's cookie (RFC 7873).
+    pub cookie: Option<Cookie<'a>>,
+    /// How long an idle connection is kept is asked for (RFC 7828).
+    pub keepalive: bool,
+    /// The response is to be padded (RFC 7830).
+    pub padding: bool,
 }
 
 /// An EDNS client subnet option, checked.
@@ -80,16 +117,14 @@ pub enum Rejection<'a> {
     },
 }
 
-impl<'a> Rejection<'a> {
-    fn header(rcode: Rcode) -> Self {
-        Self::Answer { rcode, question: &[], edns: None }
-    }
-}
-
 /// EDNS option codes.
 pub(super) mod option {
     pub(in crate::dns) const NSID: u16 = 3;
     pub(in crate::dns) const CLIENT_SUBNET: u16 = 8;
+    pub(in crate::dns) const COOKIE: u16 = 10;
+    pub(in crate::dns) const TCP_KEEPALIVE: u16 = 11;
+    pub(in crate::dns) const PADDING: u16 = 12;
+    pub(in crate::dns) const EXTENDED_ERROR: u16 = 15;
 }
 
 /// A place in the request, read forwards with bounds checked.
@@ -141,32 +176,42 @@ impl<'a> Query<'a> {
         if header[2] & 0x80 != 0 {
             return Err(Rejection::Drop);
         }
-        if header[2] & 0x78 != 0 {
-            return Err(Rejection::header(Rcode::NotImp));
-        }
         let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-        if count(4) != 1 {
-            return Err(Rejection::header(Rcode::FormErr));
-        }
         let mut reader = Reader { octets: request, at: HEADER_OCTETS };
-        let Some((question, qtype, qclass)) = read_question(&mut reader, name) else {
-            return Err(Rejection::header(Rcode::FormErr));
-        };
-        let mut query = Self { question, qtype, qclass, edns: None };
-        let malformed = |edns| Rejection::Answer { rcode: Rcode::FormErr, question, edns };
-        let before_additional = u32::from(count(6)) + u32::from(count(8));
-        for record in 0..before_additional + u32::from(count(10)) {
-            if read_record(&mut reader, record >= before_additional, &mut query.edns).is_none() {
-                return Err(malformed(query.edns));
+        let mut query = Self { opcode: Opcode::Query, question: &[], qtype: 0, qclass: 0, edns: None };
+        let is_whole = query.read_sections(&mut reader, [4, 6, 8, 10].map(count), name).is_some();
+        let edns = query.edns;
+        let reject = |rcode, question| Err(Rejection::Answer { rcode, question, edns });
+        // What follows the header of an operation that isn't known can't be malformed, and isn't to be repeated.
+        let Some(opcode) = Opcode::of(header[2]) else { return reject(Rcode::NotImp, &[]) };
+        let asks_for_cookie =
+            opcode == Opcode::Query && count(4) == 0 && edns.is_some_and(|edns| edns.cookie.is_some());
+        if !is_whole || reader.at != request.len() || query.question.is_empty() && !asks_for_cookie {
+            return reject(Rcode::FormErr, query.question);
+        }
+        if edns.is_some_and(|edns| edns.version != 0) {
+            return reject(Rcode::BadVers, query.question);
+        }
+        Ok(Self { opcode, ..query })
+    }
+
+    /// Reads what follows the header, as far as it is well formed. `counts` are those of the header. Only a question that
+    /// is the only one is read, and put into `name` (RFC 9619).
+    fn read_sections(&mut self, reader: &mut Reader<'a>, counts: [u16; 4], name: &mut LookupName) -> Option<()> {
+        let [questions, answer, authority, additional] = counts.map(u32::from);
+        if questions == 1 {
+            (self.question, self.qtype, self.qclass) = read_question(reader, name)?;
+        } else {
+            for _ in 0..questions {
+                reader.skip_name()?;
+                reader.take(4)?;
             }
         }
-        if reader.at != request.len() {
-            return Err(malformed(query.edns));
+        let before_additional = answer + authority;
+        for record in 0..before_additional + additional {
+            read_record(reader, record >= before_additional, &mut self.edns)?;
         }
-        if query.edns.is_some_and(|edns| edns.version != 0) {
-            return Err(Rejection::Answer { rcode: Rcode::BadVers, question, edns: query.edns });
-        }
-        Ok(query)
+        Some(())
     }
 }
 
@@ -209,6 +254,10 @@ fn read_options<'a>(data: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {
             option::NSID => edns.nsid = true,
             option::CLIENT_SUBNET if edns.subnet.is_some() => return None,
             option::CLIENT_SUBNET => edns.subnet = Some(Subnet::read(data)?),
+            // Of several the first counts (RFC 7873 section 4).
+            option::COOKIE if edns.cookie.is_none() => edns.cookie = Some(Cookie::read(data)?),
+            option::TCP_KEEPALIVE => edns.keepalive = true,
+            option::PADDING => edns.padding = true,
             _ => {}
         }
     }
@@ -216,6 +265,11 @@ fn read_options<'a>(data: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {
 }
 
 impl<'a> Subnet<'a> {
+    /// The source prefix length.
+    pub(super) fn source_length(&self) -> u8 {
+        self.data.get(SUBNET_SCOPE - 1).copied().unwrap_or(0)
+    }
+
     /// Reads the option's data as strictly as RFC 7871 sections 6 and 7.1.2 ask: a known family, a source length that fits it,
     /// scope 0, exactly as many octets as the source length needs and no bit beyond it.
     pub fn read(data: &'a [u8]) -> Option<Self> {

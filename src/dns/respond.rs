@@ -2,22 +2,23 @@
 
 use std::net::IpAddr;
 
-use super::encode::{Full, Section, Writer, compression_pointer};
-use super::query::{Edns, HEADER_OCTETS, Query, Rcode, Rejection};
-use super::{MAX_TCP_RESPONSE, MAX_UDP_RESPONSE, Transport, WorkerContext};
-use crate::config::Target;
-use crate::routing::{Decision, Draw, Family, Outcome, decide};
-use crate::snapshot::{Service, Snapshot};
-use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
-
-/// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
-pub const MAX_ALIASES: usize = 16;
+use super::answer::Answer;
+use super::chaos::Asker;
+use super::cookie::Standing;
+use super::edns::{ExtendedError, Opt};
+use super::encode::{Full, Writer};
+use super::query::{Edns, Opcode, Query, Rcode, Rejection};
+use super::rate_limit::{Kind, Verdict};
+use super::{MAX_TCP_RESPONSE, Transport, WorkerContext};
+use crate::routing::Draw;
+use crate::snapshot::Snapshot;
 
 /// The largest UDP response to a client without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP_OCTETS: usize = 512;
 
-/// Answers one request. `response` is at least [`MAX_UDP_RESPONSE`] long for UDP and [`MAX_TCP_RESPONSE`] for TCP.
-/// Returns the length of the response, or nothing where there must be none (a response, or less than a header).
+/// Answers one request. `response` is at least [`MAX_UDP_RESPONSE`](super::MAX_UDP_RESPONSE) long for UDP and
+/// [`MAX_TCP_RESPONSE`] for all else. Returns the length of the response, or nothing where there must be none: to a
+/// response, to less than a header, and to clients that are held back.
 pub fn respond(
     snapshot: &Snapshot,
     context: &mut WorkerContext,
@@ -26,8 +27,9 @@ pub fn respond(
     transport: Transport,
     response: &mut [u8],
 ) -> Option<usize> {
-    let WorkerContext { worker, advance, now: _, rng, counters, name } = context;
-    let nsid = snapshot.compiled.config.server.nsid.as_deref().unwrap_or_default();
+    let WorkerContext { worker, advance, now, rng, counters, name } = context;
+    let compiled = &*snapshot.compiled;
+    let server = &compiled.config.server;
     let query = match Query::read(request, name) {
         Ok(query) => query,
         Err(Rejection::Drop) => {
@@ -35,455 +37,116 @@ pub fn respond(
             return None;
         }
         Err(Rejection::Answer { rcode, question, edns }) => {
-            counters.count_query(transport, 0, rcode);
-            let mut writer = Writer::new(response, request, question, PLAIN_UDP_OCTETS);
-            // An option that was malformed is not echoed.
+            // What is malformed may be the subnet; it would say nothing of the answer.
             let edns = edns.map(|edns| Edns { subnet: None, ..edns });
-            if let Some(edns) = &edns {
-                writer.reserve(edns, nsid);
-            }
-            return Some(writer.finish(edns.as_ref(), rcode, 0, nsid));
+            let opt = edns.map(|edns| Opt::new(&edns, server, transport, None));
+            counters.count_query(transport, 0, rcode);
+            let writer = Writer::new(response, request, question, PLAIN_UDP_OCTETS);
+            let extended = (rcode == Rcode::NotImp).then_some(ExtendedError::NotSupported);
+            return Some(writer.finish(opt.as_ref(), rcode, 0, extended));
         }
     };
+
+    let peer = peer.to_canonical();
+    let given = query.edns.and_then(|edns| edns.cookie);
+    let (standing, cookie) = match &given {
+        Some(cookie) => {
+            let (standing, reply) = compiled.cookies.judge(cookie, peer, now.unix_seconds);
+            (Some(standing), Some(reply))
+        }
+        None => (None, None),
+    };
+    let opt = query.edns.map(|edns| Opt::new(&edns, server, transport, cookie));
     let limit = match (transport, &query.edns) {
         (Transport::Udp, None) => PLAIN_UDP_OCTETS,
-        (Transport::Udp, Some(edns)) => usize::from(edns.udp_octets).clamp(PLAIN_UDP_OCTETS, MAX_UDP_RESPONSE),
+        (Transport::Udp, Some(edns)) => {
+            usize::from(edns.udp_octets).clamp(PLAIN_UDP_OCTETS, usize::from(server.edns_udp_octets))
+        }
         _ => MAX_TCP_RESPONSE,
     };
+    let is_bad = matches!(standing, Some(Standing::Missing | Standing::Bad));
+    let short = match &query {
+        // Asks for a cookie only, or whether the one that it has is good (RFC 7873 section 5.4).
+        Query { question: [], .. } if standing == Some(Standing::Bad) => Some(Rcode::BadCookie),
+        Query { question: [], .. } => Some(Rcode::NoError),
+        // RFC 7873 section 5.2.3: a client that can be heard but is not known to be who it says.
+        _ if server.cookies.require && is_bad && transport == Transport::Udp => Some(Rcode::BadCookie),
+        _ => None,
+    };
+    if let Some(rcode) = short {
+        counters.count_query(transport, query.qtype, rcode);
+        let writer = Writer::new(response, request, query.question, limit);
+        return Some(writer.finish(opt.as_ref(), rcode, 0, None));
+    }
+
     let mut writer = Writer::new(response, request, query.question, limit);
-    if let Some(edns) = &query.edns {
-        writer.reserve(edns, nsid);
+    if let Some(opt) = &opt {
+        writer.reserve(opt);
     }
     let subnet = query.edns.and_then(|edns| edns.subnet);
+    let address = subnet.and_then(|subnet| subnet.address);
     let mut answer = Answer {
         snapshot,
-        tree: &snapshot.compiled.tree,
+        tree: &compiled.tree,
         name,
         writer,
         qtype: query.qtype,
-        client: subnet.and_then(|subnet| subnet.address).unwrap_or_else(|| peer.to_canonical()),
+        asker: Asker {
+            peer,
+            client: address.unwrap_or(peer),
+            source_length: subnet.filter(|_| address.is_some()).map(|subnet| subnet.source_length()),
+        },
+        minimal: server.minimal_responses,
         scope: 0,
+        extended: None,
+        subject: 0,
         draw: Draw { rng, advance: *advance },
         worker: *worker,
     };
-    let rcode = match answer.write(query.qclass) {
-        Ok(rcode) => rcode,
-        Err(Full) => {
-            // Over a stream asking again would not help: what fits, aliases, is the answer, and leads on.
-            if transport == Transport::Udp {
-                counters.count_truncated();
-                answer.writer.set_truncated();
-            }
-            Rcode::NoError
-        }
+    let written = match query.opcode {
+        Opcode::Query => answer.write(query.qclass),
+        Opcode::Notify | Opcode::Update => Ok(answer.refuse_change()),
     };
-    // A client that says nothing of itself gets an answer that holds for whoever asks the same way (RFC 7871 section 7.1.2).
-    let scope = if subnet.is_some_and(|subnet| subnet.address.is_some()) { answer.scope } else { 0 };
+    let rcode = written.unwrap_or_else(|Full| {
+        // Over a stream asking again would not help: what fits, aliases, is the answer, and leads on.
+        if transport == Transport::Udp {
+            counters.count_truncated();
+            answer.writer.set_truncated();
+        }
+        Rcode::NoError
+    });
     counters.count_query(transport, query.qtype, rcode);
-    Some(answer.writer.finish(query.edns.as_ref(), rcode, scope, nsid))
+    // A client that says nothing of itself gets an answer that holds for whoever asks the same way (RFC 7871 section 7.1.2).
+    let scope = if address.is_some() { answer.scope } else { 0 };
+    let Answer { writer, extended, subject, draw, .. } = answer;
+    if let Some(limiter) = &compiled.rate_limiter
+        && transport == Transport::Udp
+        && standing != Some(Standing::Good)
+    {
+        let kind = Kind::of(rcode, &writer);
+        // What is wrong is wrong whatever was asked.
+        let number = if kind == Kind::Error { 0 } else { subject };
+        let verdict = limiter.check(peer, kind, number, query.qtype, now.monotonic_us, draw.rng);
+        if verdict != Verdict::Send {
+            counters.count_limited(verdict);
+            if !limiter.is_dry_run() {
+                return slip(verdict, standing, opt.as_ref(), Writer::new(response, request, query.question, limit));
+            }
+        }
+    }
+    Some(writer.finish(opt.as_ref(), rcode, scope, extended))
 }
 
-/// An answer being made.
-struct Answer<'s, 'c, 'b> {
-    snapshot: &'s Snapshot,
-    tree: &'s Tree,
-    /// The name that is being resolved: the one asked for, then each that an alias leads to.
-    name: &'c mut LookupName,
-    writer: Writer<'b>,
-    qtype: u16,
-    client: IpAddr,
-    scope: u8,
-    draw: Draw<'c>,
-    worker: usize,
-}
-
-/// Where resolution stands after one name.
-enum Step {
-    /// The answer is complete.
-    Done(Rcode),
-    /// An alias was written; the name that it leads to begins at this place of the message and is now being resolved.
-    Follow(usize),
-}
-
-/// How a record's owner is written.
-#[derive(Clone, Copy)]
-enum Owner<'s> {
-    /// By a pointer to where the name already stands.
-    At(usize),
-    /// In full, but for the zone's apex, which stands at this place.
-    Full(&'s Node, usize),
-}
-
-impl<'s> Answer<'s, '_, '_> {
-    fn write(&mut self, qclass: u16) -> Result<Rcode, Full> {
-        if qclass != rtype::CLASS_IN {
-            return Ok(Rcode::Refused);
-        }
-        match self.qtype {
-            rtype::AXFR | rtype::IXFR => return Ok(Rcode::Refused),
-            rtype::OPT => return Ok(Rcode::FormErr),
-            rtype::TKEY..=rtype::MAILA => return Ok(Rcode::NotImp),
-            _ => {}
-        }
-        let mut visited: [Option<NodeId>; MAX_ALIASES] = [None; MAX_ALIASES];
-        let mut owner = HEADER_OCTETS;
-        for hop in 0..=MAX_ALIASES {
-            let found = self.tree.find(self.name, self.qtype);
-            if hop == 0 {
-                match found {
-                    Found::NotServed => return Ok(Rcode::Refused),
-                    Found::Delegation(cut) if !self.asks_parent(self.tree.node(cut)) => {}
-                    _ => self.writer.set_authoritative(),
-                }
-            }
-            let step = match found {
-                Found::NotServed => Step::Done(Rcode::NoError),
-                Found::NxDomain(apex) => {
-                    self.negative(self.tree.node(apex), owner)?;
-                    Step::Done(Rcode::NxDomain)
-                }
-                Found::Delegation(id) => self.delegation(self.tree.node(id), owner)?,
-                // What would be an alias came up before, or there were too many: what stands is the answer.
-                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) || hop == MAX_ALIASES => {
-                    Step::Done(Rcode::NoError)
-                }
-                Found::Dname(id) => {
-                    visited[hop] = Some(id);
-                    self.dname(self.tree.node(id), owner)?
-                }
-                Found::Node(id) => {
-                    visited[hop] = Some(id);
-                    self.node(self.tree.node(id), owner)?
-                }
-            };
-            match step {
-                Step::Done(rcode) => return Ok(rcode),
-                Step::Follow(target) => owner = target,
-            }
-        }
-        Ok(Rcode::NoError)
-    }
-
-    /// Where the apex of a node's zone stands, given that the current name, which lies in that zone, stands at `owner`.
-    fn apex_at(&self, node: &Node, owner: usize) -> usize {
-        owner + self.name.as_wire().len() - node.apex_octets()
-    }
-
-    /// The name exists, or a wildcard stands for it.
-    fn node(&mut self, node: &'s Node, owner: usize) -> Result<Step, Full> {
-        if let Some(service) = node.service() {
-            let service = &self.snapshot.compiled.services[service];
-            match self.qtype {
-                rtype::A => return self.service(node, service, Family::V4, owner),
-                rtype::AAAA => return self.service(node, service, Family::V6, owner),
-                // A name that is an alias is one for every type.
-                _ if service.is_alias => {
-                    let decision = decide(self.snapshot, service, self.client, Family::V4, &mut self.draw);
-                    if let Some(target) = self.alias(&decision) {
-                        return self.service_alias(service, &decision, target, owner);
-                    }
-                }
-                _ => {}
-            }
-        }
-        if let Some(set) = self.tree.set_of(node, self.qtype) {
-            return self.answer_set(node, set, owner);
-        }
-        if self.qtype == rtype::ANY && (node.service().is_some() || !self.tree.sets(node).is_empty()) {
-            self.any(owner)?;
-            return Ok(Step::Done(Rcode::NoError));
-        }
-        if let Some(set) = self.tree.set_of(node, rtype::CNAME) {
-            return self.cname(node, set, owner);
-        }
-        self.negative(node, owner)?;
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    fn answer_set(&mut self, node: &'s Node, set: &'s RecordSet, owner: usize) -> Result<Step, Full> {
-        let apex_at = self.apex_at(node, owner);
-        self.put_set(Section::Answer, Owner::At(owner), set, apex_at)?;
-        for id in self.tree.additional(set) {
-            // What helps but was not asked for is left out when there is no room.
-            if self.put_addresses(*id, apex_at).is_err() {
-                break;
-            }
-        }
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// ANY is answered with one made-up record (RFC 8482 section 4.2).
-    fn any(&mut self, owner: usize) -> Result<(), Full> {
-        const TTL_SECONDS: u32 = 3600;
-        let mut record = [0; 19];
-        record[..2].copy_from_slice(&rtype::HINFO.to_be_bytes());
-        record[2..4].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
-        record[4..8].copy_from_slice(&TTL_SECONDS.to_be_bytes());
-        record[8..10].copy_from_slice(&9_u16.to_be_bytes());
-        record[10..].copy_from_slice(b"\x07RFC8482\x00");
-        self.put_record(Section::Answer, Owner::At(owner), &record)
-    }
-
-    fn cname(&mut self, node: &'s Node, set: &'s RecordSet, owner: usize) -> Result<Step, Full> {
-        /// Type, class, TTL and RDLENGTH.
-        const FIXED_OCTETS: usize = 10;
-        let apex_at = self.apex_at(node, owner);
-        let Some(record) = self.tree.records(set).first() else { return Ok(Step::Done(Rcode::NoError)) };
-        self.put_wire(Section::Answer, Owner::At(owner), record, apex_at)?;
-        let target = &self.tree.wire(record)[FIXED_OCTETS..];
-        let target_at = self.writer.position() - target.len();
-        // Without its pointer the target is relative to the apex.
-        let mut whole = [0; MAX_NAME_OCTETS];
-        let length = match record.pointers().next() {
-            Some(_) => join(&mut whole, &target[..target.len() - 2], self.tree.name(self.tree.apex(node))),
-            None => join(&mut whole, target, &[]),
-        };
-        self.follow(&whole[..length.unwrap_or(0)], target_at)
-    }
-
-    /// Makes `target`, which stands at `at` in the message, the name to resolve.
-    fn follow(&mut self, target: &[u8], at: usize) -> Result<Step, Full> {
-        match self.name.read(target) {
-            Some(_) => Ok(Step::Follow(at)),
-            None => Ok(Step::Done(Rcode::NoError)),
+/// What a client that is held back gets: nothing, or what lets an honest one come back.
+fn slip(verdict: Verdict, standing: Option<Standing>, opt: Option<&Opt<'_>>, mut writer: Writer<'_>) -> Option<usize> {
+    match (verdict, standing) {
+        (Verdict::Drop, _) => None,
+        // One that knows cookies comes back with a good one.
+        (_, Some(_)) => Some(writer.finish(opt, Rcode::BadCookie, 0, None)),
+        // Others come back over TCP.
+        (_, None) => {
+            writer.set_truncated();
+            Some(writer.finish(opt, Rcode::NoError, 0, None))
         }
     }
-
-    /// RFC 6672 section 3.1: the DNAME, and a CNAME made from it for the name itself.
-    fn dname(&mut self, node: &'s Node, owner: usize) -> Result<Step, Full> {
-        const FIXED_OCTETS: usize = 10;
-        let dname_octets = self.tree.name(node).len();
-        let apex_at = self.apex_at(node, owner);
-        let dname_at = owner + self.name.as_wire().len() - dname_octets;
-        let Some(set) = self.tree.set_of(node, rtype::DNAME) else { return Ok(Step::Done(Rcode::NoError)) };
-        let Some(record) = self.tree.records(set).first() else { return Ok(Step::Done(Rcode::NoError)) };
-        self.put_wire(Section::Answer, Owner::At(dname_at), record, apex_at)?;
-        let wire = self.tree.wire(record);
-        let own_labels = self.name.as_wire().len() - dname_octets;
-        let mut target = [0; MAX_NAME_OCTETS];
-        let Some(length) = join(&mut target, &self.name.as_wire()[..own_labels], &wire[FIXED_OCTETS..]) else {
-            return Ok(Step::Done(Rcode::YxDomain));
-        };
-        let target = &target[..length];
-        let mut cname = [0; FIXED_OCTETS + MAX_NAME_OCTETS];
-        cname[..2].copy_from_slice(&rtype::CNAME.to_be_bytes());
-        cname[2..8].copy_from_slice(&wire[2..8]);
-        cname[8..10].copy_from_slice(&(length as u16).to_be_bytes());
-        cname[FIXED_OCTETS..FIXED_OCTETS + length].copy_from_slice(target);
-        self.put_record(Section::Answer, Owner::At(owner), &cname[..FIXED_OCTETS + length])?;
-        if self.qtype == rtype::CNAME {
-            return Ok(Step::Done(Rcode::NoError));
-        }
-        self.follow(target, self.writer.position() - length)
-    }
-
-    /// Whether what is asked of a cut is the parent's to answer (RFC 4035 section 3.1.4.1).
-    fn asks_parent(&self, cut: &Node) -> bool {
-        self.qtype == rtype::DS && self.name.as_wire() == self.tree.name(cut)
-    }
-
-    /// A referral (RFC 1034 section 4.3.2 step 3b), or what the parent knows of DS.
-    fn delegation(&mut self, cut: &'s Node, owner: usize) -> Result<Step, Full> {
-        let apex_at = self.apex_at(cut, owner);
-        if self.asks_parent(cut) {
-            return match self.tree.set_of(cut, rtype::DS) {
-                Some(set) => self.answer_set(cut, set, owner),
-                None => {
-                    self.negative(cut, owner)?;
-                    Ok(Step::Done(Rcode::NoError))
-                }
-            };
-        }
-        let Some(set) = self.tree.set_of(cut, rtype::NS) else { return Ok(Step::Done(Rcode::NoError)) };
-        let cut_octets = self.tree.name(cut).len();
-        let is_wildcard = !is_at_or_below(self.name.as_wire(), self.tree.name(cut));
-        let cut_at = if is_wildcard { owner } else { owner + self.name.as_wire().len() - cut_octets };
-        self.put_set(Section::Authority, Owner::At(cut_at), set, apex_at)?;
-        for id in self.tree.additional(set) {
-            // Without the addresses of servers inside the delegated zone the referral leads nowhere (RFC 9471 section 2).
-            let needed = is_at_or_below(self.tree.name(self.tree.node(*id)), self.tree.name(cut));
-            if self.put_addresses(*id, apex_at).is_err() && needed {
-                return Err(Full);
-            }
-        }
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// No data or no name: the zone's SOA goes with it (RFC 2308 section 3).
-    fn negative(&mut self, node: &'s Node, owner: usize) -> Result<(), Full> {
-        self.negative_for(node, owner, u32::MAX)
-    }
-
-    /// As [`Self::negative`], to be remembered for at most so many seconds.
-    fn negative_for(&mut self, node: &'s Node, owner: usize, most_seconds: u32) -> Result<(), Full> {
-        let apex_at = self.apex_at(node, owner);
-        let soa = self.tree.negative_soa(node);
-        self.put_wire(Section::Authority, Owner::At(apex_at), soa, apex_at)?;
-        self.writer.lower_ttl(self.tree.wire(soa).len(), most_seconds);
-        Ok(())
-    }
-
-    /// The addresses of a service.
-    fn service(&mut self, node: &'s Node, service: &'s Service, family: Family, owner: usize) -> Result<Step, Full> {
-        let decision = decide(self.snapshot, service, self.client, family, &mut self.draw);
-        if let Some(target) = self.alias(&decision) {
-            return self.service_alias(service, &decision, target, owner);
-        }
-        let mark = self.writer.mark(Section::Answer);
-        let written = match &decision.outcome {
-            Outcome::NoData => {
-                self.negative_for(node, owner, decision.ttl)?;
-                return Ok(Step::Done(Rcode::NoError));
-            }
-            Outcome::Endpoints { choice, picks } => picks.as_slice().iter().try_for_each(|pick| {
-                let address = &choice.candidates.list[*pick as usize].address;
-                self.put_address(family, owner, decision.ttl, address)
-            }),
-            Outcome::LastResort(addresses) => addresses.iter().try_for_each(|address| match address {
-                IpAddr::V4(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-                IpAddr::V6(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-            }),
-        };
-        if written.is_err() {
-            self.writer.rewind(Section::Answer, mark);
-            return Err(Full);
-        }
-        self.scope = self.scope.max(decision.scope);
-        service.count(self.snapshot, &decision, self.worker);
-        Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// The hostname that a decision answers with, if it does.
-    fn alias(&self, decision: &Decision<'s>) -> Option<&'s [u8]> {
-        let Outcome::Endpoints { choice, picks } = &decision.outcome else { return None };
-        let candidate = &choice.candidates.list[*picks.as_slice().first()? as usize];
-        match &self.snapshot.compiled.endpoints[candidate.endpoint as usize].destination {
-            Target::Hostname(target) => Some(target.as_slice()),
-            Target::Address(_) => None,
-        }
-    }
-
-    fn service_alias(
-        &mut self,
-        service: &'s Service,
-        decision: &Decision<'s>,
-        target: &'s [u8],
-        owner: usize,
-    ) -> Result<Step, Full> {
-        let mut fixed = [0; 10];
-        fixed[..2].copy_from_slice(&rtype::CNAME.to_be_bytes());
-        fixed[2..4].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
-        fixed[4..8].copy_from_slice(&decision.ttl.to_be_bytes());
-        fixed[8..].copy_from_slice(&(target.len() as u16).to_be_bytes());
-        let mark = self.writer.mark(Section::Answer);
-        if self.put_record(Section::Answer, Owner::At(owner), &fixed).and_then(|()| self.writer.put(target)).is_err() {
-            self.writer.rewind(Section::Answer, mark);
-            return Err(Full);
-        }
-        self.scope = self.scope.max(decision.scope);
-        service.count(self.snapshot, decision, self.worker);
-        if self.qtype == rtype::CNAME {
-            return Ok(Step::Done(Rcode::NoError));
-        }
-        self.follow(target, self.writer.position() - target.len())
-    }
-
-    /// One A or AAAA record; `address` has at least as many octets as the family needs.
-    fn put_address(&mut self, family: Family, owner: usize, ttl: u32, address: &[u8]) -> Result<(), Full> {
-        let (rtype, octets) = match family {
-            Family::V4 => (rtype::A, 4),
-            Family::V6 => (rtype::AAAA, 16),
-        };
-        // Put together first, as this is what nearly every answer is made of.
-        let mut record = [0; 28];
-        record[..2].copy_from_slice(&compression_pointer(owner));
-        record[2..4].copy_from_slice(&rtype.to_be_bytes());
-        record[4..6].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());
-        record[6..10].copy_from_slice(&ttl.to_be_bytes());
-        record[11] = octets as u8;
-        record[12..12 + octets].copy_from_slice(&address[..octets]);
-        self.writer.put(&record[..12 + octets])?;
-        self.writer.count_record(Section::Answer);
-        Ok(())
-    }
-
-    /// The A and AAAA records of a node, whole or not at all.
-    fn put_addresses(&mut self, id: NodeId, apex_at: usize) -> Result<(), Full> {
-        let node = self.tree.node(id);
-        let mark = self.writer.mark(Section::Additional);
-        for rtype in [rtype::A, rtype::AAAA] {
-            if let Some(set) = self.tree.set_of(node, rtype)
-                && self.put_set(Section::Additional, Owner::Full(node, apex_at), set, apex_at).is_err()
-            {
-                self.writer.rewind(Section::Additional, mark);
-                return Err(Full);
-            }
-        }
-        Ok(())
-    }
-
-    /// A whole record set or nothing of it.
-    fn put_set(&mut self, section: Section, owner: Owner<'s>, set: &'s RecordSet, apex_at: usize) -> Result<(), Full> {
-        let mark = self.writer.mark(section);
-        for record in self.tree.records(set) {
-            if self.put_wire(section, owner, record, apex_at).is_err() {
-                self.writer.rewind(section, mark);
-                return Err(Full);
-            }
-        }
-        Ok(())
-    }
-
-    fn put_wire(
-        &mut self,
-        section: Section,
-        owner: Owner<'s>,
-        record: &RecordWire,
-        apex_at: usize,
-    ) -> Result<(), Full> {
-        let wire = self.tree.wire(record);
-        self.put_record(section, owner, wire)?;
-        let start = self.writer.position() - wire.len();
-        for at in record.pointers() {
-            self.writer.patch_pointer(start + at, apex_at);
-        }
-        Ok(())
-    }
-
-    /// One record: its owner, then `wire` from the type on.
-    fn put_record(&mut self, section: Section, owner: Owner<'s>, wire: &[u8]) -> Result<(), Full> {
-        let mark = self.writer.mark(section);
-        let written = match owner {
-            Owner::At(at) => self.writer.put_pointer(at),
-            Owner::Full(node, apex_at) => {
-                let name = self.tree.name(node);
-                let own = &name[..name.len() - node.apex_octets()];
-                self.writer.put(own).and_then(|()| self.writer.put_pointer(apex_at))
-            }
-        };
-        if written.and_then(|()| self.writer.put(wire)).is_err() {
-            self.writer.rewind(section, mark);
-            return Err(Full);
-        }
-        self.writer.count_record(section);
-        Ok(())
-    }
-}
-
-/// Whether a name in wire form is another or lies below it, label by label.
-fn is_at_or_below(name: &[u8], other: &[u8]) -> bool {
-    let mut rest = name;
-    while rest.len() > other.len() {
-        let Some(below) = rest.first().and_then(|length| rest.get(usize::from(*length) + 1..)) else { return false };
-        rest = below;
-    }
-    rest == other
-}
-
-/// Puts two parts of a name together; nothing where it would be too long.
-fn join(into: &mut [u8; MAX_NAME_OCTETS], first: &[u8], second: &[u8]) -> Option<usize> {
-    let length = first.len() + second.len();
-    into.get_mut(..first.len())?.copy_from_slice(first);
-    into.get_mut(first.len()..length)?.copy_from_slice(second);
-    Some(length)
 }

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use super::address_table::{AddressTable, AddressTableBuilder, Fold};
 use super::intern::Interner;
 use super::locate::place;
+use super::rank::Ranker;
 use super::table::{cover, zip};
-use super::{Database, Location, Ranker};
+use super::{Database, Location};
 use crate::config::{Network, Region};
 
 /// The most memory for the orders of one map, in bytes.
@@ -28,7 +29,7 @@ pub struct RegionMap {
 
 impl RegionMap {
     /// The map of a service that is steered by proximity over `members`, indices into `regions` in file order. The
-    /// operator's networks go ahead of the database, the longest prefix first; [`Ranker::rank`] makes the orders.
+    /// operator's networks go ahead of the database, the longest prefix first; `Ranker` makes the orders.
     ///
     /// # Errors
     /// When the distinct orders take more than 256 MiB.
@@ -245,8 +246,9 @@ mod tests {
 
     use super::super::address_table::Fold;
     use super::super::build::build;
+    use super::super::rank::Ranker;
     use super::super::rank::tests::region;
-    use super::super::{Coordinates, Database, Location, Ranker};
+    use super::super::{Coordinates, Database, Location};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
 

@@ -33,4 +33,4 @@ pub use database::{Database, Error, LoadError, MAX_FILE_BYTES, MAX_LOCATIONS, MA
 pub use locate::{Located, Origin, locate};
 pub use location::Location;
 pub use map::{RegionMap, TooManyOrders};
-pub use rank::{Claim, Ranked, Ranker};
+pub use rank::{Claim, Ranked};

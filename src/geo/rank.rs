@@ -1,6 +1,7 @@
 //! The order of regions for one client.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use super::coordinates::UnitVector;
 use super::{Continent, CountryCode, Location, Subdivision};
@@ -34,6 +35,18 @@ impl Claim {
     }
 }
 
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("[[geoip.networks]]"),
+            Self::Asn(number) => write!(f, "AS{number}"),
+            Self::Subdivision(code) => write!(f, "subdivision {code}"),
+            Self::Country(code) => write!(f, "country {code}"),
+            Self::Continent(code) => write!(f, "continent {code}"),
+        }
+    }
+}
+
 /// One region in a client's order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranked {
@@ -49,7 +62,7 @@ pub struct Ranked {
 
 /// Orders some of the regions for one client after the other.
 #[derive(Debug)]
-pub struct Ranker<'a> {
+pub(super) struct Ranker<'a> {
     members: Vec<Member<'a>>,
 }
 
@@ -62,43 +75,47 @@ struct Member<'a> {
     factor: f64,
 }
 
+impl Ranked {
+    /// How a region, an index into `regions`, stands to a client there. `within` is the region in which the
+    /// operator's networks put the client.
+    pub fn of(regions: &[Region], region: usize, location: &Location, within: Option<usize>) -> Option<Self> {
+        let direction = location.coordinates.map(UnitVector::from);
+        Some(Member::new(regions, region)?.rank(location, direction, within))
+    }
+}
+
+impl<'a> Member<'a> {
+    fn new(regions: &'a [Region], index: usize) -> Option<Self> {
+        let region = regions.get(index)?;
+        let bias = f64::from(region.bias) / 100.0;
+        let factor = if bias < 0.0 { 1.0 / (1.0 + bias) } else { 1.0 - bias };
+        Some(Self { index, region, direction: region.location.into(), factor })
+    }
+
+    /// `direction` is where the location is.
+    fn rank(&self, location: &Location, direction: Option<UnitVector>, within: Option<usize>) -> Ranked {
+        let distance_km = direction.map(|direction| direction.distance_km(self.direction));
+        Ranked {
+            region: self.index,
+            claim: if within == Some(self.index) { Some(Claim::Network) } else { claim(self.region, location) },
+            distance_km,
+            biased_km: distance_km.map(|distance_km| distance_km * self.factor),
+        }
+    }
+}
+
 impl<'a> Ranker<'a> {
     /// For these regions, as indices into `regions` in file order.
-    pub fn new(regions: &'a [Region], members: &[usize]) -> Self {
-        let member = |&index: &usize| {
-            let region = regions.get(index)?;
-            let bias = f64::from(region.bias) / 100.0;
-            Some(Member {
-                index,
-                region,
-                direction: region.location.into(),
-                factor: if bias < 0.0 { 1.0 / (1.0 + bias) } else { 1.0 - bias },
-            })
-        };
-        Self { members: members.iter().filter_map(member).collect() }
+    pub(super) fn new(regions: &'a [Region], members: &[usize]) -> Self {
+        Self { members: members.iter().filter_map(|index| Member::new(regions, *index)).collect() }
     }
 
     /// The order for a client there: claims first, the more specific before the less; then by distance with bias; then
     /// as in the file. `within` is the region in which the operator's networks put the client.
-    pub fn rank(&self, location: &Location, within: Option<usize>) -> Vec<Ranked> {
+    pub(super) fn rank(&self, location: &Location, within: Option<usize>) -> Vec<Ranked> {
         let direction = location.coordinates.map(UnitVector::from);
-        let mut order: Vec<Ranked> = self
-            .members
-            .iter()
-            .map(|member| {
-                let distance_km = direction.map(|direction| direction.distance_km(member.direction));
-                Ranked {
-                    region: member.index,
-                    claim: if within == Some(member.index) {
-                        Some(Claim::Network)
-                    } else {
-                        claim(member.region, location)
-                    },
-                    distance_km,
-                    biased_km: distance_km.map(|distance_km| distance_km * member.factor),
-                }
-            })
-            .collect();
+        let mut order: Vec<Ranked> =
+            self.members.iter().map(|member| member.rank(location, direction, within)).collect();
         // Stable, so what is equal stays as in the file.
         order.sort_by(|a, b| {
             let level = |ranked: &Ranked| Reverse(ranked.claim.map_or(0, Claim::level));

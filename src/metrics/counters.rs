@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::dns::{Rcode, Transport};
+use crate::dns::{Rcode, Transport, Verdict};
 use crate::zone::rtype;
 
 /// The query types that are counted apart, with their names; all others count as the last.
@@ -27,15 +27,20 @@ pub const QTYPES: [(u16, &str); 17] = [
 ];
 
 /// The response codes that are ever sent, with their names.
-pub const RCODES: [(Rcode, &str); 7] = [
+pub const RCODES: [(Rcode, &str); 9] = [
     (Rcode::NoError, "NOERROR"),
     (Rcode::FormErr, "FORMERR"),
     (Rcode::NxDomain, "NXDOMAIN"),
     (Rcode::NotImp, "NOTIMP"),
     (Rcode::Refused, "REFUSED"),
     (Rcode::YxDomain, "YXDOMAIN"),
+    (Rcode::NotAuth, "NOTAUTH"),
     (Rcode::BadVers, "BADVERS"),
+    (Rcode::BadCookie, "BADCOOKIE"),
 ];
+
+/// What becomes of responses to clients that are held back, with their names.
+pub(crate) const LIMITED: [(Verdict, &str); 2] = [(Verdict::Slip, "slipped"), (Verdict::Drop, "dropped")];
 
 /// One worker's counters: written by that worker only, read by the scrape.
 #[derive(Debug, Default)]
@@ -43,6 +48,7 @@ pub struct WorkerCounters {
     queries: [[[Counter; QTYPES.len()]; RCODES.len()]; Transport::ALL.len()],
     dropped: Counter,
     truncated: Counter,
+    limited: [Counter; LIMITED.len()],
 }
 
 /// A number with one writer, so that adding needs no locked instruction.
@@ -75,6 +81,18 @@ impl WorkerCounters {
     /// Counts an answer cut short.
     pub fn count_truncated(&self) {
         self.truncated.add();
+    }
+
+    /// Counts a response that is one too many for its client.
+    pub(crate) fn count_limited(&self, verdict: Verdict) {
+        if let Some(place) = LIMITED.iter().position(|(limited, _)| *limited == verdict) {
+            self.limited[place].add();
+        }
+    }
+
+    /// Responses that were one too many for their clients, by the place of what became of them in [`LIMITED`].
+    pub(crate) fn limited(&self, verdict: usize) -> u64 {
+        self.limited[verdict].get()
     }
 
     /// Queries answered, by the place of their transport, rcode and type in [`Transport::ALL`], [`RCODES`], [`QTYPES`].

@@ -4,7 +4,7 @@
 //!
 //! | family | series at most |
 //! |---|---|
-//! | `meridian_queries_total` | 5 transports × 7 rcodes × 17 types; those never seen are left out |
+//! | `meridian_queries_total` | 5 transports × 9 rcodes × 17 types; those never seen are left out |
 //! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
@@ -22,6 +22,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as HistogramSample, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::counters::LIMITED;
 use super::{QTYPES, RCODES, WorkerCounters};
 use crate::config::EndpointState;
 use crate::dns::Transport;
@@ -70,6 +71,7 @@ impl Scrape<'_> {
         let mut families = Families::default();
         self.add_process(&mut families);
         self.add_queries(&mut families);
+        self.add_limits(&mut families);
         self.add_answers(&mut families);
         self.add_endpoints(&mut families);
         self.add_probes(&mut families);
@@ -126,6 +128,19 @@ impl Scrape<'_> {
             "meridian_truncated_responses_total",
             "Answers that did not fit and told the client to ask again over TCP.",
             sum(WorkerCounters::truncated),
+        );
+    }
+
+    fn add_limits(&self, families: &mut Families) {
+        let counts = LIMITED.iter().enumerate().map(|(place, (_, name))| {
+            let count: u64 = self.workers.iter().map(|worker| worker.limited(place)).sum();
+            (labels([("outcome", name)]), count as f64)
+        });
+        families.counters(
+            "meridian_rate_limited_responses_total",
+            "Responses over UDP that were one too many for their client network: \"slipped\" ones were sent short, so \
+             that an honest client asks again, \"dropped\" ones were not sent. With dry_run all were sent.",
+            counts,
         );
     }
 

@@ -6,11 +6,13 @@
 
 pub mod balance;
 mod decide;
+mod grounds;
 pub mod live;
 mod steering;
 
 pub use balance::{Draw, MAX_PICKS, Picks};
 pub use decide::{Choice, Decision, Outcome, decide};
+pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;
 

@@ -13,8 +13,9 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use super::counters::{ConnectionCounters, ServerCounters};
-use crate::config::{ClientNetwork, TcpLimits};
+use crate::config::TcpLimits;
 use crate::dns::Transport;
+use crate::snapshot::Published;
 
 /// Octets of queries that one connection may have begun and not ended, where it can begin many at once: four of the
 /// longest ones.
@@ -22,8 +23,8 @@ const MAX_UNFINISHED_OCTETS: usize = 4 << 16;
 
 /// The open connections of one thread. No borrow of its cells is held over an `await`.
 pub(super) struct Connections {
-    limits: TcpLimits,
-    client_network: ClientNetwork,
+    /// The limits are those of the configuration that serves: also what clients are told of them (RFC 7828).
+    published: Arc<Published>,
     counters: Arc<ServerCounters>,
     table: RefCell<Table>,
 }
@@ -52,8 +53,12 @@ struct Activity {
 }
 
 impl Connections {
-    pub(super) fn new(limits: TcpLimits, client_network: ClientNetwork, counters: Arc<ServerCounters>) -> Rc<Self> {
-        Rc::new(Self { limits, client_network, counters, table: RefCell::default() })
+    pub(super) fn new(published: Arc<Published>, counters: Arc<ServerCounters>) -> Rc<Self> {
+        Rc::new(Self { published, counters, table: RefCell::default() })
+    }
+
+    fn limits(&self) -> TcpLimits {
+        self.published.load().compiled.config.server.tcp
     }
 
     /// Serves a new connection as a task of this thread, if need be in place of the one that is idle longest. At a limit
@@ -66,12 +71,13 @@ impl Connections {
     ) {
         let counters = self.counters.connections(transport);
         counters.accepted.increment();
-        let network = self.client_network.of(client);
+        let limits = self.limits();
+        let network = self.published.load().compiled.config.server.client_network.of(client);
         let mut table = self.table.borrow_mut();
-        if table.per_network.get(&network).is_some_and(|open| *open >= self.limits.connections_per_client) {
+        if table.per_network.get(&network).is_some_and(|open| *open >= limits.connections_per_client) {
             return counters.refused.increment();
         }
-        if table.by_id.len() >= self.limits.connections {
+        if table.by_id.len() >= limits.connections {
             let Some(idlest) = table.remove_idlest() else { return counters.refused.increment() };
             let counters = self.counters.connections(idlest.transport);
             counters.evicted.increment();
@@ -96,7 +102,7 @@ impl Connections {
 
     /// Whether a further connection needs the place of another.
     pub(super) fn is_full(&self) -> bool {
-        self.table.borrow().by_id.len() >= self.limits.connections
+        self.table.borrow().by_id.len() >= self.limits().connections
     }
 }
 
@@ -138,7 +144,7 @@ pub(super) struct Ticket {
 
 impl Ticket {
     pub(super) fn limits(&self) -> TcpLimits {
-        self.connections.limits
+        self.connections.limits()
     }
 
     pub(super) fn counters(&self) -> &ConnectionCounters {

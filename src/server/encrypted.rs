@@ -38,14 +38,13 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn spawn(
     sockets: EncryptedSockets,
     certificate: Arc<Certificate>,
-    https_path: String,
     settings: Settings,
 ) -> io::Result<JoinHandle<()>> {
-    let Settings { limits, client_network, counters, responder, stop } = settings;
+    let Settings { published, counters, responder, stop } = settings;
     thread::spawn("encrypted", stop.clone(), move |tasks| {
         let responder = Rc::new(RefCell::new(responder));
-        let connections = Connections::new(limits, client_network, counters.clone());
-        let https = Https::new(https_path, responder.clone());
+        let connections = Connections::new(published, counters.clone());
+        let https = Https::new(sockets.https_path, responder.clone());
         for (transport, listeners) in [(Transport::Tls, sockets.tls), (Transport::Https, sockets.https)] {
             let acceptor = TlsAcceptor::from(Arc::new(tls(&certificate, transport)?));
             for listener in listeners {
@@ -74,7 +73,7 @@ pub(super) fn spawn(
         }
         let crypto = Arc::new(tls(&certificate, Transport::Quic)?);
         for socket in sockets.quic {
-            let endpoint = quic::endpoint(socket, crypto.clone(), limits)?;
+            let endpoint = quic::endpoint(socket, crypto.clone())?;
             let (connections, counters) = (connections.clone(), counters.clone());
             tasks.spawn_local(quic::accept(endpoint, connections, counters, responder.clone(), stop.clone()));
         }

@@ -41,7 +41,6 @@ use responder::Responder;
 pub use sockets::{BindError, BindFailure, MAX_WORKERS, Sockets};
 pub use sys::MAX_REQUEST_BYTES;
 
-use crate::config;
 use crate::dns::{Transport, WorkerContext};
 use crate::snapshot::Published;
 
@@ -61,7 +60,7 @@ pub struct Serving {
 }
 
 /// Answers on `sockets` from whatever `published` holds, in threads named `udp-0`, `udp-1`, …, `tcp` and `encrypted`. The
-/// last is there where the settings that the sockets were bound by have encrypted listeners and there is a certificate.
+/// last is there where there are sockets and a certificate for it.
 /// `context` makes each thread's own context; it is called [`Sockets::worker_count`] times, in this order.
 ///
 /// # Errors
@@ -69,7 +68,6 @@ pub struct Serving {
 pub fn serve(
     sockets: Sockets,
     published: &Arc<Published>,
-    settings: &config::Server,
     certificate: Option<Arc<Certificate>>,
     counters: &Arc<ServerCounters>,
     mut context: impl FnMut() -> WorkerContext,
@@ -98,16 +96,14 @@ pub fn serve(
         serving.udp_sockets.push(socket);
     }
     let mut connections = || tcp::Settings {
-        limits: settings.tcp,
-        client_network: settings.client_network,
+        published: published.clone(),
         counters: counters.clone(),
         responder: Responder::new(published.clone(), counters.clone(), clock, context()),
         stop: stop.clone(),
     };
     serving.threads.push(tcp::spawn(sockets.tcp, connections())?);
-    if let (Some(sockets), Some(encrypted), Some(certificate)) = (sockets.encrypted, &settings.encrypted, certificate) {
-        let path = encrypted.https_path.clone();
-        serving.threads.push(encrypted::spawn(sockets, certificate, path, connections())?);
+    if let Some((sockets, certificate)) = sockets.encrypted.zip(certificate) {
+        serving.threads.push(encrypted::spawn(sockets, certificate, connections())?);
     }
     Ok(serving)
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig,
+    Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
 };
 use tokio::task::JoinSet;
@@ -24,7 +24,6 @@ use super::encrypted::handshake_timeout;
 use super::framed::{PREFIX_BYTES, put_framed};
 use super::responder::Responder;
 use super::thread::{DRAIN, Stop};
-use crate::config::TcpLimits;
 use crate::dns::Transport;
 
 /// The longest query with its length ahead.
@@ -49,11 +48,7 @@ const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
 const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
 
 /// Begins to listen; needs the thread's runtime.
-pub(super) fn endpoint(
-    socket: UdpSocket,
-    crypto: Arc<rustls::ServerConfig>,
-    limits: TcpLimits,
-) -> io::Result<Endpoint> {
+pub(super) fn endpoint(socket: UdpSocket, crypto: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
     let mut transport = TransportConfig::default();
     transport
@@ -64,7 +59,8 @@ pub(super) fn endpoint(
         .stream_receive_window(STREAM_WINDOW_OCTETS.into())
         .receive_window(CONNECTION_WINDOW_OCTETS.into())
         .send_window(SEND_WINDOW_OCTETS)
-        .max_idle_timeout(Some(IdleTimeout::try_from(limits.idle_timeout).map_err(io::Error::other)?));
+        // A connection's own time-outs end it, which may change while it is open.
+        .max_idle_timeout(None);
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport))

@@ -33,12 +33,14 @@ pub struct Sockets {
 }
 
 /// Those of `[server.encrypted]`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EncryptedSockets {
     pub(super) tls: Vec<TcpListener>,
     pub(super) https: Vec<TcpListener>,
     pub(super) quic: Vec<UdpSocket>,
     pub(super) addresses: Vec<(Transport, SocketAddr)>,
+    /// The path of DNS over HTTPS.
+    pub(super) https_path: String,
 }
 
 impl Sockets {
@@ -103,7 +105,13 @@ impl Sockets {
 
 impl EncryptedSockets {
     fn bind(settings: &config::Encrypted) -> Result<Self, Vec<BindFailure>> {
-        let mut sockets = Self::default();
+        let mut sockets = Self {
+            tls: Vec::new(),
+            https: Vec::new(),
+            quic: Vec::new(),
+            addresses: Vec::new(),
+            https_path: settings.https_path.clone(),
+        };
         let mut failures = Vec::new();
         for (transport, address) in encrypted(settings) {
             let bound = match transport {

@@ -15,13 +15,12 @@ use super::counters::ServerCounters;
 use super::framed::Framed;
 use super::responder::Responder;
 use super::thread::{self, Stop};
-use crate::config::{ClientNetwork, TcpLimits};
 use crate::dns::Transport;
+use crate::snapshot::Published;
 
 /// What a thread with connections needs.
 pub(super) struct Settings {
-    pub(super) limits: TcpLimits,
-    pub(super) client_network: ClientNetwork,
+    pub(super) published: Arc<Published>,
     pub(super) counters: Arc<ServerCounters>,
     pub(super) responder: Responder,
     pub(super) stop: Stop,
@@ -32,10 +31,10 @@ pub(super) struct Settings {
 /// # Errors
 /// Where the system grants no thread or no descriptor for it.
 pub(super) fn spawn(listeners: Vec<std::net::TcpListener>, settings: Settings) -> io::Result<JoinHandle<()>> {
-    let Settings { limits, client_network, counters, responder, stop } = settings;
+    let Settings { published, counters, responder, stop } = settings;
     thread::spawn("tcp", stop.clone(), move |tasks| {
         let responder = Rc::new(RefCell::new(responder));
-        let connections = Connections::new(limits, client_network, counters.clone());
+        let connections = Connections::new(published, counters.clone());
         for listener in listeners {
             let listener = TcpListener::from_std(listener)?;
             let (responder, connections) = (responder.clone(), connections.clone());

@@ -1,12 +1,15 @@
 //! Configuration + zones + database → [`Compiled`]; everything that can fail.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
+use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
@@ -16,6 +19,8 @@ use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
 /// The most steering maps that are made for one set of regions; services of further sets share one of all regions. A map
 /// of a large database takes megabytes.
 const MAX_OWN_MAPS: usize = 15;
+/// What is read of a file of secrets, in bytes.
+const MAX_SECRET_FILE_BYTES: u64 = 64 << 10;
 /// The most octets of records in all zones together; the tree addresses them by 32 bits.
 const MAX_ZONE_OCTETS: usize = 1 << 31;
 
@@ -36,23 +41,46 @@ pub fn load_database(config: &Config) -> Result<Database, Problem> {
     })
 }
 
+/// Reads the secrets of cookies from the file that the configuration names, if it does.
+///
+/// # Errors
+/// Where the file holds no secrets. The problem points at where the configuration names it, as a line of the file is
+/// not for logs.
+pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Problem> {
+    let Some((path, span)) = &config.server.cookies.secret_file else { return Ok(None) };
+    let problem = |message: String| Problem::new(message).at(&config.source, span.clone());
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text))
+        .map_err(|error| problem(format!("can't read {}: {error}", path.display())))?;
+    CookieSecrets::parse(&text).map(Some).map_err(|error| {
+        problem(format!("{}: {error}", path.display()))
+            .hint(format!("keep 1 to {MAX_SECRETS} lines of 32 hexadecimal digits; `openssl rand -hex 16` makes one"))
+    })
+}
+
 /// Compiles a configuration. Zone files are read here; tallies of services that stay are carried on.
 ///
 /// # Errors
-/// All problems in the zones and between zones and services. Without a database, which is the caller's problem, the
-/// zones are checked all the same.
-pub fn compile(config: Config, database: Option<Arc<Database>>, tallies: &mut Tallies) -> Result<Compiled, Problems> {
+/// All problems in the zones and between zones and services. Without a database or secrets, which is the caller's
+/// problem, the zones are checked all the same.
+pub fn compile(
+    config: Config,
+    database: Option<Arc<Database>>,
+    cookies: Option<CookieSecrets>,
+    tallies: &mut Tallies,
+) -> Result<Compiled, Problems> {
     let zones = load_zones(&config)?;
-    let Some(database) = database else { return Err(Problems::default()) };
+    let (Some(database), Some(cookies)) = (database, cookies) else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
         config.services.iter().enumerate().map(|(index, service)| (service.name.clone(), index)).collect();
     let tree = Tree::build(&zones, &services);
     drop(zones);
 
-    Ok(assemble(config, Arc::new(tree), database, tallies)?)
+    Ok(assemble(config, Arc::new(tree), database, cookies, tallies)?)
 }
 
-/// Puts a configuration, the tree of its zones and a database together.
+/// Puts a configuration, the tree of its zones, a database and secrets together.
 ///
 /// # Errors
 /// When a steering map would be too large.
@@ -60,9 +88,13 @@ pub fn assemble(
     config: Config,
     tree: Arc<Tree>,
     database: Arc<Database>,
+    cookies: CookieSecrets,
     tallies: &mut Tallies,
 ) -> Result<Compiled, Problem> {
+    let server = &config.server;
     let mut compiled = Compiled {
+        cookies,
+        rate_limiter: server.rate_limit.as_ref().map(|limit| RateLimiter::new(limit, server.client_network)),
         tree,
         database,
         maps: Vec::new(),

@@ -11,10 +11,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-pub use compile::{assemble, compile, load_database};
+pub use compile::{assemble, compile, load_cookie_secrets, load_database};
 pub use publish::{Published, Publisher};
 
 use crate::config::{Balance, Config, EndpointState, Ttl};
+use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
@@ -54,6 +55,10 @@ pub struct Compiled {
     pub endpoints: Vec<Endpoint>,
     /// What is probed, by [`TargetId`].
     pub targets: Vec<TargetKey>,
+    /// What cookies are made with.
+    pub cookies: CookieSecrets,
+    /// Who was answered how often, where that is limited.
+    pub rate_limiter: Option<RateLimiter>,
 }
 
 /// A service, compiled.
@@ -173,6 +178,28 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// What is probed; nothing where the pool has no probe.
     pub target: Option<TargetId>,
+}
+
+impl Steering {
+    /// As the configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proximity { .. } => "proximity",
+            Self::Priority { .. } => "priority",
+            Self::Weighted { .. } => "weighted",
+        }
+    }
+}
+
+impl AllDown {
+    /// As the configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ServeAll => "serve-all",
+            Self::LastResort(_) => "last-resort",
+            Self::NoData => "nodata",
+        }
+    }
 }
 
 impl Pool {

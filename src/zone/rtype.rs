@@ -2,6 +2,8 @@
 
 /// The Internet.
 pub const CLASS_IN: u16 = 1;
+/// CHAOS: what servers say of themselves (RFC 4892).
+pub const CLASS_CH: u16 = 3;
 
 /// IPv4 address.
 pub const A: u16 = 1;

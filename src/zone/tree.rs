@@ -95,6 +95,16 @@ pub enum Found {
     NxDomain(NodeId),
 }
 
+impl Found {
+    /// The number of the node that was found, at most 2^32−1; 0 for none.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::NotServed => 0,
+            Self::Node(id) | Self::Delegation(id) | Self::Dname(id) | Self::NxDomain(id) => id.0,
+        }
+    }
+}
+
 impl Tree {
     /// Compiles zones whose records were checked, and services as (owner, service index). A service lies in a zone and
     /// neither at nor below a delegation.
@@ -189,6 +199,11 @@ impl Tree {
     /// The apex of a node's zone.
     pub fn apex(&self, node: &Node) -> &Node {
         self.node(self.zones[node.zone as usize].apex)
+    }
+
+    /// Whether a node is its zone's apex.
+    pub fn is_apex(&self, id: NodeId) -> bool {
+        self.zones[self.node(id).zone as usize].apex == id
     }
 
     /// The SOA for a negative answer in a node's zone.

@@ -99,7 +99,7 @@ fn says_why() {
             "10.1.0.0/24",
             &ALL,
             "eu-central is the nearest region (422 km) with endpoints at all: nothing is healthy, so all are answered as \
-             though they were (when_all_down = \"serve-all\", failing open)",
+             though they were (when_all_down is serve-all, failing open)",
             all_down,
             16,
         ),
@@ -108,7 +108,7 @@ fn says_why() {
             "A",
             "10.1.0.0/24",
             &ALL,
-            "nothing is healthy, so the addresses of last_resort are answered (when_all_down = \"last-resort\"); passed over: \
+            "nothing is healthy, so the addresses of last_resort are answered (when_all_down is last-resort); passed over: \
              web/eu-central (0 of 1 healthy), web/us-east (0 of 2 healthy)",
             all_down,
             0,
@@ -127,7 +127,7 @@ fn says_why() {
             "A",
             "",
             &ALL,
-            "nothing is healthy, and the operator wants silence then (when_all_down = \"nodata\"); passed over: web/us-east \
+            "nothing is healthy, and the operator wants silence then (when_all_down is nodata); passed over: web/us-east \
              (0 of 2 healthy), web/eu-central (0 of 1 healthy)",
             "the zone's SOA",
             0,

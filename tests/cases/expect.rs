@@ -6,7 +6,7 @@ use domain::base::iana::OptRcode;
 use meridian::dns::Transport;
 
 use crate::file::{Case, Order};
-use crate::request::{self, CLIENT_SUBNET, EdnsOption};
+use crate::request::{self, CLIENT_SUBNET, COOKIE, EXTENDED_ERROR, EdnsOption};
 use crate::view::{Record, View, decode};
 
 /// Octets before the question (RFC 1035 section 4.1.1).
@@ -75,6 +75,7 @@ fn check_message(case: &Case, transport: Transport, request: &[u8], response: &[
     expect("flags", expected_flags(case, transport), view.flags.clone());
 
     let (question, questions) = match &case.raw {
+        None if case.questionless => (Vec::new(), 0),
         None => (request::question(case), 1),
         Some(_) if case.question => (first_question(request).to_vec(), 1),
         Some(_) => (Vec::new(), 0),
@@ -121,10 +122,22 @@ fn expected_flags(case: &Case, transport: Transport) -> String {
     case.flags.clone()
 }
 
-/// The client's subnet as it was sent, but for the scope, and what else the case says.
+/// The client's subnet as it was sent, but for the scope; its cookie with one of ours; and what else the case says.
 fn expected_options(case: &Case, got: &[EdnsOption]) -> Vec<EdnsOption> {
-    let subnet = |options: &[EdnsOption]| options.iter().find(|(code, _)| *code == CLIENT_SUBNET).cloned();
+    let of = |code, options: &[EdnsOption]| options.iter().find(|option| option.0 == code).cloned();
+    let subnet = |options: &[EdnsOption]| of(CLIENT_SUBNET, options);
     let mut expected: Vec<EdnsOption> = case.replies.iter().map(|option| request::parse_option(option)).collect();
+    if let Some(extended) = &case.extended {
+        let (code, text) = extended.split_once(' ').unwrap_or((extended, ""));
+        let code: u16 = code.parse().expect("the code of an extended error");
+        expected.push((EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()].concat()));
+    }
+    if let Some((code, sent)) = of(COOKIE, &request::options(case)) {
+        // Only the server knows the rest (RFC 9018 section 4).
+        let ours = of(COOKIE, got).and_then(|(_, data)| data.get(12..).map(<[u8]>::to_vec)).unwrap_or_default();
+        expected.push((code, [&sent[..8], &[1, 0, 0, 0], &ours].concat()));
+        assert_eq!(ours.len(), 12, "time and hash of a cookie");
+    }
     let scope = if case.any_scope { subnet(got).and_then(|(_, data)| data.get(SCOPE).copied()) } else { case.scope };
     if let Some(scope) = scope {
         let (code, mut data) = subnet(&request::options(case)).expect("a subnet in the query of a case with a scope");

@@ -87,6 +87,8 @@ pub(crate) struct Case {
     pub(crate) version: u8,
     /// Further options, as `code hexadecimal`.
     pub(crate) options: Vec<String>,
+    /// The operation, 0 to 15.
+    pub(crate) opcode: u16,
     /// Flags of the request, such as `rd cd`.
     pub(crate) header: String,
 
@@ -96,6 +98,8 @@ pub(crate) struct Case {
     /// Flags of the answer, such as `aa rd`.
     pub(crate) flags: String,
     pub(crate) answer: Vec<String>,
+    /// Lines that are the answer in this order: a TXT record of class CHAOS, TTL 0 and the asked name for each.
+    pub(crate) text: String,
     pub(crate) authority: Vec<String>,
     /// But for the OPT record.
     pub(crate) additional: Vec<String>,
@@ -107,12 +111,16 @@ pub(crate) struct Case {
     pub(crate) scope: Option<u8>,
     /// The subnet is echoed with a scope that isn't for the case to know.
     pub(crate) any_scope: bool,
+    /// The extended error of the answer (RFC 8914): its code, and its text if it has one.
+    pub(crate) extended: Option<String>,
     /// Further options of the answer, as `code hexadecimal`.
     pub(crate) replies: Vec<String>,
     /// Over UDP the answer has TC and some of the record sets, each whole.
     pub(crate) truncated: bool,
     /// Over UDP some of the additional section's record sets are left out.
     pub(crate) trimmed: bool,
+    /// The answer doesn't repeat the question.
+    pub(crate) questionless: bool,
     /// For `raw`: whether the answer repeats the question.
     pub(crate) question: bool,
     /// Only `domain` decodes the answer, as hickory-proto can't.
@@ -151,20 +159,24 @@ impl Default for Case {
             dnssec_ok: false,
             version: 0,
             options: Vec::new(),
+            opcode: 0,
             header: String::new(),
             silence: false,
             rcode: "NOERROR".to_owned(),
             flags: "aa".to_owned(),
             answer: Vec::new(),
+            text: String::new(),
             authority: Vec::new(),
             additional: Vec::new(),
             order: Order::Any,
             pick: None,
             scope: None,
             any_scope: false,
+            extended: None,
             replies: Vec::new(),
             truncated: false,
             trimmed: false,
+            questionless: false,
             question: false,
             by_domain_alone: false,
             times: 1,
@@ -194,6 +206,11 @@ impl CaseFile {
         file.name = path.file_name().expect("a file's name").to_string_lossy().into_owned();
         let records = &file.records;
         for case in &mut file.cases {
+            if !case.text.is_empty() {
+                case.order = Order::Given;
+                let name = case.ask.split_whitespace().next().unwrap_or_default();
+                case.answer.extend(case.text.lines().map(|line| format!("{name}. 0 CH TXT \"{line}\"")));
+            }
             for section in [&mut case.answer, &mut case.authority, &mut case.additional] {
                 *section = section.drain(..).flat_map(|record| expand(record, records)).collect();
             }

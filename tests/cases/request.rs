@@ -10,6 +10,10 @@ use crate::file::Case;
 
 /// The option of RFC 7871.
 pub(crate) const CLIENT_SUBNET: u16 = 8;
+/// That of RFC 7873.
+pub(crate) const COOKIE: u16 = 10;
+/// That of RFC 8914.
+pub(crate) const EXTENDED_ERROR: u16 = 15;
 /// An EDNS option: code and data.
 pub(crate) type EdnsOption = (u16, Vec<u8>);
 
@@ -19,7 +23,7 @@ pub(crate) fn octets(case: &Case, id: u16) -> Vec<u8> {
         return unhex(raw);
     }
     let mut octets = id.to_be_bytes().to_vec();
-    octets.extend(flags(&case.header).to_be_bytes());
+    octets.extend((case.opcode << 11 | flags(&case.header)).to_be_bytes());
     for count in [1, 0, 0, u16::from(case.edns)] {
         octets.extend(count.to_be_bytes());
     }

@@ -104,8 +104,12 @@ fn the_demo_does_what_it_says() {
     demo.wait_for("a verdict", 0, |line| line.contains("endpoint is up").then_some(()));
     assert_as_at_first();
 
-    // The other two lines to try.
+    // The other three lines to try.
     let text = demo.text();
+    let asked = text.lines().find_map(|line| line.split_once(" CH TXT ")).unwrap().1;
+    let (name, subnet) = asked.split_once(" +subnet=").unwrap();
+    let explained = ask(guide.digs[0].0, &format!("{name} TXT CH {subnet}")).data.join("\n");
+    assert!(explained.contains("eu-central is the nearest region"), "{asked:?}: {explained}");
     let explain = text.lines().find_map(|line| line.trim().strip_prefix("meridian explain ")).unwrap();
     let explain: Vec<&str> = explain.split_whitespace().take_while(|word| *word != "#").collect();
     let explained = Meridian::command(&["explain"]).args(&explain).output().unwrap();

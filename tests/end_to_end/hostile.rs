@@ -88,6 +88,9 @@ impl Mutator {
             "geo.example AXFR",
             "absent.geo.example A 0.0.0.0/0",
             "elsewhere.invalid NS",
+            "version.bind TXT CH",
+            "explain.www.geo.example TXT CH 141.2.0.0/16",
+            "aaaa.explain.deep.sub.geo.example TXT CH",
         ];
         let mut good: Vec<Vec<u8>> = questions.iter().map(|text| text.parse::<Question>().unwrap().query(0)).collect();
         // By clients that take less than it is long. The OPT record ends the query.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use ipnet::IpNet;
 
 use super::udp_client;
@@ -20,19 +20,22 @@ const UDP_OCTETS: u16 = 1232;
 pub(crate) struct Question {
     name: Name,
     rtype: RecordType,
+    /// IN or CH.
+    class: DNSClass,
     subnet: Option<IpNet>,
 }
 
-/// `www.example.com A` or `www.example.com A 192.0.2.0/24`, with the client's subnet.
+/// `www.example.com A`, `version.bind TXT CH`, or `www.example.com A 192.0.2.0/24` with the client's subnet.
 impl FromStr for Question {
     type Err = Box<dyn std::error::Error>;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut words = text.split_whitespace();
+        let mut words = text.split_whitespace().peekable();
         let mut name = Name::from_str(words.next().ok_or("no name")?)?;
         name.set_fqdn(true);
         let rtype = RecordType::from_str(words.next().ok_or("no type")?)?;
-        Ok(Self { name, rtype, subnet: words.next().map(str::parse).transpose()? })
+        let class = words.next_if_eq(&"CH").map_or(DNSClass::IN, |_| DNSClass::CH);
+        Ok(Self { name, rtype, class, subnet: words.next().map(str::parse).transpose()? })
     }
 }
 
@@ -47,7 +50,7 @@ impl Question {
         }
         octets.push(0);
         octets.extend(u16::from(self.rtype).to_be_bytes());
-        octets.extend([0, 1]);
+        octets.extend(u16::from(self.class).to_be_bytes());
         let option = self.subnet.map(client_subnet).unwrap_or_default();
         octets.extend([0, 0, 41]);
         octets.extend(UDP_OCTETS.to_be_bytes());

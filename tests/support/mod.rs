@@ -54,10 +54,10 @@ impl Server {
 
     /// Serves with these lines in `[server]`.
     pub(crate) fn start_with(settings: &str, limits: TcpLimits) -> Server {
-        let prepared = Loader::new(Origin::Embedded(format!("{ELSEWHERE}[server]\n{settings}"))).load().unwrap();
-        let mut settings = prepared.compiled.config.server.clone();
+        let mut prepared = Loader::new(Origin::Embedded(format!("{ELSEWHERE}[server]\n{settings}"))).load().unwrap();
+        let settings = &mut prepared.compiled.config.server;
         settings.tcp = limits;
-        let sockets = Sockets::bind(&settings).unwrap();
+        let sockets = Sockets::bind(settings).unwrap();
         assert_eq!(sockets.worker_count(), settings.threads());
         let publisher = Publisher::new(prepared.compiled);
         let counters = Arc::new(ServerCounters::default());
@@ -68,7 +68,7 @@ impl Server {
             WorkerContext::new(worker, worker as u64, Arc::default())
         };
         let published = publisher.published();
-        let serving = server::serve(sockets, published, &settings, certificate, &counters, context).unwrap();
+        let serving = server::serve(sockets, published, certificate, &counters, context).unwrap();
         Server { serving, counters }
     }
 

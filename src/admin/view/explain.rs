@@ -9,7 +9,7 @@ use std::time::Instant;
 use domain::base::Rtype;
 use serde::{Deserialize, Serialize};
 
-use super::decision::Grounds;
+use super::decision::Shown;
 use super::{Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message};
 use crate::config::Target;
 use crate::dns::MAX_ALIASES;
@@ -160,8 +160,8 @@ impl Walk<'_, '_> {
             if asks_for_addresses || service.is_alias {
                 let decision = decide(snapshot, service, self.evidence.client, family, &mut self.draw);
                 if asks_for_addresses || is_alias(snapshot, &decision) {
-                    let grounds = Grounds::new(self.evidence, index, family, &decision);
-                    return Found::Service(Box::new(grounds.view(self.zone_of(node))));
+                    let shown = Shown::new(self.evidence, index, family, &decision);
+                    return Found::Service(Box::new(shown.view(self.zone_of(node))));
                 }
             }
         }
