@@ -284,15 +284,15 @@ impl Reloader {
             Reason::Signal | Reason::DatabaseChanged => self.reload_answers(&mut loader, reason),
             Reason::CertificateChanged => self.reload_certificate(&mut loader),
         };
-        match reloaded {
-            Ok(()) => self.status.note_success(reason),
-            Err(problems) => self.status.note_failure(reason, &problems),
+        if let Err(problems) = reloaded {
+            self.status.note_failure(reason, &problems);
         }
     }
 
     fn reload_certificate(&self, loader: &mut Loader) -> Result<(), Problems> {
         let config = &self.publisher.current().compiled.config;
         self.show(loader.load_certificate(config)?);
+        self.status.note_success(Reason::CertificateChanged);
         info!(reason = %Reason::CertificateChanged, "reloaded");
         Ok(())
     }
@@ -325,6 +325,7 @@ impl Reloader {
             tallies.forget_unused();
         }
         release_free_memory();
+        self.status.note_success(reason);
         let config = &snapshot.compiled.config;
         info!(
             %reason,
