@@ -72,7 +72,13 @@ fn udp_counts_requests_that_are_too_long() {
 #[test]
 fn no_udp_query_is_lost_under_load() {
     let server = Server::start("127.0.0.1:0", 2, LIMITS);
-    let load = Load { server: server.address(), queries_per_second: 20_000, duration: Duration::from_secs(1) };
+    let server_address = server.address();
+    let load = Load {
+        server: server_address,
+        source: server_address.ip(),
+        queries_per_second: 20_000,
+        duration: Duration::from_secs(1),
+    };
     let report = load.run(&query(0), |response| is_refused(response, u16::from_be_bytes([response[0], response[1]])));
     assert_eq!((report.lost, report.wrong), (0, 0), "{report:?}");
     assert_eq!(report.answered, report.sent, "{report:?}");

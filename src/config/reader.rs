@@ -286,14 +286,15 @@ impl<'a> Value<'a> {
         Some(folder.join(path))
     }
 
-    /// An address with a port.
-    pub(super) fn socket_address(self) -> Option<SocketAddr> {
-        let text = self.text("an address with a port", "\"0.0.0.0:53\"")?;
+    /// An address with a port; this one is the usual port.
+    pub(super) fn socket_address(self, port: u16) -> Option<SocketAddr> {
+        let example = format!("\"0.0.0.0:{port}\"");
+        let text = self.text("an address with a port", &example)?;
         match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
             (Ok(address), _) => Some(address),
-            (_, Ok(IpAddr::V4(address))) => self.reject("the port is missing", format!("write \"{address}:53\"")),
-            (_, Ok(IpAddr::V6(address))) => self.reject("the port is missing", format!("write \"[{address}]:53\"")),
-            _ => self.mismatch("an address with a port", "\"0.0.0.0:53\""),
+            (_, Ok(IpAddr::V4(address))) => self.reject("the port is missing", format!("write \"{address}:{port}\"")),
+            (_, Ok(IpAddr::V6(address))) => self.reject("the port is missing", format!("write \"[{address}]:{port}\"")),
+            _ => self.mismatch("an address with a port", &example),
         }
     }
 

@@ -59,20 +59,20 @@ impl<'s> Answer<'s, '_, '_> {
     /// Where the answer does not fit; what was written then is whole sets.
     pub(super) fn write(&mut self, qclass: u16) -> Result<Rcode, Full> {
         match (qclass, self.qtype) {
+            (_, rtype::OPT) => Ok(Rcode::FormErr),
+            (_, rtype::AXFR | rtype::IXFR) => {
+                self.extended = Some(ExtendedError::NotSupported);
+                Ok(Rcode::Refused)
+            }
+            (_, rtype::TKEY..=rtype::MAILA) => {
+                self.extended = Some(ExtendedError::NotSupported);
+                Ok(Rcode::NotImp)
+            }
             (rtype::CLASS_CH, _) => {
                 let (rcode, extended) =
                     chaos::answer(self.snapshot, self.name, self.qtype, &self.asker, self.draw.rng, &mut self.writer)?;
                 self.extended = extended;
                 Ok(rcode)
-            }
-            (_, rtype::OPT) => Ok(Rcode::FormErr),
-            (rtype::CLASS_IN, rtype::AXFR | rtype::IXFR) => {
-                self.extended = Some(ExtendedError::NotSupported);
-                Ok(Rcode::Refused)
-            }
-            (rtype::CLASS_IN, rtype::TKEY..=rtype::MAILA) => {
-                self.extended = Some(ExtendedError::NotSupported);
-                Ok(Rcode::NotImp)
             }
             (rtype::CLASS_IN, _) => self.resolve(),
             _ => {

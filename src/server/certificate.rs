@@ -103,3 +103,49 @@ fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
     }
     Ok(pem)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    /// Reads files of the folder of test certificates.
+    fn read_files(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Problems> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+        let source = Arc::new(Source { path: "m.toml".into(), text: "certificate\nkey\n".to_owned() });
+        let settings = Encrypted {
+            certificate: (folder.join(certificate), 0..11),
+            key: (folder.join(key), 12..15),
+            tls: Vec::new(),
+            https: Vec::new(),
+            quic: Vec::new(),
+            https_path: String::new(),
+        };
+        read(&settings, &source)
+    }
+
+    #[test]
+    fn keys_of_every_kind_are_read() {
+        for kind in ["ec-sec1", "rsa-pkcs1", "ed25519-pkcs8"] {
+            read_files(&format!("{kind}.pem"), &format!("{kind}.key.pem")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_file_and_place() {
+        for (certificate, key, expected) in [
+            ("ec-sec1.pem", "rsa-pkcs1.key.pem", &["m.toml:2:1: ", "rsa-pkcs1.key.pem: it is not the key of"][..]),
+            ("ec-sec1.key.pem", "ec-sec1.key.pem", &["m.toml:1:1: ", "ec-sec1.key.pem: no certificate in it"]),
+            ("ec-sec1.pem", "ec-sec1.pem", &["m.toml:2:1: ", "ec-sec1.pem: no private key in it"]),
+            ("absent", "absent too", &["m.toml:1:1: ", "absent: No such", "m.toml:2:1: ", "absent too: No such"]),
+            (".", "ec-sec1.key.pem", &["m.toml:1:1: ", "Is a directory"]),
+        ] {
+            let problems = read_files(certificate, key).unwrap_err().0;
+            let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+            for part in expected {
+                assert!(text.contains(part), "{part:?} is not in:\n{text}");
+            }
+        }
+    }
+}

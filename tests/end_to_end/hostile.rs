@@ -29,8 +29,8 @@ const OPT_OCTETS: usize = 11;
 const PLAIN_UDP_OCTETS: u16 = 512;
 const MAX_UDP_OCTETS: u16 = 1232;
 
-/// NOERROR, FORMERR, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN and BADVERS.
-const RCODES: [u16; 7] = [0, 1, 3, 4, 5, 6, 16];
+/// NOERROR, FORMERR, NXDOMAIN, NOTIMP, REFUSED, YXDOMAIN, NOTAUTH, BADVERS and BADCOOKIE.
+const RCODES: [u16; 9] = [0, 1, 3, 4, 5, 6, 9, 16, 23];
 
 const GOOD: &str = "www.geo.example A 141.2.0.0/16";
 const GOOD_ANSWER: &str = "NoError 192.0.2.2";

@@ -5,6 +5,7 @@
 mod demo;
 mod encrypted;
 mod failover;
+mod flood;
 mod geoip;
 mod hostile;
 mod reload;

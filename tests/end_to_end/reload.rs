@@ -256,7 +256,8 @@ fn reload_under_load() {
         let which = answers.iter().position(|answer| answer[2..] == response[2..]);
         which.map(|which| seen[which].fetch_add(1, Ordering::Relaxed)).is_some()
     };
-    let load = Load { server: site.meridian.dns, queries_per_second, duration: SECOND * seconds };
+    let server = site.meridian.dns;
+    let load = Load { server, source: Ipv4Addr::LOCALHOST.into(), queries_per_second, duration: SECOND * seconds };
     let report = thread::scope(|scope| {
         let started = Instant::now();
         let report = scope.spawn(|| load.run(&query, is_right));

@@ -1,7 +1,7 @@
 //! A paced UDP load on loopback that checks every answer.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ const NAP: Duration = Duration::from_micros(100);
 pub(crate) struct Load {
     /// On loopback.
     pub(crate) server: SocketAddr,
+    /// Whose queries they are.
+    pub(crate) source: IpAddr,
     /// The pace; what the window holds up is made good later.
     pub(crate) queries_per_second: u32,
     /// How long queries are sent.
@@ -61,7 +63,7 @@ impl Load {
     /// One thread's share.
     fn run_share(&self, query: &[u8], is_right: &impl Fn(&[u8]) -> bool) -> Report {
         let mut report = Report::default();
-        let mut clients: Vec<_> = (0..SOCKETS_PER_THREAD).map(|_| Client::new(self.server, query)).collect();
+        let mut clients: Vec<_> = (0..SOCKETS_PER_THREAD).map(|_| Client::new(self, query)).collect();
         let per_second = f64::from(self.queries_per_second) / f64::from(THREADS);
         let start = Instant::now();
         loop {
@@ -94,8 +96,8 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: SocketAddr, query: &[u8]) -> Client {
-        let socket = super::udp_client(server);
+    fn new(load: &Load, query: &[u8]) -> Client {
+        let socket = super::udp_client_from(load.source, load.server);
         socket.set_nonblocking(true).unwrap();
         Client { socket, query: query.to_vec(), next_id: 0, sent_at: vec![None; 1 << 16], in_flight: 0 }
     }

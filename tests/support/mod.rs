@@ -12,7 +12,7 @@ pub(crate) mod process;
 pub(crate) mod tls;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,7 +146,12 @@ pub(crate) fn ask_tcp(stream: &mut (impl Read + Write), id: u16) {
 
 /// A client's socket that hears `server` only.
 pub(crate) fn udp_client(server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((if server.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
+    udp_client_from(if server.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }, server)
+}
+
+/// A client's socket at this address that hears `server` only.
+pub(crate) fn udp_client_from(source: IpAddr, server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
     socket.connect(server).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket

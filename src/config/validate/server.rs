@@ -46,7 +46,7 @@ pub(super) fn server(file: &Table<'_>, report: &Report) -> Option<Server> {
     let table = entry.value.table(&schema::SERVER)?;
     let listen = table.required("listen", "listen = [\"0.0.0.0:53\", \"[::]:53\"]", |value| {
         value.distinct_list("a list of addresses with ports", "[\"0.0.0.0:53\", \"[::]:53\"]", MAX_LISTEN, |element| {
-            element.socket_address()
+            element.socket_address(53)
         })
     });
     let nsid = table.optional("nsid", |value| {
@@ -109,13 +109,10 @@ fn rate_limit(value: Value<'_>) -> Option<RateLimit> {
         }
         Some(size)
     });
-    Some(RateLimit {
-        responses_per_second: responses_per_second?,
-        slip: table.or("slip", 2, |value| value.integer(0..=10)),
-        table_size,
-        exempt: table.or("exempt", Vec::new(), networks),
-        dry_run: table.or("dry_run", false, |value| value.boolean()),
-    })
+    let slip = table.or("slip", 2, |value| value.integer(0..=10));
+    let exempt = table.or("exempt", Vec::new(), networks);
+    let dry_run = table.or("dry_run", false, |value| value.boolean());
+    Some(RateLimit { responses_per_second: responses_per_second?, slip, table_size, exempt, dry_run })
 }
 
 fn chaos(value: Value<'_>) -> Option<Chaos> {
@@ -141,16 +138,17 @@ fn encrypted(value: Value<'_>) -> Option<Encrypted> {
     let table = value.table(&schema::ENCRYPTED)?;
     let certificate = table.required("certificate", "certificate = \"/etc/meridian/fullchain.pem\"", file);
     let key = table.required("key", "key = \"/etc/meridian/privkey.pem\"", file);
-    let addresses = |key, example| {
+    let addresses = |key, port| {
+        let example = format!("[\"0.0.0.0:{port}\", \"[::]:{port}\"]");
         table.or(key, Vec::new(), |value| {
-            value.distinct_list("a list of addresses with ports", example, MAX_LISTEN, |element| {
-                element.socket_address()
+            value.distinct_list("a list of addresses with ports", &example, MAX_LISTEN, |element| {
+                element.socket_address(port)
             })
         })
     };
-    let tls = addresses("tls", "[\"0.0.0.0:853\", \"[::]:853\"]");
-    let https = addresses("https", "[\"0.0.0.0:443\", \"[::]:443\"]");
-    let quic = addresses("quic", "[\"0.0.0.0:853\", \"[::]:853\"]");
+    let tls = addresses("tls", 853);
+    let https = addresses("https", 443);
+    let quic = addresses("quic", 853);
     let https_path = table.or("https_path", "/dns-query".to_owned(), |value| {
         let path = value.text("a path", "\"/dns-query\"")?;
         let is_path = path.starts_with('/')
@@ -215,7 +213,7 @@ fn account(value: Value<'_>, expected: &str) -> Option<String> {
 
 pub(super) fn admin(value: Value<'_>) -> Option<Admin> {
     let table = value.table(&schema::ADMIN)?;
-    let listen = table.required("listen", "listen = \"127.0.0.1:8053\"", |value| value.socket_address())?;
+    let listen = table.required("listen", "listen = \"127.0.0.1:8053\"", |value| value.socket_address(8053))?;
     let token_file = table.optional("token_file", |value| value.path());
     if !listen.ip().to_canonical().is_loopback() && table.entry("token_file").is_none() {
         return table.value().reject(
