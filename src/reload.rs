@@ -353,9 +353,9 @@ fn wait_until_unused(old: &Arc<Compiled>) {
 }
 
 /// What encrypted listeners are started with; their certificate may change.
-fn listeners(config: &Config) -> Option<(&[SocketAddr], &[SocketAddr], &[SocketAddr], &str)> {
+fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
     let encrypted = config.server.encrypted.as_ref()?;
-    Some((&encrypted.tls, &encrypted.https, &encrypted.quic, &encrypted.https_path))
+    Some(([&encrypted.tls, &encrypted.https, &encrypted.quic], &encrypted.https_path))
 }
 
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {

@@ -138,8 +138,9 @@ impl EncryptedSockets {
 
 /// The addresses of `[server.encrypted]`.
 fn encrypted(settings: &config::Encrypted) -> impl Iterator<Item = (Transport, SocketAddr)> {
-    let of =
-        |transport, addresses: &[SocketAddr]| addresses.to_vec().into_iter().map(move |address| (transport, address));
+    fn of(transport: Transport, addresses: &[SocketAddr]) -> impl Iterator<Item = (Transport, SocketAddr)> {
+        addresses.iter().map(move |address| (transport, *address))
+    }
     let tls = of(Transport::Tls, &settings.tls);
     tls.chain(of(Transport::Https, &settings.https)).chain(of(Transport::Quic, &settings.quic))
 }
