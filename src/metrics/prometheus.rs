@@ -355,7 +355,7 @@ impl Scrape<'_> {
         families.counters(
             "meridian_accept_errors_total",
             "Calls to accept a connection that failed, mostly for lack of descriptors.",
-            of(&all[..3], |connections| &connections.accept_errors),
+            of(&all, |connections| &connections.accept_errors),
         );
         families.counters(
             "meridian_connections_refused_total",

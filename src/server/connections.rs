@@ -57,7 +57,8 @@ impl Connections {
         Rc::new(Self { published, counters, table: RefCell::default() })
     }
 
-    fn limits(&self) -> TcpLimits {
+    /// Those of now.
+    pub(super) fn limits(&self) -> TcpLimits {
         self.published.load().compiled.config.server.tcp
     }
 

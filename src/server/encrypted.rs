@@ -73,9 +73,9 @@ pub(super) fn spawn(
         }
         let crypto = Arc::new(tls(&certificate, Transport::Quic)?);
         for socket in sockets.quic {
-            let endpoint = quic::endpoint(socket, crypto.clone())?;
+            let listener = quic::Listener::new(socket, crypto.clone())?;
             let (connections, counters) = (connections.clone(), counters.clone());
-            tasks.spawn_local(quic::accept(endpoint, connections, counters, responder.clone(), stop.clone()));
+            tasks.spawn_local(quic::accept(listener, connections, counters, responder.clone(), stop.clone()));
         }
         Ok(())
     })

@@ -21,6 +21,7 @@ use super::LULL;
 use super::connections::{Connections, Excess, Ticket, Unfinished};
 use super::counters::ServerCounters;
 use super::encrypted::handshake_timeout;
+use super::failures::Failures;
 use super::framed::{PREFIX_BYTES, put_framed};
 use super::responder::Responder;
 use super::thread::{DRAIN, Stop};
@@ -35,7 +36,8 @@ const STREAM_WINDOW_OCTETS: u32 = 1 << 17;
 const CONNECTION_WINDOW_OCTETS: u32 = 1 << 18;
 /// What one connection may hold in memory of responses that the client has not acknowledged.
 const SEND_WINDOW_OCTETS: u64 = 1 << 18;
-/// Handshakes under way from which on a client has to prove its address before its own begins.
+/// Handshakes under way from which on a client has to prove its address before its own begins; where one client network
+/// may have few connections, half of these, so that nobody uses up another's with forged addresses.
 const MAX_UNPROVED_HANDSHAKES: usize = 16;
 /// What may wait for the thread before a handshake begins: clients, and octets that they sent after the first datagram.
 const MAX_WAITING_CLIENTS: usize = 1_024;
@@ -47,48 +49,78 @@ const NO_ERROR: VarInt = VarInt::from_u32(0);
 const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
 const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
 
-/// Begins to listen; needs the thread's runtime.
-pub(super) fn endpoint(socket: UdpSocket, crypto: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
-    let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(MAX_STREAMS.into())
-        // The client may open no others (RFC 9250 section 4.3.3).
-        .max_concurrent_uni_streams(0_u32.into())
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(STREAM_WINDOW_OCTETS.into())
-        .receive_window(CONNECTION_WINDOW_OCTETS.into())
-        .send_window(SEND_WINDOW_OCTETS)
-        // A connection's own time-outs end it, which may change while it is open.
-        .max_idle_timeout(None);
-    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-    server
-        .transport_config(Arc::new(transport))
-        .max_incoming(MAX_WAITING_CLIENTS)
-        .incoming_buffer_size(MAX_WAITING_OCTETS)
-        .incoming_buffer_size_total(MAX_WAITING_OCTETS_IN_ALL);
-    Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+/// A socket with what connections to it are told.
+pub(super) struct Listener {
+    socket: UdpSocket,
+    config: ServerConfig,
+    endpoint: Endpoint,
 }
 
-/// Admits connections until told to stop, then waits until they have ended.
+impl Listener {
+    /// Begins to listen; needs the thread's runtime.
+    pub(super) fn new(socket: UdpSocket, crypto: Arc<rustls::ServerConfig>) -> io::Result<Self> {
+        let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(MAX_STREAMS.into())
+            // The client may open no others (RFC 9250 section 4.3.3).
+            .max_concurrent_uni_streams(0_u32.into())
+            .datagram_receive_buffer_size(None)
+            .stream_receive_window(STREAM_WINDOW_OCTETS.into())
+            .receive_window(CONNECTION_WINDOW_OCTETS.into())
+            .send_window(SEND_WINDOW_OCTETS)
+            // A connection's own time-outs end it, which may change while it is open.
+            .max_idle_timeout(None);
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config
+            .transport_config(Arc::new(transport))
+            .max_incoming(MAX_WAITING_CLIENTS)
+            .incoming_buffer_size(MAX_WAITING_OCTETS)
+            .incoming_buffer_size_total(MAX_WAITING_OCTETS_IN_ALL);
+        let endpoint = listen(&socket, &config)?;
+        Ok(Self { socket, config, endpoint })
+    }
+}
+
+fn listen(socket: &UdpSocket, config: &ServerConfig) -> io::Result<Endpoint> {
+    let config = Some(config.clone());
+    Endpoint::new(EndpointConfig::default(), config, socket.try_clone()?, Arc::new(TokioRuntime))
+}
+
+/// Admits connections until told to stop, then waits until they have ended. No error ends it.
 pub(super) async fn accept(
-    endpoint: Endpoint,
+    listener: Listener,
     connections: Rc<Connections>,
     counters: Arc<ServerCounters>,
     responder: Rc<RefCell<Responder>>,
     mut stop: Stop,
 ) {
-    let handshakes = Rc::new(Cell::new(0));
+    let Listener { socket, config, mut endpoint } = listener;
+    let (handshakes, mut failures) = (Rc::new(Cell::new(0)), Failures::default());
     loop {
         let incoming = tokio::select! {
             biased;
             _ = stop.changed() => break,
             incoming = endpoint.accept() => incoming,
         };
-        let Some(incoming) = incoming else { return };
+        let Some(incoming) = incoming else {
+            // The system refused to receive, and the connections there were are lost.
+            counters.connections(Transport::Quic).accept_errors.increment();
+            let error = io::Error::other("the socket failed");
+            let pause = failures.record("receiving QUIC", &error, std::time::Instant::now()).max(LULL);
+            if timeout(pause, stop.changed()).await.is_ok() {
+                break;
+            }
+            if let Ok(anew) = listen(&socket, &config) {
+                endpoint = anew;
+            }
+            continue;
+        };
+        failures.clear();
         // Anyone can write any address into a datagram: while many do, or a connection would have to go for it, the
         // client has to prove its own.
-        let is_busy = handshakes.get() >= MAX_UNPROVED_HANDSHAKES || connections.is_full();
+        let most_unproved = MAX_UNPROVED_HANDSHAKES.min(connections.limits().connections_per_client / 2);
+        let is_busy = handshakes.get() >= most_unproved || connections.is_full();
         if is_busy && !incoming.remote_address_validated() {
             counters.quic_retries.increment();
             // Fails only for those that can't be told to.
