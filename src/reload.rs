@@ -20,7 +20,10 @@ use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, release_free_memory};
-use crate::snapshot::{Compiled, Publisher, assemble, compile, load_cookie_secrets, load_database};
+use crate::snapshot::{
+    Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
+};
+use crate::zone::Tree;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone)]
@@ -74,6 +77,12 @@ impl Loader {
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
     /// there is none, every problem in the databases, the zones and the certificates.
     pub fn load(&mut self) -> Result<Prepared, Problems> {
+        self.load_over(None)
+    }
+
+    /// As [`Self::load`], but zones whose files are broken keep the records that they have in the tree that serves, if
+    /// they are there; see [`compile`].
+    fn load_over(&mut self, serving: Option<&Tree>) -> Result<Prepared, Problems> {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
         let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
@@ -82,7 +91,8 @@ impl Loader {
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, cookies, tallies).map_err(|found| problems.0.extend(found.0)).ok();
+        let compiled = compile(config, database, cookies, tallies, serving);
+        let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
             _ => Err(problems),
@@ -96,7 +106,7 @@ impl Loader {
         let database = self.load_database(&config)?;
         let cookies = serving.cookies.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), database, cookies, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, tallies)?)
     }
 
     fn load_cookies(&mut self, config: &Config) -> Result<CookieSecrets, Problem> {
@@ -184,30 +194,33 @@ pub struct Reloader {
 #[derive(Debug, Default)]
 pub struct ReloadStatus {
     succeeded: AtomicU64,
+    partial: AtomicU64,
     failed: AtomicU64,
-    /// Of the latest attempt for each reason, where that failed and nothing has read the same since.
+    /// Of the latest attempt for each reason, where nothing has read the same well since.
     problems: Mutex<BTreeMap<Reason, String>>,
 }
 
 impl ReloadStatus {
-    /// Reloads that were published, and those that were not.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    /// Reloads that were published whole, those that were published but for broken zones, and those that were not.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let [succeeded, partial, failed] =
+            [&self.succeeded, &self.partial, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        (succeeded, partial, failed)
     }
 
-    /// Why what is on disk isn't what is served; nothing where it is, as far as it was read.
+    /// Why reloads failed, or what is wrong with the zones that they did not take in; nothing where all is well.
     pub fn last_problems(&self) -> Option<String> {
         let problems = lock(&self.problems);
         if problems.is_empty() { None } else { Some(problems.values().map(String::as_str).collect()) }
     }
 
-    fn note_success(&self, reason: Reason) {
-        self.succeeded.fetch_add(1, Ordering::Relaxed);
+    /// All was taken in that the reason asked for, but for these zones.
+    fn note_success(&self, reason: Reason, left_out: Option<&Outdated>) {
+        let count = if left_out.is_some() { &self.partial } else { &self.succeeded };
+        count.fetch_add(1, Ordering::Relaxed);
         let mut problems = lock(&self.problems);
-        match reason {
-            Reason::Signal => problems.clear(),
-            Reason::DatabaseChanged | Reason::CertificateChanged => drop(problems.remove(&reason)),
-        }
+        problems.retain(|other, _| reason != Reason::Signal && *other != reason);
+        problems.extend(left_out.map(|outdated| (reason, outdated.to_string())));
     }
 
     fn note_failure(&self, reason: Reason, problems: &Problems) {
@@ -292,7 +305,7 @@ impl Reloader {
     fn reload_certificate(&self, loader: &mut Loader) -> Result<(), Problems> {
         let config = &self.publisher.current().compiled.config;
         self.show(loader.load_certificate(config)?);
-        self.status.note_success(Reason::CertificateChanged);
+        self.status.note_success(Reason::CertificateChanged, None);
         info!(reason = %Reason::CertificateChanged, "reloaded");
         Ok(())
     }
@@ -308,7 +321,7 @@ impl Reloader {
         let began = Instant::now();
         let old = Arc::clone(&self.publisher.current().compiled);
         let (compiled, prober) = if reason == Reason::Signal {
-            let Prepared { compiled, prober, certificate } = loader.load()?;
+            let Prepared { compiled, prober, certificate } = loader.load_over(Some(&old.tree))?;
             self.show(certificate);
             (compiled, Some(prober))
         } else {
@@ -325,7 +338,13 @@ impl Reloader {
             tallies.forget_unused();
         }
         release_free_memory();
-        self.status.note_success(reason);
+        let outdated = &snapshot.compiled.outdated;
+        // A change of databases leaves the zones as they are.
+        let left_out = Some(outdated).filter(|outdated| reason == Reason::Signal && !outdated.zones.is_empty());
+        self.status.note_success(reason, left_out);
+        if let Some(outdated) = left_out {
+            report_outdated(reason, outdated);
+        }
         let config = &snapshot.compiled.config;
         info!(
             %reason,
@@ -339,6 +358,19 @@ impl Reloader {
             "reloaded"
         );
         Ok(())
+    }
+}
+
+fn report_outdated(reason: Reason, outdated: &Outdated) {
+    for problem in &outdated.problems {
+        error!(%reason, problem, "reload: bad input");
+    }
+    for OutdatedZone { name, is_served } in outdated.zones.iter().take(MAX_SHOWN) {
+        if *is_served {
+            error!(zone = %name, "zone is broken; its old records go on serving");
+        } else {
+            error!(zone = %name, "zone is broken and was not served before; it is left out, with its services");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod folder;
 #[path = "cases/pure.rs"]
 mod pure;
 #[path = "cases/request.rs"]
+#[allow(dead_code, reason = "likewise")]
 mod request;
 mod support;
 

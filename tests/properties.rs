@@ -8,6 +8,7 @@ mod file;
 #[allow(dead_code, reason = "likewise")]
 mod request;
 #[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "a library, there")]
 mod targets;
 
 use std::fs;

@@ -23,10 +23,11 @@ use crate::file::Case;
 use crate::request::{COOKIE, EdnsOption};
 use crate::view::View;
 
-const NSID: u16 = 3;
 const KEEPALIVE: u16 = 11;
 const PADDING: u16 = 12;
 const CLIENT_COOKIE: &str = "2464c4abcf10c957";
+/// A client's cookie that has none of ours yet, as an option to ask with.
+const FIRST_COOKIE: &str = "10 2464c4abcf10c957";
 const PEER: &str = "198.51.100.7";
 
 /// A server, and the time.
@@ -88,8 +89,8 @@ impl Server {
     }
 }
 
-fn question(ask: &str, options: &[String]) -> Case {
-    Case { ask: ask.to_owned(), options: options.to_vec(), ..Case::default() }
+fn question(ask: &str, options: &[&str]) -> Case {
+    Case { ask: ask.to_owned(), options: options.iter().map(ToString::to_string).collect(), ..Case::default() }
 }
 
 fn option(view: &View, code: u16) -> Option<Vec<u8>> {
@@ -106,41 +107,37 @@ fn cookie_of(view: &View) -> String {
     format!("{COOKIE} {digits}")
 }
 
-fn first_cookie() -> String {
-    format!("{COOKIE} {CLIENT_COOKIE}")
-}
-
 const REQUIRED: &str = "cookies.require = true";
 
 #[test]
 fn a_cookie_is_required_over_udp_of_clients_that_know_them() {
     let mut server = Server::new(REQUIRED);
-    let refused = server.ask(Transport::Udp, &question("www.example.com A", &[first_cookie()]));
+    let refused = server.ask(Transport::Udp, &question("www.example.com A", &[FIRST_COOKIE]));
     assert_eq!((refused.rcode, refused.answer.len(), refused.flags.as_str()), (23, 0, ""));
     let cookie = cookie_of(&refused);
-    let answered = server.ask(Transport::Udp, &question("www.example.com A", &[cookie.clone()]));
+    let answered = server.ask(Transport::Udp, &question("www.example.com A", &[&cookie]));
     assert_eq!((answered.rcode, answered.answer.len()), (0, 1));
     assert_eq!(cookie_of(&answered), cookie);
     // Forged, it is refused, and so it is from another address.
     let (rest, last) = cookie.split_at(cookie.len() - 1);
     let forged = format!("{rest}{}", if last == "0" { "1" } else { "0" });
-    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[forged])).rcode, 23);
-    let other = server.ask_from("198.51.100.8", Transport::Udp, &question("www.example.com A", &[cookie.clone()]));
+    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[&forged])).rcode, 23);
+    let other = server.ask_from("198.51.100.8", Transport::Udp, &question("www.example.com A", &[&cookie]));
     assert_eq!(other.unwrap().rcode, 23);
     // Who doesn't know cookies is answered, and so is everyone whose address is sure.
     assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[])).rcode, 0);
     for transport in [Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {
-        let view = server.ask(transport, &question("www.example.com A", &[first_cookie()]));
+        let view = server.ask(transport, &question("www.example.com A", &[FIRST_COOKIE]));
         assert_eq!((view.rcode, view.answer.len()), (0, 1));
         cookie_of(&view);
     }
     // It is renewed in time, and void after an hour.
     server.pass(1801);
-    let renewed = cookie_of(&server.ask(Transport::Udp, &question("www.example.com A", &[cookie.clone()])));
+    let renewed = cookie_of(&server.ask(Transport::Udp, &question("www.example.com A", &[&cookie])));
     assert_ne!(renewed, cookie);
     server.pass(1800);
-    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[cookie])).rcode, 23);
-    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[renewed])).rcode, 0);
+    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[&cookie])).rcode, 23);
+    assert_eq!(server.ask(Transport::Udp, &question("www.example.com A", &[&renewed])).rcode, 0);
 }
 
 /// RFC 7873 section 5.4.
@@ -148,7 +145,7 @@ fn a_cookie_is_required_over_udp_of_clients_that_know_them() {
 fn a_query_without_a_question_tells_whether_a_cookie_is_good() {
     let mut server = Server::new("");
     let ask = |server: &mut Server, cookie: &str| {
-        let mut request = request::octets(&question(". NS", &[cookie.to_owned()]), 7);
+        let mut request = request::octets(&question(". NS", &[cookie]), 7);
         // No question: its count is 0, and its name, type and class are not there.
         request[5] = 0;
         request.drain(12..17);
@@ -157,7 +154,7 @@ fn a_query_without_a_question_tells_whether_a_cookie_is_good() {
         let view = view::decode(&octets, false).unwrap();
         (view.rcode, cookie_of(&view))
     };
-    let (rcode, cookie) = ask(&mut server, &first_cookie());
+    let (rcode, cookie) = ask(&mut server, FIRST_COOKIE);
     assert_eq!(rcode, 0);
     assert_eq!(ask(&mut server, &cookie), (0, cookie.clone()));
     server.pass(4000);
@@ -225,13 +222,13 @@ fn random_names_are_one_flood() {
 #[test]
 fn clients_with_a_good_cookie_are_not_limited() {
     let mut server = Server::new(LIMITED);
-    let cookie = cookie_of(&server.ask(Transport::Udp, &question("example.com NS", &[first_cookie()])));
+    let cookie = cookie_of(&server.ask(Transport::Udp, &question("example.com NS", &[FIRST_COOKIE])));
     let www = question("www.example.com A", &[]);
     flood(&mut server, PEER, &www, 100);
-    assert_eq!(flood(&mut server, PEER, &question("www.example.com A", &[cookie]), 1000), [1000, 0, 0, 0]);
+    assert_eq!(flood(&mut server, PEER, &question("www.example.com A", &[&cookie]), 1000), [1000, 0, 0, 0]);
     // One that has none of ours yet is told to come back with it.
     let [full, truncated, bad_cookie, silent] =
-        flood(&mut server, PEER, &question("www.example.com A", &[first_cookie()]), 1000);
+        flood(&mut server, PEER, &question("www.example.com A", &[FIRST_COOKIE]), 1000);
     assert_eq!((full, truncated, bad_cookie + silent), (0, 0, 1000));
     assert!((400..600).contains(&bad_cookie), "{bad_cookie}");
 }
@@ -248,7 +245,7 @@ fn a_dry_run_only_counts() {
 #[test]
 fn how_long_a_connection_is_kept_is_told_on_streams() {
     let mut server = Server::new("tcp.idle_timeout = \"12s\"");
-    let case = question("www.example.com A", &[KEEPALIVE.to_string()]);
+    let case = question("www.example.com A", &["11"]);
     for transport in Transport::ALL {
         let expected = matches!(transport, Transport::Tcp | Transport::Tls).then(|| vec![0, 120]);
         assert_eq!(option(&server.ask(transport, &case), KEEPALIVE), expected, "{}", transport.name());
@@ -263,7 +260,7 @@ fn responses_are_padded_where_they_are_encrypted() {
     for transport in Transport::ALL {
         for ask in ["www.example.com A", "example.com NS", "nosuch.example.com A", "example.org A"] {
             for padding in ["12", "12 00000000"] {
-                let case = question(ask, &[padding.to_owned(), NSID.to_string(), first_cookie()]);
+                let case = question(ask, &[padding, "3", FIRST_COOKIE]);
                 let octets = server.octets(&request::octets(&case, 7), PEER, transport).unwrap();
                 let padding = option(&view::decode(&octets, false).unwrap(), PADDING);
                 assert_eq!(padding.is_some(), transport.is_encrypted(), "{}", transport.name());

@@ -121,13 +121,13 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
     make(state, |state| {
         let (snapshot, health) = state.read();
         let status = state.reloader.status();
-        let (succeeded, failed) = status.counts();
+        let (succeeded, partial, failed) = status.counts();
         let scrape = Scrape {
             snapshot: &snapshot,
             health: &health,
             workers: &state.workers,
             server: &state.server,
-            reloads: Reloads { succeeded, failed, last_failed: status.last_problems().is_some() },
+            reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;

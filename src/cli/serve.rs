@@ -8,8 +8,10 @@ use crate::reload::Origin;
 
 /// Serve DNS until told to stop.
 ///
-/// SIGHUP reloads the configuration, its zones and its databases; a mistake in any of them leaves the old state serving.
-/// A database or a certificate that is replaced on disk is reloaded by itself. SIGTERM and SIGINT answer what is queued and end.
+/// SIGHUP reloads the configuration, its zones and its databases; a mistake leaves the old state serving, one in a zone
+/// file that of the zone alone.
+/// A database or a certificate that is replaced on disk is reloaded by itself. SIGTERM and SIGINT answer what is queued
+/// and end.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file

@@ -10,6 +10,16 @@ const MAX_LABEL_LENGTH: usize = 63;
 /// Reads an absolute name with or without its final dot, and makes it lower case. At least one label; labels of
 /// letters, digits, hyphens and underscores, without a hyphen at either end. The error says what is wrong.
 pub(super) fn parse_name(text: &str) -> Result<Name, String> {
+    parse(text, check_label)
+}
+
+/// Reads a name of which any label may be `*`: as the first it can make a wildcard, elsewhere it is a label like others
+/// (RFC 4592 section 2.1.1).
+pub(super) fn parse_owner(text: &str) -> Result<Name, String> {
+    parse(text, |label| if label == "*" { Ok(()) } else { check_label(label) })
+}
+
+fn parse(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Name, String> {
     let relative = text.strip_suffix('.').unwrap_or(text);
     if relative.is_empty() {
         return Err("a name needs at least one label".to_owned());
@@ -18,16 +28,9 @@ pub(super) fn parse_name(text: &str) -> Result<Name, String> {
         return Err(format!("a name has at most {MAX_NAME_LENGTH} characters"));
     }
     for label in relative.split('.') {
-        check_label(label)?;
+        check(label)?;
     }
     Name::vec_from_str(&relative.to_ascii_lowercase()).map_err(|error| error.to_string())
-}
-
-/// Reads a name that may begin with the label `*` (RFC 4592).
-pub(super) fn parse_owner(text: &str) -> Result<Name, String> {
-    let Some(parent) = text.strip_prefix("*.") else { return parse_name(text) };
-    let parent = parse_name(parent)?;
-    Name::vec_from_str(&format!("*.{parent}")).map_err(|_| format!("a name has at most {MAX_NAME_LENGTH} characters"))
 }
 
 fn check_label(label: &str) -> Result<(), String> {
@@ -89,11 +92,13 @@ mod tests {
         for (text, expected) in [
             ("*.Apps.example.com.", Some("*.apps.example.com")),
             ("www.example.com", Some("www.example.com")),
-            ("*", None),
-            ("*.", None),
-            ("*.*.example.com", None),
-            ("www.*.example.com", None),
+            ("*", Some("*")),
+            ("*.*.example.com", Some("*.*.example.com")),
+            ("www.*.example.com", Some("www.*.example.com")),
             ("a*.example.com", None),
+            ("**.example.com", None),
+            ("*.", Some("*")),
+            (".*", None),
             (&too_long, None),
         ] {
             assert_eq!(parse_owner(text).ok().map(|name| name.to_string()).as_deref(), expected, "{text}");

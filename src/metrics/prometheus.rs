@@ -10,6 +10,7 @@
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
 //! | `meridian_probe_duration_seconds` | 15 × T |
 //! | `meridian_probes_total` | 3 × T |
+//! | `meridian_zone_outdated` | the zones that are |
 //!
 //! No label's value comes from a client.
 
@@ -54,11 +55,13 @@ pub struct Scrape<'a> {
 /// How reloads went.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reloads {
-    /// Those that were published.
+    /// Those that were published whole.
     pub succeeded: u64,
+    /// Those that were published but for broken zones.
+    pub partial: u64,
     /// Those that left the old configuration serving.
     pub failed: u64,
-    /// Whether the latest is one of these.
+    /// Whether what is on disk is not what is served, all of it or a zone.
     pub last_failed: bool,
 }
 
@@ -252,17 +255,29 @@ impl Scrape<'_> {
     }
 
     fn add_reloads(&self, families: &mut Families) {
-        let Reloads { succeeded, failed, last_failed } = self.reloads;
+        let Reloads { succeeded, partial, failed, last_failed } = self.reloads;
+        let results = [("success", succeeded), ("partial", partial), ("failure", failed)];
         families.counters(
             "meridian_reloads_total",
-            "Reloads of configuration, zones and databases, the first load not counted. A failed one leaves the old \
-             configuration serving.",
-            [(labels([("result", "success")]), succeeded as f64), (labels([("result", "failure")]), failed as f64)],
+            "Reloads of configuration, zones and databases, the first load not counted. A partial one took in all but \
+             broken zones. A failed one leaves the old configuration serving.",
+            results.map(|(result, count)| (labels([("result", result)]), count as f64)),
         );
         families.gauge(
             "meridian_last_reload_successful",
-            "0 while the configuration on disk is not what is served, as the latest reload failed; the log says why.",
+            "0 while what is on disk is not what is served, as the latest reload failed or left zones out; the log says why.",
             flag(!last_failed),
+        );
+        let outdated = &self.snapshot.compiled.outdated.zones;
+        families.gauge(
+            "meridian_zones_outdated",
+            "Zones whose files are broken, so that older records are served, or none.",
+            outdated.len() as f64,
+        );
+        families.gauges(
+            "meridian_zone_outdated",
+            "1 for each of these zones.",
+            outdated.iter().map(|zone| (labels([("zone", &zone.name.to_string())]), 1.0)),
         );
         families.gauge(
             "meridian_snapshot_generation",

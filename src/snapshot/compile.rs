@@ -7,22 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Pool, RegionWeight, Service, Steering};
+use super::zones::load_zones;
+use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering};
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
-use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
+use crate::zone::{Name, Tree};
 
 /// The most steering maps that are made for one set of regions; services of further sets share one of all regions. A map
 /// of a large database takes megabytes.
 const MAX_OWN_MAPS: usize = 15;
 /// What is read of a file of secrets, in bytes.
 const MAX_SECRET_FILE_BYTES: u64 = 64 << 10;
-/// The most octets of records in all zones together; the tree addresses them by 32 bits.
-const MAX_ZONE_OCTETS: usize = 1 << 31;
 
 /// Reads the databases that the configuration names, or the built-in one.
 ///
@@ -61,23 +60,28 @@ pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Pro
 
 /// Compiles a configuration. Zone files are read here; tallies of services that stay are carried on.
 ///
+/// With `serving`, the tree that serves now, a zone whose file is broken is no error: it keeps the records that it has
+/// there. One that isn't there is left out, with its services.
+///
 /// # Errors
-/// All problems in the zones and between zones and services. Without a database or secrets, which is the caller's
-/// problem, the zones are checked all the same.
+/// All problems in the zones and between zones and services; with `serving` only those of zones without a file, and
+/// those that keep the records of a broken zone from standing beside the configuration. Without a database or secrets,
+/// which is the caller's problem, the zones are checked all the same.
 pub fn compile(
-    config: Config,
+    mut config: Config,
     database: Option<Arc<Database>>,
     cookies: Option<CookieSecrets>,
     tallies: &mut Tallies,
+    serving: Option<&Tree>,
 ) -> Result<Compiled, Problems> {
-    let zones = load_zones(&config)?;
+    let (zones, outdated) = load_zones(&mut config, serving)?;
     let (Some(database), Some(cookies)) = (database, cookies) else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
         config.services.iter().enumerate().map(|(index, service)| (service.name.clone(), index)).collect();
     let tree = Tree::build(&zones, &services);
     drop(zones);
 
-    Ok(assemble(config, Arc::new(tree), database, cookies, tallies)?)
+    Ok(assemble(config, Arc::new(tree), outdated, database, cookies, tallies)?)
 }
 
 /// Puts a configuration, the tree of its zones, a database and secrets together.
@@ -87,6 +91,7 @@ pub fn compile(
 pub fn assemble(
     config: Config,
     tree: Arc<Tree>,
+    outdated: Outdated,
     database: Arc<Database>,
     cookies: CookieSecrets,
     tallies: &mut Tallies,
@@ -103,91 +108,12 @@ pub fn assemble(
         groups: Vec::new(),
         endpoints: Vec::new(),
         targets: Vec::new(),
+        outdated,
         config,
     };
     add_pools(&mut compiled);
     add_services(&mut compiled, tallies)?;
     Ok(compiled)
-}
-
-fn load_zones(config: &Config) -> Result<Vec<ZoneRecords>, Problems> {
-    let is_service = |name: &Name| config.services.iter().any(|service| covers(&service.name, name));
-    let mut zones = Vec::new();
-    let mut problems = Problems::default();
-    for zone in &config.zones {
-        match zone::load(zone, &config.source, is_service) {
-            Ok(records) => zones.push(records),
-            Err(found) => problems.0.extend(found.0),
-        }
-    }
-    if problems.0.is_empty() {
-        for (index, zone) in zones.iter().enumerate() {
-            check_services(config, index, zone, &mut problems);
-        }
-        let octets: usize = zones.iter().flat_map(|zone| &zone.records).map(record_octets).sum();
-        if octets > MAX_ZONE_OCTETS {
-            problems.0.push(Problem::new(format!(
-                "the zones together have {octets} octets of records, over the limit of {MAX_ZONE_OCTETS}"
-            )));
-        }
-    }
-    if problems.0.is_empty() { Ok(zones) } else { Err(problems) }
-}
-
-/// A generous bound of what the tree keeps of a record: its owner and all names above it, its fixed part and data.
-fn record_octets(record: &zone::Record) -> usize {
-    2 * record.owner.len() + 10 + record.rdata.len()
-}
-
-/// Whether a service's owner, which may be a wildcard, is or covers a name.
-fn covers(owner: &Name, name: &Name) -> bool {
-    if owner == name {
-        return true;
-    }
-    match owner.as_slice().strip_prefix(b"\x01*") {
-        Some(parent) => {
-            let (name, length) = (name.as_slice(), name.len());
-            length > parent.len() && name[length - parent.len()..].eq_ignore_ascii_case(parent)
-        }
-        None => false,
-    }
-}
-
-/// A service decides the addresses of its name alone, and its zone has to be in charge of that name.
-fn check_services(config: &Config, zone_index: usize, zone: &ZoneRecords, problems: &mut Problems) {
-    let services: HashMap<&Name, &config::Service> = config
-        .services
-        .iter()
-        .filter(|service| service.zone == zone_index)
-        .map(|service| (&service.name, service))
-        .collect();
-    let is_alias = |service: &config::Service| service.tiers.iter().any(|tier| config.pools[*tier].has_hostnames());
-    let hint = "remove the record from the zone, or the service from the configuration";
-    for record in &zone.records {
-        let (owner, rtype) = (&record.owner, record.rtype);
-        if let Some(service) = services.get(owner) {
-            let why = match rtype.to_int() {
-                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses",
-                _ if is_alias(service) => "its service answers with CNAME records, beside which nothing may stand",
-                _ => "",
-            };
-            if !why.is_empty() {
-                let message = format!("{owner} has a static {rtype} record, but {why}");
-                problems.0.push(zone.problem(record, message).hint(hint));
-            }
-        }
-        let hides = match rtype.to_int() {
-            rtype::NS if *owner != zone.apex => "in the delegated zone",
-            rtype::DNAME => "below the DNAME",
-            _ => continue,
-        };
-        let hidden =
-            services.keys().filter(|name| name.ends_with(owner) && (rtype.to_int() == rtype::NS || **name != owner));
-        for service in hidden {
-            let message = format!("the service {service} lies {hides} {owner}");
-            problems.0.push(zone.problem(record, message).hint(hint));
-        }
-    }
 }
 
 fn add_pools(compiled: &mut Compiled) {

@@ -5,6 +5,7 @@
 
 mod compile;
 mod publish;
+mod zones;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU32;
 
 pub use compile::{assemble, compile, load_cookie_secrets, load_database};
 pub use publish::{Published, Publisher};
+pub use zones::{Outdated, OutdatedZone};
 
 use crate::config::{Balance, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
@@ -55,6 +57,8 @@ pub struct Compiled {
     pub endpoints: Vec<Endpoint>,
     /// What is probed, by [`TargetId`].
     pub targets: Vec<TargetKey>,
+    /// Zones that are broken on disk.
+    pub outdated: Outdated,
     /// What cookies are made with.
     pub cookies: CookieSecrets,
     /// Who was answered how often, where that is limited.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use domain::base::iana::Rtype;
 use domain::base::scan::Scanner;
 
+use super::generate::{Range as NumberRange, Template};
 use super::record::{Place, Record};
-use super::scan::{EntryScanner, MAX_TTL, ScanError};
+use super::scan::{EntryScanner, MAX_TTL, ScanError, name};
 use super::token::{Entries, Token};
 use super::{MAX_PROBLEMS, Name};
 use crate::config::{Problem, Source};
 
-/// The most bytes in a zone's files together; a file that is included twice counts twice.
+/// The most bytes in a zone's files together, and in what is generated; a file that is included twice counts twice.
 const MAX_ZONE_BYTES: u64 = 256 << 20;
 /// The most records in one zone.
 const MAX_RECORDS: usize = 10_000_000;
@@ -210,9 +211,9 @@ impl Reader {
                 scanner.end()?;
                 Ok(Some(Include { path, span, origin }))
             }
-            "$GENERATE" => Err(ScanError::new("$GENERATE is not supported").hint("write the records out")),
+            "$GENERATE" => self.generate(context, scanner).map(|()| None),
             _ => Err(ScanError::new(format!("there is no directive {directive}"))
-                .hint(r"use $ORIGIN, $TTL or $INCLUDE; a name that begins with $ is written with \$")),
+                .hint(r"use $ORIGIN, $TTL, $INCLUDE or $GENERATE; a name that begins with $ is written with \$")),
         }
     }
 
@@ -246,36 +247,52 @@ impl Reader {
         Ok(())
     }
 
-    fn read_record(&mut self, context: &mut Context, tokens: &[Token]) -> Result<(), Problem> {
-        let source = &context.source;
-        let mut scanner = EntryScanner::new(&source.text, tokens, &context.origin);
-        let (rtype, ttl, rdata) = self
-            .scan_record(&mut context.owner, &mut scanner)
-            .map_err(|error| problem(source, scanner.span(), error))?;
-        if let Owner::Last(owner) = &context.owner
-            && context.origin_known
-        {
-            let span = scanner.entry_span();
-            if self.reading.records.len() == MAX_RECORDS {
+    /// Makes records of a range of numbers. What comes out wrong is reported once, for the first number.
+    fn generate(&mut self, context: &Context, scanner: &mut EntryScanner<'_>) -> Result<(), ScanError> {
+        let range = NumberRange::parse(&scanner.scan_template()?)?;
+        let owner = Template::parse(&scanner.scan_template()?)?;
+        let (ttl, rtype) = scanner.scan_ttl_and_type()?;
+        let data = Template::parse(&scanner.scan_template()?)?;
+        scanner.end().map_err(|error| error.hint("put data of several words into quotes, such as \"10 mail$\""))?;
+        scanner.blame_entry();
+        let ttl = self.ttl(ttl)?;
+        if range.count() > MAX_RECORDS {
+            let message = format!("this makes {} records, but a zone has at most {MAX_RECORDS}", range.count());
+            return Err(ScanError::new(message));
+        }
+        for number in range.numbers() {
+            let (owner, data) = (owner.fill(number)?, data.fill(number)?);
+            let generated_bytes = (owner.len() + data.len()) as u64;
+            let Some(bytes_left) = self.bytes_left.checked_sub(generated_bytes) else {
                 self.stopped = true;
-                return Err(Problem::new(format!("the zone has more than {MAX_RECORDS} records")).at(source, span));
-            }
-            let place = Place::new(context.index, span);
-            self.reading.records.push(Record { owner: owner.clone(), rtype, ttl, rdata, place });
+                return Err(ScanError::new(format!(
+                    "with what is generated the zone has more than {MAX_ZONE_BYTES} bytes"
+                )));
+            };
+            self.bytes_left = bytes_left;
+            let (name, rdata) = generated(&owner, rtype, &data, &context.origin).map_err(|error| ScanError {
+                message: format!("{}, in the generated `{owner} {rtype} {data}`", error.message).into(),
+                ..error
+            })?;
+            let place = Place::new(context.index, scanner.span());
+            self.add(context, Record { owner: name, rtype, ttl, rdata, place })?;
         }
         Ok(())
     }
 
-    fn scan_record(
-        &mut self,
-        owner: &mut Owner,
-        scanner: &mut EntryScanner<'_>,
-    ) -> Result<(Rtype, u32, Vec<u8>), ScanError> {
+    fn read_record(&mut self, context: &mut Context, tokens: &[Token]) -> Result<(), Problem> {
+        let source = Arc::clone(&context.source);
+        let origin = context.origin.clone();
+        let mut scanner = EntryScanner::new(&source.text, tokens, &origin);
+        self.scan_record(context, &mut scanner).map_err(|error| problem(&source, scanner.span(), error))
+    }
+
+    fn scan_record(&mut self, context: &mut Context, scanner: &mut EntryScanner<'_>) -> Result<(), ScanError> {
         if !scanner.has_space() {
-            *owner = Owner::Unknown;
-            *owner = Owner::Last(scanner.scan_name()?);
-        } else if matches!(owner, Owner::None) {
-            *owner = Owner::Unknown;
+            context.owner = Owner::Unknown;
+            context.owner = Owner::Last(scanner.scan_name()?);
+        } else if matches!(context.owner, Owner::None) {
+            context.owner = Owner::Unknown;
             return Err(ScanError::new("the first record has no owner")
                 .hint("a line that begins with white space takes the owner of the record before; begin it with `@`"));
         }
@@ -284,13 +301,51 @@ impl Reader {
         if rtype == Rtype::SOA {
             self.ttls.soa_minimum = rdata.last_chunk().map(|bytes| u32::from_be_bytes(*bytes).min(MAX_TTL));
         }
-        self.ttls.last = ttl.or(self.ttls.last);
-        let ttl = ttl.or(self.ttls.directive).or(self.ttls.last).or(self.ttls.soa_minimum).ok_or_else(|| {
-            scanner.blame_entry();
-            ScanError::new("the record has no TTL").hint("write a line such as `$TTL 1h` before the first record")
-        })?;
-        Ok((rtype, ttl, rdata))
+        scanner.blame_entry();
+        let ttl = self.ttl(ttl)?;
+        let Owner::Last(owner) = &context.owner else { return Ok(()) };
+        let record =
+            Record { owner: owner.clone(), rtype, ttl, rdata, place: Place::new(context.index, scanner.span()) };
+        self.add(context, record)
     }
+
+    /// The TTL of a record, given what it says itself.
+    fn ttl(&mut self, given: Option<u32>) -> Result<u32, ScanError> {
+        self.ttls.last = given.or(self.ttls.last);
+        given.or(self.ttls.directive).or(self.ttls.last).or(self.ttls.soa_minimum).ok_or_else(|| {
+            ScanError::new("the record has no TTL").hint("write a line such as `$TTL 1h` before the first record")
+        })
+    }
+
+    /// Adds a record, but for one whose owner can't be known.
+    fn add(&mut self, context: &Context, record: Record) -> Result<(), ScanError> {
+        if context.origin_known {
+            if self.reading.records.len() == MAX_RECORDS {
+                return Err(self.too_many_records());
+            }
+            self.reading.records.push(record);
+        }
+        Ok(())
+    }
+
+    fn too_many_records(&mut self) -> ScanError {
+        self.stopped = true;
+        ScanError::new(format!("the zone has more than {MAX_RECORDS} records"))
+    }
+}
+
+/// The owner and the data of a generated record.
+fn generated(owner: &str, rtype: Rtype, data: &str, origin: &Name) -> Result<(Name, Vec<u8>), ScanError> {
+    let owner = name(owner, origin)?;
+    let source = Arc::new(Source { path: PathBuf::new(), text: data.to_owned() });
+    let mut tokens = Vec::new();
+    match Entries::new(&source).next(&mut tokens) {
+        Some(Err(problem)) => return Err(ScanError::new(problem.message)),
+        None => return Err(ScanError::new("there is no data")),
+        Some(Ok(())) => {}
+    }
+    let rdata = EntryScanner::new(&source.text, &tokens, origin).scan_rdata(rtype)?;
+    Ok((owner, rdata))
 }
 
 /// An `$INCLUDE` as written.

@@ -1,12 +1,16 @@
 //! Zones: master files → records → the tree that answers are found in.
 
 mod check;
+mod fields;
+mod generate;
+mod location;
 mod lookup;
 mod made;
 mod master;
 mod record;
 pub mod rtype;
 mod scan;
+mod svcb;
 mod token;
 mod tree;
 
@@ -86,6 +90,11 @@ impl ZoneRecords {
         let zone = Self { apex: apex.clone(), records: record::into_rrsets(records), sources };
         problems.extend(check::check(&zone, problems.is_empty(), is_service));
         if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
+    }
+
+    /// What is wrong with the records together, as [`load`] would say.
+    pub fn check(&self, is_service: impl Fn(&Name) -> bool) -> Vec<Problem> {
+        check::check(self, true, &is_service)
     }
 
     /// A problem with a record of this zone, at its place.

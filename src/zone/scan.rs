@@ -19,6 +19,8 @@ use domain::dep::octseq::str::Str;
 use domain::rdata::{Soa, ZoneRecordData};
 
 use super::Name;
+use super::fields::Layout;
+use super::svcb;
 use super::token::Token;
 
 /// The longest time to live in seconds (RFC 2181 section 8).
@@ -44,11 +46,6 @@ impl<'a> EntryScanner<'a> {
     /// Where what was read last is, up to the end of its first line.
     pub(super) fn span(&self) -> Range<usize> {
         self.span_of(self.read.clone())
-    }
-
-    /// Where the entry is, up to the end of its first line.
-    pub(super) fn entry_span(&self) -> Range<usize> {
-        self.span_of(0..self.tokens.len())
     }
 
     fn span_of(&self, tokens: Range<usize>) -> Range<usize> {
@@ -77,6 +74,11 @@ impl<'a> EntryScanner<'a> {
             return Err(ScannerError::trailing_tokens());
         }
         Ok(())
+    }
+
+    /// An error where no token follows.
+    pub(super) fn expect_more(&self) -> Result<(), ScanError> {
+        if self.next < self.tokens.len() { Ok(()) } else { Err(ScannerError::end_of_entry()) }
     }
 
     /// Time in seconds, as a number or with units: `1h30m`.
@@ -127,6 +129,13 @@ impl<'a> EntryScanner<'a> {
         }
     }
 
+    /// The next token for [`super::generate`], escapes as written, but for that of a quote in quotes.
+    pub(super) fn scan_template(&mut self) -> Result<Cow<'a, str>, ScanError> {
+        let token = self.token()?;
+        let text = token.text(self.text);
+        Ok(if token.quoted { text.replace("\\\"", "\"").into() } else { text.into() })
+    }
+
     /// The rest of the entry as data of this type, in uncompressed wire form.
     pub(super) fn scan_rdata(&mut self, rtype: Rtype) -> Result<Vec<u8>, ScanError> {
         let mut rdata = Vec::new();
@@ -140,9 +149,8 @@ impl<'a> EntryScanner<'a> {
                 return Err(ScanError::new(format!("{rtype} data can't be read in its own form"))
                     .hint(format!(r"write it as in RFC 3597: TYPE{} \# LENGTH HEX", rtype.to_int())));
             };
-            let data = if rtype == Rtype::SOA { self.scan_soa() } else { ZoneRecordData::scan(rtype, self) };
-            match data.and_then(|data| self.end().map(|()| data)) {
-                Ok(data) => append(&data, &mut rdata),
+            match self.scan_own_form(rtype).and_then(|data| self.end().map(|()| data)) {
+                Ok(data) => rdata = data,
                 Err(error) => {
                     let message = format!("not {rtype} data: {}", error.message);
                     let hint = error.hint.unwrap_or_else(|| format!("write it like this: {rtype} {example}").into());
@@ -154,6 +162,21 @@ impl<'a> EntryScanner<'a> {
             self.blame_entry();
             return Err(ScanError::new("the data is longer than 65535 bytes"));
         }
+        Ok(rdata)
+    }
+
+    /// Data in the form of its type.
+    fn scan_own_form(&mut self, rtype: Rtype) -> Result<Vec<u8>, ScanError> {
+        if let Some(layout) = Layout::of(rtype) {
+            return layout.scan(self);
+        }
+        let data = match rtype {
+            Rtype::SVCB | Rtype::HTTPS => return svcb::scan(self),
+            Rtype::SOA => self.scan_soa()?,
+            _ => ZoneRecordData::scan(rtype, self)?,
+        };
+        let mut rdata = Vec::new();
+        append(&data, &mut rdata);
         Ok(rdata)
     }
 
@@ -384,7 +407,7 @@ impl ScannerError for ScanError {
 }
 
 /// The name that `text` stands for; a relative one ends in `origin`, and `@` is `origin` (RFC 1035 section 5.1).
-fn name(text: &str, origin: &Name) -> Result<Name, ScanError> {
+pub(super) fn name(text: &str, origin: &Name) -> Result<Name, ScanError> {
     match text {
         "@" => return Ok(origin.clone()),
         "." => return Ok(Name::root_vec()),
@@ -474,8 +497,12 @@ fn append_generic(generic: &UnknownRecordData<Vec<u8>>, rdata: &mut Vec<u8>) -> 
         Ok(Some(data)) if parser.remaining() == 0 => append(&data, rdata),
         _ => {}
     }
+    let fits = match generic.rtype() {
+        Rtype::SVCB | Rtype::HTTPS => svcb::fits(generic.data()),
+        rtype => Layout::of(rtype).is_none_or(|layout| layout.fits(generic.data())),
+    };
     // Compressed names come out longer; RFC 3597 section 4 has none here.
-    if rdata != generic.data() {
+    if !fits || rdata != generic.data() {
         return Err(ScanError::new(format!("these octets are no {} data", generic.rtype())));
     }
     Ok(())
@@ -499,8 +526,6 @@ pub(super) fn example(rtype: Rtype) -> Option<&'static str> {
         Rtype::NAPTR => r#"100 10 "S" "SIP+D2U" "" _sip._udp.example.net."#,
         Rtype::SSHFP => "4 2 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
         Rtype::TLSA => "3 1 1 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
-        Rtype::DS | Rtype::CDS => "60485 13 2 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
-        Rtype::DNSKEY | Rtype::CDNSKEY => "257 3 13 AwEAAcMnWBKLuvG/LwnPVykcmpvnntwxfshHlHRhlY0F3oz8",
         Rtype::RRSIG => "A 13 2 3600 20270101000000 20260101000000 60485 example.net. AwEAAcMn",
         Rtype::NSEC => "host.example.net. A MX RRSIG NSEC",
         Rtype::NSEC3 => "1 0 0 - 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR A RRSIG",
@@ -512,7 +537,7 @@ pub(super) fn example(rtype: Rtype) -> Option<&'static str> {
         Rtype::ZONEMD => {
             "2026010100 1 1 38B060A751AC96384CD9327EB1B1E36A21FDB71114BE07434C0CC7BF63F6E1DA274EDEBFE76F65FBD51AD2F14898B95B"
         }
-        _ => return None,
+        _ => return Layout::of(rtype).map(|layout| layout.example),
     })
 }
 
@@ -543,7 +568,7 @@ mod tests {
             assert_eq!(read_back, rdata, "{rtype}");
             count += 1;
         }
-        assert_eq!(count, 35);
+        assert_eq!(count, 75);
     }
 
     #[test]

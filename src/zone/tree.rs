@@ -4,8 +4,18 @@
 //! there whole. Only a name that does not exist costs a walk towards the root, and that is bounded by the deepest name
 //! in the table.
 
+use std::ops::Range;
+
+use domain::base::iana::Rtype;
+
 use super::lookup::LookupName;
+use super::record::{Place, Record};
 use super::{Name, ZoneRecords, rtype};
+
+/// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
+const FIXED_OCTETS: usize = 10;
+/// Octets of the room for a pointer.
+const POINTER_OCTETS: usize = 2;
 
 /// An index into [`Tree`]'s nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +52,8 @@ struct Zone {
     apex: NodeId,
     /// The SOA with the TTL of RFC 2308 section 3, min(TTL, MINIMUM).
     negative_soa: u32,
+    /// Its nodes, but for those that are there for services alone.
+    nodes: Range<u32>,
 }
 
 /// One name.
@@ -142,6 +154,42 @@ impl Tree {
             return if self.node(wildcard).is_cut { Found::Delegation(wildcard) } else { Found::Node(wildcard) };
         }
         Found::NotServed
+    }
+
+    /// The records that a zone was built from, but for what no answer tells: owners, and the apex at the end of names in
+    /// the data, are in lower case, and where the records were written isn't known.
+    pub fn zone_records(&self, apex: &Name) -> Option<ZoneRecords> {
+        let mut name = LookupName::default();
+        name.read(apex.as_slice())?;
+        let id = self.probe(&name, 0)?;
+        let zone = self.zones.get(self.node(id).zone()).filter(|zone| zone.apex == id)?;
+        let mut records = Vec::new();
+        for node in &self.nodes[zone.nodes.start as usize..zone.nodes.end as usize] {
+            let owner = Name::from_octets(self.name(node).to_vec()).ok()?;
+            let wires = self.sets(node).iter().flat_map(|set| self.records(set));
+            records.extend(wires.map(|record| self.record(record, &owner, apex)));
+        }
+        Some(ZoneRecords { apex: apex.clone(), records, sources: Vec::new() })
+    }
+
+    fn record(&self, record: &RecordWire, owner: &Name, apex: &Name) -> Record {
+        let wire = self.wire(record);
+        let field = |at: usize| u16::from_be_bytes([wire[at], wire[at + 1]]);
+        let mut rdata = Vec::new();
+        let mut from = FIXED_OCTETS;
+        for pointer in record.pointers() {
+            rdata.extend_from_slice(&wire[from..pointer]);
+            rdata.extend(apex.as_slice().to_ascii_lowercase());
+            from = pointer + POINTER_OCTETS;
+        }
+        rdata.extend_from_slice(&wire[from..]);
+        Record {
+            owner: owner.clone(),
+            rtype: Rtype::from_int(field(0)),
+            ttl: u32::from(field(4)) << 16 | u32::from(field(6)),
+            rdata,
+            place: Place::new(0, 0..0),
+        }
     }
 
     fn probe(&self, name: &LookupName, label: usize) -> Option<NodeId> {
@@ -246,11 +294,11 @@ impl RecordWire {
 mod builder {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
-    use super::{LookupName, NONE, Name, Node, NodeId, RecordSet, RecordWire, Slot, Tree, Zone, ZoneRecords};
-    use crate::zone::{Record, rtype};
-
-    /// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
-    const FIXED_OCTETS: usize = 10;
+    use super::{
+        FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Record, RecordSet, RecordWire, Slot, Tree,
+        Zone, ZoneRecords,
+    };
+    use crate::zone::rtype;
 
     /// A name's records while the tree is built; ordered, so that a tree is the same for the same input.
     type ZoneNames<'a> = BTreeMap<&'a Name, Vec<&'a Record>>;
@@ -266,7 +314,8 @@ mod builder {
         let mut order: Vec<usize> = (0..zones.len()).collect();
         // Parents first, so that a child's apex finds its parent's side of the cut.
         order.sort_by_key(|zone| zones[*zone].apex.label_count());
-        builder.tree.zones = zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE }).collect();
+        builder.tree.zones =
+            zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
         let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
         for zone in order {
             builder.add_zone(zone, &zones[zone], &apexes);
@@ -310,6 +359,7 @@ mod builder {
                 .collect();
             let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
 
+            let first_node = self.tree.nodes.len() as u32;
             let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
@@ -335,6 +385,7 @@ mod builder {
                 }
             }
             self.add_negative_soa(index, zone);
+            self.tree.zones[index].nodes = first_node..self.tree.nodes.len() as u32;
         }
 
         fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
@@ -456,11 +507,18 @@ mod builder {
             [rtype::A, rtype::AAAA].iter().any(|rtype| self.tree.set_of(node, *rtype).is_some())
         }
 
+        /// A wildcard stands for names of its own zone: an apex that begins with `*` is none, but its parent's side is.
         fn link_wildcards(&mut self) {
             for (wire, id) in &self.ids {
-                if let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) {
-                    self.tree.nodes[parent.0 as usize].wildcard = id.0;
-                }
+                let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) else {
+                    continue;
+                };
+                let zone = self.tree.node(*parent).zone;
+                let sides = [id.0, self.tree.node(*id).parent_side];
+                let own = sides
+                    .into_iter()
+                    .find(|side| self.tree.nodes.get(*side as usize).is_some_and(|node| node.zone == zone));
+                self.tree.nodes[parent.0 as usize].wildcard = own.unwrap_or(NONE);
             }
         }
 
@@ -502,7 +560,7 @@ mod builder {
             if ends_in_apex {
                 rdata.extend_from_slice(&record.rdata[from..end - apex.len()]);
                 *pointer = rdata.len() as u16;
-                rdata.extend_from_slice(&[0, 0]);
+                rdata.extend_from_slice(&[0; POINTER_OCTETS]);
             } else {
                 rdata.extend_from_slice(&record.rdata[from..end]);
             }

@@ -111,7 +111,7 @@ fn answers_are_counted_by_service_pool_and_region() {
 #[test]
 fn health_reloads_and_the_configuration_are_shown() {
     let publisher = published(&["198.51.100.1"], Instant::now());
-    let samples = scrape(&publisher, &[], Reloads { succeeded: 4, failed: 2, last_failed: true });
+    let samples = scrape(&publisher, &[], Reloads { succeeded: 4, partial: 3, failed: 2, last_failed: true });
     for (series, expected) in [
         (r#"meridian_endpoint_verdict{pool="web",region="eu-central",endpoint="198.51.100.1",verdict="down"}"#, 1.0),
         (r#"meridian_endpoint_verdict{pool="web",region="eu-central",endpoint="198.51.100.1",verdict="up"}"#, 0.0),
@@ -129,7 +129,9 @@ fn health_reloads_and_the_configuration_are_shown() {
         (r#"meridian_probe_duration_seconds_count{target="tcp://192.0.2.1:80"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_sum{target="tcp://192.0.2.1:80"}"#, 0.012),
         (r#"meridian_reloads_total{result="success"}"#, 4.0),
+        (r#"meridian_reloads_total{result="partial"}"#, 3.0),
         (r#"meridian_reloads_total{result="failure"}"#, 2.0),
+        ("meridian_zones_outdated", 0.0),
         ("meridian_last_reload_successful", 0.0),
         ("meridian_zones", 1.0),
         ("meridian_services", 8.0),

@@ -95,15 +95,9 @@ fn a_signal_takes_in_what_has_changed() {
 fn bad_input_leaves_the_old_state_serving_and_is_named() {
     let site = Site::start();
     let toml = config("192.0.2.22").replace("pool = \"web\"", "pool = \"nowhere\"\nttl = \"30 parsecs\"");
-    let zone = zone("192.0.2.300") + "mail MX ten mail\n";
     let short = &database(IN_VIRGINIA)[..200];
-    let cases: [(&str, &[u8], &[&str]); 3] = [
+    let cases: [(&str, &[u8], &[&str]); 2] = [
         ("meridian.toml", toml.as_bytes(), &["nowhere", "parsecs", "meridian.toml:"]),
-        (
-            "geo.example.zone",
-            zone.as_bytes(),
-            &["geo.example.zone:4:10: not A data", "geo.example.zone:5:9: not MX data"],
-        ),
         // It is reloaded as soon as it is there, without a signal.
         ("geo.mmdb", short, &["geo.mmdb"]),
     ];
@@ -129,6 +123,91 @@ fn bad_input_leaves_the_old_state_serving_and_is_named() {
         assert_eq!(site.reloads("success"), f64::from(failures), "{file}");
         assert_eq!(site.meridian.metric("meridian_last_reload_successful", ""), 1.0, "{file}");
     }
+}
+
+/// A zone inside the other, whose static name has this address.
+fn child(address: &str) -> String {
+    format!("$TTL 1h\n@ SOA ns1.example.net. host 1 1h 15m 2w 5m\n@ NS ns1.example.net.\nwww A {address}\n")
+}
+
+#[test]
+fn a_broken_zone_keeps_its_records_while_all_else_is_taken_in() {
+    const WITH_CHILD: &str = "zones.\"child.geo.example\".file = \"child.zone\"\n";
+    const IN_CHILD: &str = "[services.\"s.child.geo.example\"]\npool = \"web\"\n";
+    let with_child = |eu: &str| config(eu).replacen("\n[pools", &format!("{WITH_CHILD}\n[pools"), 1) + IN_CHILD;
+    let site = Site::start();
+    let says = |question: &str| ask(site.meridian.dns, question).to_string();
+    let in_child = || ["www.child.geo.example A", "s.child.geo.example A 198.18.1.0/24"].map(says);
+    let metric = |name: &str, label: &str| site.meridian.metric(name, label);
+    let outdated = |zone: &str| metric("meridian_zone_outdated", &format!("zone=\"{zone}\""));
+
+    // One that was never served is left out with its service; the change of the service beside it is taken in.
+    site.folder.put("meridian.toml", with_child("192.0.2.22"));
+    site.folder.put("child.zone", child("192.0.2.300"));
+    let log = site.meridian.reload();
+    assert!(!log.contains(FAILED), "{log}");
+    assert!(log.contains("child.zone:4:7: not A data") && log.contains("was not served before"), "{log}");
+    assert_eq!(site.says(), ["NoError 192.0.2.22", "NoError 192.0.2.100"]);
+    assert_eq!(in_child(), ["NXDomain", "NXDomain"]);
+    assert_eq!((outdated("child.geo.example"), metric("meridian_zones_outdated", "")), (1.0, 1.0));
+    assert_eq!((metric("meridian_last_reload_successful", ""), site.reloads("partial")), (0.0, 1.0));
+    assert!(site.meridian.get("/api/v1/health").contains("child.zone:4:7: not A data"));
+
+    site.folder.put("child.zone", child("192.0.2.3"));
+    let log = site.meridian.reload();
+    assert!(!log.contains("broken"), "{log}");
+    assert_eq!(in_child(), ["NoError 192.0.2.3", "NoError 192.0.2.22"]);
+    assert_eq!((outdated("child.geo.example"), metric("meridian_zones_outdated", "")), (0.0, 0.0));
+    assert_eq!((metric("meridian_last_reload_successful", ""), site.reloads("success")), (1.0, 1.0));
+
+    // The outer one breaks: its records stay, its service and the inner zone follow what is new.
+    site.folder.put("geo.example.zone", zone("192.0.2.300") + "mail MX ten mail\n");
+    site.folder.put("child.zone", child("192.0.2.33"));
+    site.folder.put("meridian.toml", with_child("192.0.2.222"));
+    let log = site.meridian.reload();
+    for problem in
+        ["geo.example.zone:4:10: not A data", "geo.example.zone:5:9: not MX data", "old records go on serving"]
+    {
+        assert!(log.contains(problem), "{problem} is not named: {log}");
+    }
+    assert_eq!(site.says(), ["NoError 192.0.2.222", "NoError 192.0.2.100"]);
+    assert_eq!(in_child(), ["NoError 192.0.2.33", "NoError 192.0.2.222"]);
+    assert_eq!((outdated("geo.example"), metric("meridian_zones_outdated", "")), (1.0, 1.0));
+
+    // A new database changes nothing of that.
+    let before = site.meridian.process.written();
+    site.folder.put("geo.mmdb", database(IN_VIRGINIA));
+    site.meridian.wait_for_reload(before);
+    assert_eq!(site.says(), ["NoError 192.0.2.1", "NoError 192.0.2.100"]);
+    assert_eq!((outdated("geo.example"), metric("meridian_last_reload_successful", "")), (1.0, 0.0));
+
+    // Without its file the inner one keeps its records; the outer one is whole again.
+    site.folder.put("geo.example.zone", zone("192.0.2.101"));
+    std::fs::remove_file(site.folder.path("child.zone")).unwrap();
+    let log = site.meridian.reload();
+    assert!(log.contains("child.zone: No such file or directory"), "{log}");
+    assert_eq!(site.says()[1], "NoError 192.0.2.101");
+    assert_eq!(in_child()[0], "NoError 192.0.2.33");
+    assert_eq!([outdated("geo.example"), outdated("child.geo.example")], [0.0, 1.0]);
+
+    // Taken out of the TOML it is gone, and nothing is outdated any more.
+    site.folder.put("meridian.toml", config("192.0.2.22"));
+    let log = site.meridian.reload();
+    assert!(!log.contains("broken"), "{log}");
+    assert_eq!(in_child(), ["NXDomain", "NXDomain"]);
+    assert_eq!((metric("meridian_zones_outdated", ""), metric("meridian_last_reload_successful", "")), (0.0, 1.0));
+}
+
+/// What the kept records leave no room for: a service at a name that has a static address in them.
+#[test]
+fn a_service_that_a_kept_zone_has_no_room_for_refuses_the_reload() {
+    let site = Site::start();
+    site.folder.put("geo.example.zone", zone("192.0.2.300"));
+    site.folder.put("meridian.toml", config("192.0.2.22") + "[services.\"static.geo.example\"]\npool = \"web\"\n");
+    let log = site.meridian.reload();
+    assert!(log.contains(FAILED) && log.contains("the zone geo.example can't be kept as it is served"), "{log}");
+    assert_eq!(site.says(), AT_FIRST);
+    assert_eq!((site.reloads("failure"), site.meridian.metric("meridian_zones_outdated", "")), (1.0, 0.0));
 }
 
 /// What the operator is just writing waits for a signal, and does not hold the database up.

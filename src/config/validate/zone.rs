@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::base::ToName;
 
-use crate::config::names::parse_name;
+use crate::config::names::parse_owner;
 use crate::config::reader::{Entry, Report, Table, Value, listed};
 use crate::config::schema::{self, Kind};
 use crate::config::{Zone, ZoneOrigin};
@@ -29,7 +29,7 @@ impl ZoneNames {
             let hint = "add for example `[zones.\"gslb.example.com\"]` with `nameservers = [\"ns1.example.net\"]`";
             report.add_whole("there is no zone to serve", hint);
         }
-        let names = distinct_names("zone", &schema::ZONE, entries, parse_name, report);
+        let names = distinct_names("zone", &schema::ZONE, entries, parse_owner, report);
         let indices = names.iter().enumerate().filter_map(|(index, name)| Some((name.clone()?, index))).collect();
         Self { names, indices }
     }
@@ -137,7 +137,7 @@ fn made(table: &Table<'_>, apex: &Name, lacks_address: impl Fn(&Name) -> bool) -
     });
     let hostmaster = match table.entry("hostmaster") {
         Some(entry) => hostmaster(entry.value),
-        None => match parse_name(&format!("hostmaster.{apex}")) {
+        None => match parse_owner(&format!("hostmaster.{apex}")) {
             Ok(name) => Some(name),
             Err(reason) => table.value().reject(
                 format!("`hostmaster` can't be made from the zone's name: {reason}"),
