@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 
@@ -239,4 +240,41 @@ fn other_listeners_need_a_restart() {
     assert!(!log.contains("after a restart"), "{log}");
     // Plain connections are none of its.
     TcpStream::connect(site.meridian.dns).unwrap();
+}
+
+#[test]
+fn limits_of_connections_follow_a_reload() {
+    let site = Site::start();
+    let mut open = site.connect(&site.identity).unwrap();
+    assert!(is_alive(&mut open));
+    site.folder.put("meridian.toml", config("certificate.pem", "[server.tcp]\nconnections_per_client = 1\n"));
+    let log = site.meridian.reload();
+    assert!(!log.contains("after a restart"), "{log}");
+    site.connect(&site.identity).unwrap_err();
+    assert!(is_alive(&mut open));
+    site.folder.put("meridian.toml", config("certificate.pem", "[server.tcp]\nidle_timeout = \"100ms\"\n"));
+    site.meridian.reload();
+    // The wait that has begun may be as long as it was; the next one isn't.
+    let mut next = site.connect(&site.identity).unwrap();
+    let began = Instant::now();
+    assert!(is_alive(&mut next));
+    assert_eq!(read_message(&mut next), None);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_key_that_only_root_can_read_is_told_of() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let (folder, identity) = (Folder::public("root-key"), Identity::new());
+    identity.put(&folder);
+    fs::set_permissions(folder.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    let config = config("certificate.pem", "").replace("[server]\n", "[server]\nuser = \"nobody\"\n");
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    let log = meridian.process.text();
+    assert!(log.contains("the certificate can't be read again") && log.contains("key.pem: Permission denied"), "{log}");
+    let site = Site { folder, identity, meridian };
+    assert!(is_alive(&mut site.connect(&site.identity).unwrap()), "it serves all the same");
 }
