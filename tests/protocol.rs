@@ -290,3 +290,38 @@ fn the_size_of_datagrams_is_as_configured_and_never_above_the_clients() {
         }
     }
 }
+
+/// RFC 8945 section 5.2.1: a signature by a key that isn't known.
+#[test]
+fn a_signed_request_is_told_that_its_key_is_not_known() {
+    /// The key `k.`, HMAC-SHA256, with a MAC of 32 octets.
+    const SIGNATURE: &str = "016b0000fa00ff00000000003d0b686d61632d73686132353600000065f00000012c0020aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa123400000000";
+    /// The same with no MAC, and the error BADKEY.
+    const REFUSAL: &str = "016b0000fa00ff00000000001d0b686d61632d73686132353600000065f00000012c0000123400110000";
+    let unhex = |text: &str| -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    };
+    let mut server = Server::new("");
+    for edns in [false, true] {
+        let mut request = request::octets(&Case { edns, ..question("www.example.com A", &[]) }, 0x1234);
+        request[11] += 1;
+        request.extend(unhex(SIGNATURE));
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let response = server.octets(&request, PEER, transport).unwrap();
+            // NOTAUTH, the question, the OPT record if there was one, and the signature last.
+            assert_eq!((response[3] & 15, response[6..12].to_vec()), (9, vec![0, 0, 0, 0, 0, 1 + u8::from(edns)]));
+            assert!(response.ends_with(&unhex(REFUSAL)), "{response:02x?}");
+        }
+    }
+    // Where it does not fit, the response code says enough.
+    let mut request = request::octets(&Case { edns: false, ..question("www.example.com A", &[]) }, 0x1234);
+    request[11] += 1;
+    let label = [&[63][..], &[b'k'; 63]].concat();
+    let long = [label.repeat(3), vec![0]].concat();
+    let data = [&long, &unhex("000065f00000012c0000123400000000")[..]].concat();
+    request.extend([&long, &unhex("00fa00ff00000000")[..], &(data.len() as u16).to_be_bytes(), &data].concat());
+    assert_eq!(server.octets(&request, PEER, Transport::Tcp).unwrap()[11], 1);
+    let request = [&request[..12], &label.repeat(3)[..], &request[12..]].concat();
+    let response = server.octets(&request, PEER, Transport::Udp).unwrap();
+    assert_eq!((response[3] & 15, response[11]), (9, 0));
+}

@@ -308,7 +308,7 @@ fn a_made_zone_has_soa_and_name_servers() {
         written(&zone),
         "example.com. 3600 NS ns1.example.net.\n\
          example.com. 3600 NS service.example.com.\n\
-         example.com. 3600 SOA ns1.example.net. hostmaster.example.com. 1 3600 600 604800 60\n"
+         example.com. 3600 SOA ns1.example.net. hostmaster.example.com. 1 14400 3600 1209600 60\n"
     );
     let problems = made("ns.example.com").unwrap_err();
     assert_eq!(

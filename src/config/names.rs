@@ -14,9 +14,10 @@ pub(super) fn parse_name(text: &str) -> Result<Name, String> {
 }
 
 /// Reads a name of which any label may be `*`: as the first it can make a wildcard, elsewhere it is a label like others
-/// (RFC 4592 section 2.1.1).
+/// (RFC 4592 section 2.1.1). Labels may have slashes, as those of reverse zones for parts of a network do (RFC 2317
+/// section 4).
 pub(super) fn parse_owner(text: &str) -> Result<Name, String> {
-    parse(text, |label| if label == "*" { Ok(()) } else { check_label(label) })
+    parse(text, |label| if label == "*" { Ok(()) } else { check_label(&label.replace('/', "_")) })
 }
 
 fn parse(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Name, String> {
@@ -96,6 +97,7 @@ mod tests {
             ("*.*.example.com", Some("*.*.example.com")),
             ("www.*.example.com", Some("www.*.example.com")),
             ("a*.example.com", None),
+            ("0/25.2.0.192.in-addr.arpa", Some("0/25.2.0.192.in-addr.arpa")),
             ("**.example.com", None),
             ("*.", Some("*")),
             (".*", None),

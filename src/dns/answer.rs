@@ -25,6 +25,8 @@ pub(super) struct Answer<'s, 'c, 'b> {
     pub(super) asker: Asker,
     /// Addresses that help are left out.
     pub(super) minimal: bool,
+    /// How many aliases were followed.
+    pub(super) aliases: usize,
     /// The prefix length for which the answer holds.
     pub(super) scope: u8,
     /// What is said beyond the response code.
@@ -60,6 +62,10 @@ impl<'s> Answer<'s, '_, '_> {
     pub(super) fn write(&mut self, qclass: u16) -> Result<Rcode, Full> {
         match (qclass, self.qtype) {
             (_, rtype::OPT) => Ok(Rcode::FormErr),
+            (_, rtype::NXNAME) => {
+                self.extended = Some(ExtendedError::InvalidQueryType);
+                Ok(Rcode::FormErr)
+            }
             (_, rtype::AXFR | rtype::IXFR) => {
                 self.extended = Some(ExtendedError::NotSupported);
                 Ok(Rcode::Refused)
@@ -98,18 +104,18 @@ impl<'s> Answer<'s, '_, '_> {
 
     /// Follows the name to its end (RFC 1034 section 4.3.2).
     fn resolve(&mut self) -> Result<Rcode, Full> {
-        let mut visited: [Option<NodeId>; MAX_ALIASES] = [None; MAX_ALIASES];
+        let mut visited: [Option<NodeId>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let mut owner = HEADER_OCTETS;
-        for hop in 0..=MAX_ALIASES {
+        loop {
             let found = self.tree.find(self.name, self.qtype);
-            if hop == 0 {
+            if self.aliases == 0 {
                 self.subject = found.number();
                 match found {
                     Found::NotServed => {
                         self.extended = Some(ExtendedError::NotAuthoritative);
                         return Ok(Rcode::Refused);
                     }
-                    Found::Delegation(cut) if !self.asks_parent(self.tree.node(cut)) => {}
+                    Found::Referral(_) => {}
                     _ => self.writer.set_authoritative(),
                 }
             }
@@ -119,17 +125,15 @@ impl<'s> Answer<'s, '_, '_> {
                     self.negative(self.tree.node(apex), owner)?;
                     Step::Done(Rcode::NxDomain)
                 }
-                Found::Delegation(id) => self.delegation(self.tree.node(id), owner)?,
-                // What would be an alias came up before, or there were too many: what stands is the answer.
-                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) || hop == MAX_ALIASES => {
-                    Step::Done(Rcode::NoError)
-                }
+                Found::Referral(id) => self.referral(self.tree.node(id), owner)?,
+                // An alias that came up before: what stands is the answer.
+                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
                 Found::Dname(id) => {
-                    visited[hop] = Some(id);
+                    visited[self.aliases] = Some(id);
                     self.dname(self.tree.node(id), owner)?
                 }
                 Found::Node(id) => {
-                    visited[hop] = Some(id);
+                    visited[self.aliases] = Some(id);
                     self.node(self.tree.node(id), owner)?
                 }
             };
@@ -138,7 +142,6 @@ impl<'s> Answer<'s, '_, '_> {
                 Step::Follow(target) => owner = target,
             }
         }
-        Ok(Rcode::NoError)
     }
 
     /// Where the apex of a node's zone stands, given that the current name, which lies in that zone, stands at `owner`.
@@ -206,7 +209,8 @@ impl<'s> Answer<'s, '_, '_> {
         /// Type, class, TTL and RDLENGTH.
         const FIXED_OCTETS: usize = 10;
         let apex_at = self.apex_at(node, owner);
-        let Some(record) = self.tree.records(set).first() else { return Ok(Step::Done(Rcode::NoError)) };
+        let record = self.tree.records(set).first().filter(|_| self.aliases < MAX_ALIASES);
+        let Some(record) = record else { return Ok(Step::Done(Rcode::NoError)) };
         self.put_wire(Section::Answer, Owner::At(owner), record, apex_at)?;
         let target = &self.tree.wire(record)[FIXED_OCTETS..];
         let target_at = self.writer.position() - target.len();
@@ -219,8 +223,10 @@ impl<'s> Answer<'s, '_, '_> {
         self.follow(&whole[..length.unwrap_or(0)], target_at)
     }
 
-    /// Makes `target`, which stands at `at` in the message, the name to resolve.
+    /// Makes `target`, to which an alias that was just written leads, and which stands at `at` in the message, the name to
+    /// resolve.
     fn follow(&mut self, target: &[u8], at: usize) -> Result<Step, Full> {
+        self.aliases += 1;
         match self.name.read(target) {
             Some(_) => Ok(Step::Follow(at)),
             None => Ok(Step::Done(Rcode::NoError)),
@@ -233,8 +239,9 @@ impl<'s> Answer<'s, '_, '_> {
         let dname_octets = self.tree.name(node).len();
         let apex_at = self.apex_at(node, owner);
         let dname_at = owner + self.name.as_wire().len() - dname_octets;
-        let Some(set) = self.tree.set_of(node, rtype::DNAME) else { return Ok(Step::Done(Rcode::NoError)) };
-        let Some(record) = self.tree.records(set).first() else { return Ok(Step::Done(Rcode::NoError)) };
+        let set = self.tree.set_of(node, rtype::DNAME).filter(|_| self.aliases < MAX_ALIASES);
+        let record = set.and_then(|set| self.tree.records(set).first());
+        let Some(record) = record else { return Ok(Step::Done(Rcode::NoError)) };
         self.put_wire(Section::Answer, Owner::At(dname_at), record, apex_at)?;
         let wire = self.tree.wire(record);
         let own_labels = self.name.as_wire().len() - dname_octets;
@@ -255,23 +262,9 @@ impl<'s> Answer<'s, '_, '_> {
         self.follow(target, self.writer.position() - length)
     }
 
-    /// Whether what is asked of a cut is the parent's to answer (RFC 4035 section 3.1.4.1).
-    fn asks_parent(&self, cut: &Node) -> bool {
-        self.qtype == rtype::DS && self.name.as_wire() == self.tree.name(cut)
-    }
-
-    /// A referral (RFC 1034 section 4.3.2 step 3b), or what the parent knows of DS.
-    fn delegation(&mut self, cut: &'s Node, owner: usize) -> Result<Step, Full> {
+    /// RFC 1034 section 4.3.2 step 3b.
+    fn referral(&mut self, cut: &'s Node, owner: usize) -> Result<Step, Full> {
         let apex_at = self.apex_at(cut, owner);
-        if self.asks_parent(cut) {
-            return match self.tree.set_of(cut, rtype::DS) {
-                Some(set) => self.answer_set(cut, set, owner),
-                None => {
-                    self.negative(cut, owner)?;
-                    Ok(Step::Done(Rcode::NoError))
-                }
-            };
-        }
         let Some(set) = self.tree.set_of(cut, rtype::NS) else { return Ok(Step::Done(Rcode::NoError)) };
         let cut_octets = self.tree.name(cut).len();
         let is_wildcard = !is_at_or_below(self.name.as_wire(), self.tree.name(cut));
@@ -354,6 +347,9 @@ impl<'s> Answer<'s, '_, '_> {
         target: &'s [u8],
         owner: usize,
     ) -> Result<Step, Full> {
+        if self.aliases == MAX_ALIASES {
+            return Ok(Step::Done(Rcode::NoError));
+        }
         let mut fixed = [0; 10];
         fixed[..2].copy_from_slice(&rtype::CNAME.to_be_bytes());
         fixed[2..4].copy_from_slice(&rtype::CLASS_IN.to_be_bytes());

@@ -31,6 +31,8 @@ pub(super) enum ExtendedError {
     NotAuthoritative,
     /// The operation is not known.
     NotSupported,
+    /// The type is never asked for.
+    InvalidQueryType,
 }
 
 impl ExtendedError {
@@ -40,6 +42,7 @@ impl ExtendedError {
             Self::Prohibited => 18,
             Self::NotAuthoritative => 20,
             Self::NotSupported => 21,
+            Self::InvalidQueryType => 30,
         }
     }
 
@@ -47,7 +50,7 @@ impl ExtendedError {
     fn text(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no endpoint can serve",
-            Self::Prohibited | Self::NotAuthoritative | Self::NotSupported => "",
+            Self::Prohibited | Self::NotAuthoritative | Self::NotSupported | Self::InvalidQueryType => "",
         }
     }
 }

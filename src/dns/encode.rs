@@ -159,18 +159,18 @@ impl<'a> Writer<'a> {
 
     /// Appends the OPT record, whose room was kept or is there, and returns the response's length.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         opt: Option<&Opt<'_>>,
         rcode: Rcode,
         scope: u8,
         extended: Option<ExtendedError>,
     ) -> usize {
         self.set_rcode(rcode);
-        if let Some(opt) = opt {
-            self.limit = self.most;
-            if opt.put(&mut self, rcode, scope, extended).is_ok() {
-                self.count_record(Section::Additional);
-            }
+        self.limit = self.most;
+        if let Some(opt) = opt
+            && opt.put(self, rcode, scope, extended).is_ok()
+        {
+            self.count_record(Section::Additional);
         }
         self.at
     }

@@ -332,13 +332,13 @@ impl Display for ShownFound<'_> {
         let zone_of = |node| ShownName(tree.name(tree.apex(node)));
         let node = match found {
             Found::NotServed => return f.write_str("is in no zone that is served here"),
-            Found::NxDomain(id) | Found::Delegation(id) | Found::Dname(id) | Found::Node(id) => tree.node(*id),
+            Found::NxDomain(id) | Found::Referral(id) | Found::Dname(id) | Found::Node(id) => tree.node(*id),
         };
         let zone = zone_of(node);
         match found {
             Found::NotServed => {}
             Found::NxDomain(_) => write!(f, "does not exist in the zone {zone}")?,
-            Found::Delegation(_) => write!(f, "is delegated: {zone} refers {} to other servers", at(node))?,
+            Found::Referral(_) => write!(f, "is delegated: {zone} refers {} to other servers", at(node))?,
             Found::Dname(_) => write!(f, "is an alias by the DNAME at {} (zone {zone})", at(node))?,
             Found::Node(_) => {
                 match tree.name(node) {

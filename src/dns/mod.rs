@@ -13,6 +13,7 @@ mod query;
 mod rate_limit;
 mod respond;
 mod text;
+mod tsig;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use query::{Edns, Opcode, Query, Rcode, Rejection, Subnet};
 pub use rate_limit::RateLimiter;
 pub(crate) use rate_limit::Verdict;
 pub use respond::respond;
+pub use tsig::Tsig;
 
 use crate::metrics::WorkerCounters;
 use crate::zone::LookupName;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cookie::Cookie;
+use super::tsig::Tsig;
 use crate::zone::{LookupName, rtype};
 
 /// Length of a message's header (RFC 1035 section 4.1.1).
@@ -69,6 +70,8 @@ pub struct Query<'a> {
     pub qclass: u16,
     /// EDNS, where the request has it.
     pub edns: Option<Edns<'a>>,
+    /// The signature, where the request has one.
+    pub tsig: Option<Tsig<'a>>,
 }
 
 /// What the OPT record says (RFC 6891).
@@ -178,7 +181,7 @@ impl<'a> Query<'a> {
         }
         let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         let mut reader = Reader { octets: request, at: HEADER_OCTETS };
-        let mut query = Self { opcode: Opcode::Query, question: &[], qtype: 0, qclass: 0, edns: None };
+        let mut query = Self { opcode: Opcode::Query, question: &[], qtype: 0, qclass: 0, edns: None, tsig: None };
         let is_whole = query.read_sections(&mut reader, [4, 6, 8, 10].map(count), name).is_some();
         let edns = query.edns;
         let reject = |rcode, question| Err(Rejection::Answer { rcode, question, edns });
@@ -209,7 +212,40 @@ impl<'a> Query<'a> {
         }
         let before_additional = answer + authority;
         for record in 0..before_additional + additional {
-            read_record(reader, record >= before_additional, &mut self.edns)?;
+            // A signature is the last record (RFC 8945 section 5.1).
+            if self.tsig.is_some() {
+                return None;
+            }
+            self.read_record(reader, record >= before_additional)?;
+        }
+        Some(())
+    }
+
+    /// Passes over one record; an OPT record in the additional section is read, at most one, and so is a signature.
+    fn read_record(&mut self, reader: &mut Reader<'a>, in_additional: bool) -> Option<()> {
+        let start = reader.at;
+        let is_root = reader.skip_name()?;
+        let owner = reader.octets.get(start..reader.at)?;
+        let rtype = reader.u16()?;
+        let class = reader.u16()?;
+        let &[_, version, flags, _] = reader.take(4)?.first_chunk()?;
+        let length = reader.u16()?;
+        let data = reader.take(usize::from(length))?;
+        match rtype {
+            rtype::OPT => {
+                if !in_additional || !is_root || self.edns.is_some() {
+                    return None;
+                }
+                let dnssec_ok = flags & 0x80 != 0;
+                let edns = self.edns.insert(Edns { udp_octets: class, version, dnssec_ok, ..Edns::default() });
+                // Options of a version that we don't know are not ours to judge.
+                if version == 0 {
+                    read_options(data, edns)?;
+                }
+            }
+            rtype::TSIG if !in_additional => return None,
+            rtype::TSIG => self.tsig = Some(Tsig::read(owner, data)?),
+            _ => {}
         }
         Some(())
     }
@@ -221,27 +257,6 @@ fn read_question<'a>(reader: &mut Reader<'a>, name: &mut LookupName) -> Option<(
     reader.take(length)?;
     let (qtype, qclass) = (reader.u16()?, reader.u16()?);
     Some((reader.octets.get(start..reader.at)?, qtype, qclass))
-}
-
-/// Passes over one record; an OPT record in the additional section is read into `edns`, at most one.
-fn read_record<'a>(reader: &mut Reader<'a>, in_additional: bool, edns: &mut Option<Edns<'a>>) -> Option<()> {
-    let is_root = reader.skip_name()?;
-    let rtype = reader.u16()?;
-    let class = reader.u16()?;
-    let &[_, version, flags, _] = reader.take(4)?.first_chunk()?;
-    let length = reader.u16()?;
-    let data = reader.take(usize::from(length))?;
-    if rtype == rtype::OPT {
-        if !in_additional || !is_root || edns.is_some() {
-            return None;
-        }
-        let edns = edns.insert(Edns { udp_octets: class, version, dnssec_ok: flags & 0x80 != 0, ..Edns::default() });
-        // Options of a version that we don't know are not ours to judge.
-        if version == 0 {
-            read_options(data, edns)?;
-        }
-    }
-    Some(())
 }
 
 fn read_options<'a>(data: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {

@@ -114,7 +114,9 @@ impl RateLimiter {
         now_us: u64,
         rng: &mut fastrand::Rng,
     ) -> Verdict {
-        // Only what is there is counted by type: else a flood would have 65,536 buckets of no data.
+        // What is wrong is wrong whatever was asked, and only what is there is counted by type: else a flood would have
+        // 65,536 buckets of no data.
+        let subject = if kind == Kind::Error { 0 } else { subject };
         let qtype = if kind == Kind::Answer { qtype } else { 0 };
         let what = u64::from(subject) << 32 | u64::from(qtype) << 16 | kind as u64;
         let hash = self.hash(self.network.of(client), what);

@@ -8,8 +8,9 @@ use super::cookie::Standing;
 use super::edns::{ExtendedError, Opt};
 use super::encode::{Full, Writer};
 use super::query::{Edns, Opcode, Query, Rcode, Rejection};
-use super::rate_limit::{Kind, Verdict};
+use super::rate_limit::{Kind, RateLimiter, Verdict};
 use super::{MAX_TCP_RESPONSE, Transport, WorkerContext};
+use crate::metrics::WorkerCounters;
 use crate::routing::Draw;
 use crate::snapshot::Snapshot;
 
@@ -30,6 +31,13 @@ pub fn respond(
     let WorkerContext { worker, advance, now, rng, counters, name } = context;
     let compiled = &*snapshot.compiled;
     let server = &compiled.config.server;
+    let peer = peer.to_canonical();
+    let mut limits = Limits {
+        limiter: compiled.rate_limiter.as_ref().filter(|_| transport == Transport::Udp),
+        peer,
+        now_us: now.monotonic_us,
+        counters,
+    };
     let query = match Query::read(request, name) {
         Ok(query) => query,
         Err(Rejection::Drop) => {
@@ -37,17 +45,17 @@ pub fn respond(
             return None;
         }
         Err(Rejection::Answer { rcode, question, edns }) => {
+            counters.count_query(transport, 0, rcode);
             // What is malformed may be the subnet; it would say nothing of the answer.
             let edns = edns.map(|edns| Edns { subnet: None, ..edns });
             let opt = edns.map(|edns| Opt::new(&edns, server, transport, None));
-            counters.count_query(transport, 0, rcode);
-            let writer = Writer::new(response, request, question, PLAIN_UDP_OCTETS);
+            let mut writer = Writer::new(response, request, question, PLAIN_UDP_OCTETS);
             let extended = (rcode == Rcode::NotImp).then_some(ExtendedError::NotSupported);
-            return Some(writer.finish(opt.as_ref(), rcode, 0, extended));
+            let verdict = limits.charge(Kind::Error, 0, 0, rng);
+            return (verdict != Verdict::Drop).then(|| writer.finish(opt.as_ref(), rcode, 0, extended));
         }
     };
 
-    let peer = peer.to_canonical();
     let given = query.edns.and_then(|edns| edns.cookie);
     let (standing, cookie) = match &given {
         Some(cookie) => {
@@ -56,6 +64,9 @@ pub fn respond(
         }
         None => (None, None),
     };
+    if standing == Some(Standing::Good) {
+        limits.limiter = None;
+    }
     let opt = query.edns.map(|edns| Opt::new(&edns, server, transport, cookie));
     let limit = match (transport, &query.edns) {
         (Transport::Udp, None) => PLAIN_UDP_OCTETS,
@@ -66,6 +77,8 @@ pub fn respond(
     };
     let is_bad = matches!(standing, Some(Standing::Missing | Standing::Bad));
     let short = match &query {
+        // No key is known here (RFC 8945 section 5.2.1).
+        Query { tsig: Some(_), .. } => Some(Rcode::NotAuth),
         // Asks for a cookie only, or whether the one that it has is good (RFC 7873 section 5.4).
         Query { question: [], .. } if standing == Some(Standing::Bad) => Some(Rcode::BadCookie),
         Query { question: [], .. } => Some(Rcode::NoError),
@@ -75,8 +88,16 @@ pub fn respond(
     };
     if let Some(rcode) = short {
         counters.count_query(transport, query.qtype, rcode);
-        let writer = Writer::new(response, request, query.question, limit);
-        return Some(writer.finish(opt.as_ref(), rcode, 0, None));
+        if limits.charge(Kind::Error, 0, 0, rng) == Verdict::Drop {
+            return None;
+        }
+        let mut writer = Writer::new(response, request, query.question, limit);
+        let length = writer.finish(opt.as_ref(), rcode, 0, None);
+        return Some(match &query.tsig {
+            // Behind the OPT record, as it is the last one.
+            Some(tsig) if tsig.put_bad_key(&mut writer).is_ok() => writer.position(),
+            _ => length,
+        });
     }
 
     let mut writer = Writer::new(response, request, query.question, limit);
@@ -97,6 +118,7 @@ pub fn respond(
             source_length: subnet.filter(|_| address.is_some()).map(|subnet| subnet.source_length()),
         },
         minimal: server.minimal_responses,
+        aliases: 0,
         scope: 0,
         extended: None,
         subject: 0,
@@ -118,35 +140,40 @@ pub fn respond(
     counters.count_query(transport, query.qtype, rcode);
     // A client that says nothing of itself gets an answer that holds for whoever asks the same way (RFC 7871 section 7.1.2).
     let scope = if address.is_some() { answer.scope } else { 0 };
-    let Answer { writer, extended, subject, draw, .. } = answer;
-    if let Some(limiter) = &compiled.rate_limiter
-        && transport == Transport::Udp
-        && standing != Some(Standing::Good)
-    {
-        let kind = Kind::of(rcode, &writer);
-        // What is wrong is wrong whatever was asked.
-        let number = if kind == Kind::Error { 0 } else { subject };
-        let verdict = limiter.check(peer, kind, number, query.qtype, now.monotonic_us, draw.rng);
-        if verdict != Verdict::Send {
-            counters.count_limited(verdict);
-            if !limiter.is_dry_run() {
-                return slip(verdict, standing, opt.as_ref(), Writer::new(response, request, query.question, limit));
-            }
+    let Answer { mut writer, extended, subject, draw, .. } = answer;
+    match (limits.charge(Kind::of(rcode, &writer), subject, query.qtype, draw.rng), standing) {
+        (Verdict::Send, _) => Some(writer.finish(opt.as_ref(), rcode, scope, extended)),
+        (Verdict::Drop, _) => None,
+        // A client that knows cookies comes back with a good one.
+        (Verdict::Slip, Some(_)) => {
+            Some(Writer::new(response, request, query.question, limit).finish(opt.as_ref(), Rcode::BadCookie, 0, None))
+        }
+        // Another comes back over TCP.
+        (Verdict::Slip, None) => {
+            let mut writer = Writer::new(response, request, query.question, limit);
+            writer.set_truncated();
+            Some(writer.finish(opt.as_ref(), Rcode::NoError, 0, None))
         }
     }
-    Some(writer.finish(opt.as_ref(), rcode, scope, extended))
 }
 
-/// What a client that is held back gets: nothing, or what lets an honest one come back.
-fn slip(verdict: Verdict, standing: Option<Standing>, opt: Option<&Opt<'_>>, mut writer: Writer<'_>) -> Option<usize> {
-    match (verdict, standing) {
-        (Verdict::Drop, _) => None,
-        // One that knows cookies comes back with a good one.
-        (_, Some(_)) => Some(writer.finish(opt, Rcode::BadCookie, 0, None)),
-        // Others come back over TCP.
-        (_, None) => {
-            writer.set_truncated();
-            Some(writer.finish(opt, Rcode::NoError, 0, None))
+/// What holds one response back, if anything does.
+struct Limits<'a> {
+    limiter: Option<&'a RateLimiter>,
+    peer: IpAddr,
+    now_us: u64,
+    counters: &'a WorkerCounters,
+}
+
+impl Limits<'_> {
+    /// Charges the client's network with a response of this kind, about the node of this number.
+    fn charge(&self, kind: Kind, subject: u32, qtype: u16, rng: &mut fastrand::Rng) -> Verdict {
+        let Some(limiter) = self.limiter else { return Verdict::Send };
+        let verdict = limiter.check(self.peer, kind, subject, qtype, self.now_us, rng);
+        if verdict == Verdict::Send {
+            return verdict;
         }
+        self.counters.count_limited(verdict);
+        if limiter.is_dry_run() { Verdict::Send } else { verdict }
     }
 }

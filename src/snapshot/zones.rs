@@ -262,7 +262,7 @@ mod tests {
             }
             Found::NotServed => "not served".to_owned(),
             Found::NxDomain(_) => "no such name".to_owned(),
-            Found::Delegation(_) => "delegated".to_owned(),
+            Found::Referral(_) => "delegated".to_owned(),
             Found::Dname(_) => "redirected".to_owned(),
         }
     }

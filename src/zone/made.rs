@@ -10,9 +10,9 @@ use super::record::{Place, Record};
 
 /// There is nothing to transfer, so it never changes.
 const SERIAL: u32 = 1;
-const REFRESH_SECONDS: u32 = 3_600;
-const RETRY_SECONDS: u32 = 600;
-const EXPIRE_SECONDS: u32 = 7 * 86_400;
+const REFRESH_SECONDS: u32 = 4 * 3_600;
+const RETRY_SECONDS: u32 = 3_600;
+const EXPIRE_SECONDS: u32 = 14 * 86_400;
 
 /// The SOA, whose MNAME is the first name server, and the NS records of `apex`.
 pub(super) fn records(

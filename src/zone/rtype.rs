@@ -37,8 +37,12 @@ pub const DNSKEY: u16 = 48;
 pub const SVCB: u16 = 64;
 /// Service binding for HTTP.
 pub const HTTPS: u16 = 65;
+/// What a compact denial says of a name (RFC 9824); never a question.
+pub const NXNAME: u16 = 128;
 /// Key agreement (RFC 2930); the first of the types that are questions or transactions, not data.
 pub const TKEY: u16 = 249;
+/// Signature of a message (RFC 8945).
+pub const TSIG: u16 = 250;
 /// Incremental transfer.
 pub const IXFR: u16 = 251;
 /// Transfer.

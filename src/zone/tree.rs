@@ -97,10 +97,11 @@ pub struct RecordWire {
 pub enum Found {
     /// The name is in no zone of ours.
     NotServed,
-    /// The name itself, or the wildcard that covers it.
+    /// The name itself, or the wildcard that covers it; for DS at a delegation the parent's side of it (RFC 4035 section
+    /// 3.1.4.1).
     Node(NodeId),
-    /// It is below or at this delegation.
-    Delegation(NodeId),
+    /// It is below or at this delegation, or covered by a wildcard that is one.
+    Referral(NodeId),
     /// It is below this DNAME (RFC 6672).
     Dname(NodeId),
     /// It does not exist in this zone, whose apex is the node.
@@ -112,7 +113,7 @@ impl Found {
     pub fn number(self) -> u32 {
         match self {
             Self::NotServed => 0,
-            Self::Node(id) | Self::Delegation(id) | Self::Dname(id) | Self::NxDomain(id) => id.0,
+            Self::Node(id) | Self::Referral(id) | Self::Dname(id) | Self::NxDomain(id) => id.0,
         }
     }
 }
@@ -124,25 +125,26 @@ impl Tree {
         builder::build(zones, services)
     }
 
-    /// Finds a name (RFC 1034 section 4.3.2, RFC 4592). For DS at a zone's apex the parent's side is found where it is
-    /// served here (RFC 4035 section 3.1.4.1).
+    /// Finds a name (RFC 1034 section 4.3.2, RFC 4592) of which this type is asked.
     pub fn find(&self, name: &LookupName, qtype: u16) -> Found {
         let labels = name.labels();
         if labels <= self.depth
             && let Some(id) = self.probe(name, 0)
         {
             let node = self.node(id);
-            if qtype == rtype::DS && node.parent_side != NONE {
-                return Found::Delegation(NodeId(node.parent_side));
-            }
-            return if node.is_cut { Found::Delegation(id) } else { Found::Node(id) };
+            return match qtype {
+                rtype::DS if node.parent_side != NONE => Found::Node(NodeId(node.parent_side)),
+                rtype::DS => Found::Node(id),
+                _ if node.is_cut => Found::Referral(id),
+                _ => Found::Node(id),
+            };
         }
         let first = labels.saturating_sub(self.depth).max(1);
         for label in first..=labels {
             let Some(id) = self.probe(name, label) else { continue };
             let node = self.node(id);
             if node.is_cut {
-                return Found::Delegation(id);
+                return Found::Referral(id);
             }
             if self.set_of(node, rtype::DNAME).is_some() {
                 return Found::Dname(id);
@@ -151,7 +153,7 @@ impl Tree {
                 return Found::NxDomain(self.zones[node.zone as usize].apex);
             }
             let wildcard = NodeId(node.wildcard);
-            return if self.node(wildcard).is_cut { Found::Delegation(wildcard) } else { Found::Node(wildcard) };
+            return if self.node(wildcard).is_cut { Found::Referral(wildcard) } else { Found::Node(wildcard) };
         }
         Found::NotServed
     }

@@ -119,11 +119,11 @@ impl Walk<'_, '_> {
         match tree.find(&lookup, self.qtype.to_int()) {
             zone::Found::NotServed => Found::NotServed,
             zone::Found::NxDomain(apex) => Found::NxDomain { zone: self.zone_of(tree.node(apex)) },
-            zone::Found::Delegation(cut) => {
+            zone::Found::Referral(cut) => {
                 Found::Delegation { zone: self.zone_of(tree.node(cut)), at: self.name_of(tree.node(cut)) }
             }
             zone::Found::Node(id) | zone::Found::Dname(id)
-                if self.visited.contains(&id) || self.visited.len() == MAX_ALIASES =>
+                if self.visited.contains(&id) || self.visited.len() > MAX_ALIASES =>
             {
                 Found::Stopped
             }
