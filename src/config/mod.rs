@@ -138,7 +138,7 @@ pub struct Server {
     pub minimal_responses: bool,
     /// What counts as one client where clients are limited.
     pub client_network: ClientNetwork,
-    /// Limits on TCP.
+    /// Limits on plain TCP, and again on all encrypted connections together.
     pub tcp: TcpLimits,
     /// DNS cookies.
     pub cookies: Cookies,
@@ -175,7 +175,7 @@ impl Server {
     }
 }
 
-/// `[server.tcp]`: bounds on TCP connections (RFC 7766 section 6.2).
+/// `[server.tcp]`: bounds on connections (RFC 7766 section 6.2), whatever their transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
     /// Open connections in all, 1..=1000000; default 1000.

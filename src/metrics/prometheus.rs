@@ -5,6 +5,7 @@
 //! | family | series at most |
 //! |---|---|
 //! | `meridian_queries_total` | 5 transports × 9 rcodes × 17 types; those never seen are left out |
+//! | `meridian_connections` and its counters | 4 transports |
 //! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
