@@ -18,9 +18,9 @@ use crate::logging;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reason, Reloader};
 use crate::server::privileges::Identity;
-use crate::server::{ServerCounters, Serving, Sockets, raise_descriptor_limit, serve};
+use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::Publisher;
-use crate::watch::DatabaseWatch;
+use crate::watch::FileWatch;
 
 /// Why the server did not start.
 pub type StartError = Box<dyn Error + Send + Sync>;
@@ -64,10 +64,15 @@ impl Daemon {
         if let Err(problem) = raise_descriptor_limit() {
             warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
         }
-        let sockets = Sockets::bind(&config.server.listen, config.server.workers_per_address())?;
+        let sockets = Sockets::bind(&config.server)?;
         let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;
         if let Some(identity) = Identity::resolve(config.server.user.as_deref(), config.server.group.as_deref())? {
             identity.assume()?;
+            // A key that only root may read serves until it is replaced: better to hear of that now.
+            let again = config.server.encrypted.as_ref().map(|settings| certificate::read(settings, &config.source));
+            for problem in again.and_then(Result::err).into_iter().flat_map(|problems| problems.0) {
+                warn!(%problem, %identity, "the certificate can't be read again; a new one won't be taken over");
+            }
         }
 
         let (observations, observed) = mpsc::unbounded_channel();
@@ -81,10 +86,13 @@ impl Daemon {
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
         let server_counters = Arc::new(ServerCounters::default());
         let mut contexts = workers.iter().enumerate();
-        let serving = serve(sockets, reloader.publisher().published(), config.server.tcp, &server_counters, || {
+        let context = || {
             let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
             WorkerContext::new(worker, fastrand::u64(..), Arc::clone(counters))
-        })?;
+        };
+        let certificate = reloader.certificate().cloned();
+        let published = reloader.publisher().published();
+        let serving = serve(sockets, published, certificate, &server_counters, context)?;
         let admin = match admin_listener {
             Some(listener) => {
                 Some(Admin::start(listener, Arc::clone(&reloader), workers.clone(), Arc::clone(&server_counters))?)
@@ -96,6 +104,9 @@ impl Daemon {
         }
         for address in serving.addresses() {
             info!(%address, "serving DNS over UDP and TCP");
+        }
+        for (transport, address) in serving.encrypted_addresses() {
+            info!(transport = transport.name(), %address, "serving encrypted DNS");
         }
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "serving the admin interface");
@@ -194,21 +205,27 @@ async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedRec
     }
 }
 
-/// Reloads at SIGHUP and whenever a database is replaced.
+/// Reloads at SIGHUP and whenever a database or the certificate is replaced.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
-    let mut watch = DatabaseWatch::default();
+    let (mut databases, mut certificate) = (FileWatch::default(), FileWatch::default());
     loop {
-        let others = watch.follow(reloader.publisher().current().compiled.config.geoip.database_paths());
-        let reason = if others && reloader.has_outdated_database() {
-            Reason::DatabaseChanged
-        } else {
-            tokio::select! {
-                received = hangup.recv() => match received {
-                    Some(()) => Reason::Signal,
-                    None => return,
-                },
-                () = watch.changed() => Reason::DatabaseChanged,
-            }
+        let serving = reloader.publisher().current();
+        let config = &serving.compiled.config;
+        if databases.follow(config.geoip.database_paths()) && reloader.has_outdated_database() {
+            databases.note_change();
+        }
+        if certificate.follow(config.server.certificate_paths()) && reloader.has_outdated_certificate() {
+            certificate.note_change();
+        }
+        // It is not to be kept from being freed.
+        drop(serving);
+        let reason = tokio::select! {
+            received = hangup.recv() => match received {
+                Some(()) => Reason::Signal,
+                None => return,
+            },
+            () = databases.changed() => Reason::DatabaseChanged,
+            () = certificate.changed() => Reason::CertificateChanged,
         };
         // With the time, and in one message, as `Type=notify-reload` asks for.
         let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();

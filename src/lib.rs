@@ -11,7 +11,7 @@
 //! | [`routing`] | the decision: which pool, region and endpoints, and why |
 //! | [`health`] | probes → observations → verdicts |
 //! | [`dns`] | bytes of a request → bytes of the response |
-//! | [`server`] | UDP and TCP around [`dns::respond`] |
+//! | [`server`] | UDP, TCP, TLS, HTTPS and QUIC around [`dns::respond`] |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
 //! | [`reload`], `watch` | load → compile → publish, or keep what serves; when to |

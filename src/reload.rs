@@ -1,13 +1,16 @@
 //! Load → compile → publish, or keep what serves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
 use crate::config::diagnostic::MAX_SHOWN;
@@ -16,7 +19,7 @@ use crate::dns::{CookieSecrets, Secret};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
-use crate::server::release_free_memory;
+use crate::server::{Certificate, certificate, release_free_memory};
 use crate::snapshot::{
     Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
 };
@@ -47,6 +50,8 @@ pub struct Prepared {
     pub compiled: Compiled,
     /// What probes are run with.
     pub prober: Prober,
+    /// What encrypted listeners show, where there are any.
+    pub certificate: Option<Arc<CertifiedKey>>,
 }
 
 /// Prepares a configuration again and again, keeping what need not be made anew.
@@ -54,18 +59,19 @@ pub struct Prepared {
 pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
+    certificate: Option<Fingerprint>,
     tallies: Option<Tallies>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
 }
 
-/// What a database was read from, with its inode, length and time: equal ones need not be read again.
+/// What was read, with each file's inode, length and time: equal ones need not be read again.
 type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, tallies: None, own_cookies: None }
+        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -83,11 +89,12 @@ impl Loader {
         let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
+        let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
         let compiled = compile(config, database, cookies, tallies, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
-        match (compiled, prober) {
-            (Some(compiled), Some(prober)) => Ok(Prepared { compiled, prober }),
+        match (compiled, prober, certificate) {
+            (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
             _ => Err(problems),
         }
     }
@@ -118,7 +125,7 @@ impl Loader {
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
         // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
-        let fingerprint = fingerprint(config);
+        let fingerprint = fingerprint(config.geoip.database_paths());
         match &self.database {
             Some((known, database)) if *known == fingerprint => Ok(Arc::clone(database)),
             _ => {
@@ -128,12 +135,20 @@ impl Loader {
             }
         }
     }
+
+    /// Reads what encrypted listeners show; nothing where there are none.
+    fn load_certificate(&mut self, config: &Config) -> Result<Option<Arc<CertifiedKey>>, Problems> {
+        // Before the files are read, as above.
+        let fingerprint = fingerprint(config.server.certificate_paths());
+        let settings = config.server.encrypted.as_ref();
+        let read = settings.map(|settings| certificate::read(settings, &config.source)).transpose()?;
+        self.certificate = Some(fingerprint);
+        Ok(read)
+    }
 }
 
-fn fingerprint(config: &Config) -> Fingerprint {
-    config
-        .geoip
-        .database_paths()
+fn fingerprint<'a>(paths: impl Iterator<Item = &'a Path>) -> Fingerprint {
+    paths
         .map(|path| {
             let facts =
                 fs::metadata(path).ok().and_then(|facts| Some((facts.ino(), facts.len(), facts.modified().ok()?)));
@@ -143,12 +158,14 @@ fn fingerprint(config: &Config) -> Fingerprint {
 }
 
 /// Why something is loaded anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// SIGHUP: everything.
     Signal,
     /// A database was replaced: the databases.
     DatabaseChanged,
+    /// The certificate or its key was replaced: these.
+    CertificateChanged,
 }
 
 impl fmt::Display for Reason {
@@ -156,6 +173,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Signal => "SIGHUP",
             Self::DatabaseChanged => "a database changed",
+            Self::CertificateChanged => "the certificate changed",
         })
     }
 }
@@ -168,6 +186,7 @@ pub struct Reloader {
     started_with: Config,
     publisher: Arc<Publisher>,
     scheduler: Mutex<Scheduler<Prober>>,
+    certificate: Option<Arc<Certificate>>,
     status: ReloadStatus,
 }
 
@@ -177,7 +196,8 @@ pub struct ReloadStatus {
     succeeded: AtomicU64,
     partial: AtomicU64,
     failed: AtomicU64,
-    last_problems: Mutex<Option<String>>,
+    /// Of the latest attempt for each reason, where nothing has read the same well since.
+    problems: Mutex<BTreeMap<Reason, String>>,
 }
 
 impl ReloadStatus {
@@ -188,9 +208,30 @@ impl ReloadStatus {
         (succeeded, partial, failed)
     }
 
-    /// Why the latest reload failed, or what is wrong with the zones that it did not take in; nothing where all is well.
+    /// Why reloads failed, or what is wrong with the zones that they did not take in; nothing where all is well.
     pub fn last_problems(&self) -> Option<String> {
-        lock(&self.last_problems).clone()
+        let problems = lock(&self.problems);
+        if problems.is_empty() { None } else { Some(problems.values().map(String::as_str).collect()) }
+    }
+
+    /// All was taken in that the reason asked for, but for these zones.
+    fn note_success(&self, reason: Reason, left_out: Option<&Outdated>) {
+        let count = if left_out.is_some() { &self.partial } else { &self.succeeded };
+        count.fetch_add(1, Ordering::Relaxed);
+        let mut problems = lock(&self.problems);
+        problems.retain(|other, _| reason != Reason::Signal && *other != reason);
+        problems.extend(left_out.map(|outdated| (reason, outdated.to_string())));
+    }
+
+    fn note_failure(&self, reason: Reason, problems: &Problems) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        lock(&self.problems).insert(reason, problems.to_string());
+        // A line for each: a journal takes the lines of one message for messages of their own.
+        for problem in problems.0.iter().take(MAX_SHOWN) {
+            error!(%reason, %problem, "reload: bad input");
+        }
+        let count = problems.0.len();
+        error!(%reason, problems = count, "reload failed; the old configuration goes on serving");
     }
 }
 
@@ -214,6 +255,7 @@ impl Reloader {
             started_with,
             publisher,
             scheduler: Mutex::new(scheduler),
+            certificate: prepared.certificate.map(Certificate::new).map(Arc::new),
             status: ReloadStatus::default(),
         }
     }
@@ -228,37 +270,62 @@ impl Reloader {
         &self.status
     }
 
+    /// What encrypted listeners show, where there are any.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
+    }
+
     /// Whether a database that serves was replaced after it was read.
     pub fn has_outdated_database(&self) -> bool {
         let read = lock(&self.loader).database.as_ref().map(|(fingerprint, _)| fingerprint.clone());
-        read.is_some_and(|read| read != fingerprint(&self.publisher.current().compiled.config))
+        read.is_some_and(|read| read != fingerprint(self.publisher.current().compiled.config.geoip.database_paths()))
+    }
+
+    /// Whether the certificate that serves, or its key, was replaced after it was read.
+    pub fn has_outdated_certificate(&self) -> bool {
+        let read = lock(&self.loader).certificate.clone();
+        read.is_some_and(|read| {
+            read != fingerprint(self.publisher.current().compiled.config.server.certificate_paths())
+        })
     }
 
     /// Loads what the reason asks for anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it
     /// reads and compiles; needs to be called inside a tokio runtime.
     pub fn reload(&self, reason: Reason) {
-        let began = Instant::now();
         let mut loader = lock(&self.loader);
-        let old = Arc::clone(&self.publisher.current().compiled);
-        let loaded = match reason {
-            Reason::Signal => {
-                loader.load_over(Some(&old.tree)).map(|prepared| (prepared.compiled, Some(prepared.prober)))
-            }
-            Reason::DatabaseChanged => loader.load_databases(&old).map(|compiled| (compiled, None)),
+        let reloaded = match reason {
+            Reason::Signal | Reason::DatabaseChanged => self.reload_answers(&mut loader, reason),
+            Reason::CertificateChanged => self.reload_certificate(&mut loader),
         };
-        let (compiled, prober) = match loaded {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                self.status.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.status.last_problems) = Some(problems.to_string());
-                // A line for each: a journal takes the lines of one message for messages of their own.
-                for problem in problems.0.iter().take(MAX_SHOWN) {
-                    error!(%reason, %problem, "reload: bad input");
-                }
-                let count = problems.0.len();
-                error!(%reason, problems = count, "reload failed; the old configuration goes on serving");
-                return;
-            }
+        if let Err(problems) = reloaded {
+            self.status.note_failure(reason, &problems);
+        }
+    }
+
+    fn reload_certificate(&self, loader: &mut Loader) -> Result<(), Problems> {
+        let config = &self.publisher.current().compiled.config;
+        self.show(loader.load_certificate(config)?);
+        self.status.note_success(Reason::CertificateChanged, None);
+        info!(reason = %Reason::CertificateChanged, "reloaded");
+        Ok(())
+    }
+
+    /// Shows another certificate from now on, where listeners were started with one.
+    fn show(&self, read: Option<Arc<CertifiedKey>>) {
+        if let (Some(shown), Some(read)) = (&self.certificate, read) {
+            shown.replace(read);
+        }
+    }
+
+    fn reload_answers(&self, loader: &mut Loader, reason: Reason) -> Result<(), Problems> {
+        let began = Instant::now();
+        let old = Arc::clone(&self.publisher.current().compiled);
+        let (compiled, prober) = if reason == Reason::Signal {
+            let Prepared { compiled, prober, certificate } = loader.load_over(Some(&old.tree))?;
+            self.show(certificate);
+            (compiled, Some(prober))
+        } else {
+            (loader.load_databases(&old)?, None)
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
         let snapshot = self.publisher.replace(compiled);
@@ -273,13 +340,11 @@ impl Reloader {
         release_free_memory();
         let outdated = &snapshot.compiled.outdated;
         // A change of databases leaves the zones as they are.
-        if outdated.zones.is_empty() || reason == Reason::DatabaseChanged {
-            self.status.succeeded.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.status.partial.fetch_add(1, Ordering::Relaxed);
+        let left_out = Some(outdated).filter(|outdated| reason == Reason::Signal && !outdated.zones.is_empty());
+        self.status.note_success(reason, left_out);
+        if let Some(outdated) = left_out {
             report_outdated(reason, outdated);
         }
-        *lock(&self.status.last_problems) = (outdated.problem_count > 0).then(|| outdated.to_string());
         let config = &snapshot.compiled.config;
         info!(
             %reason,
@@ -292,6 +357,7 @@ impl Reloader {
             took_ms = began.elapsed().as_millis() as u64,
             "reloaded"
         );
+        Ok(())
     }
 }
 
@@ -318,13 +384,19 @@ fn wait_until_unused(old: &Arc<Compiled>) {
     }
 }
 
+/// What encrypted listeners are started with; their certificate may change.
+fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
+    let encrypted = config.server.encrypted.as_ref()?;
+    Some(([&encrypted.tls, &encrypted.https, &encrypted.quic], &encrypted.https_path))
+}
+
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
         ("server.workers", old.server.workers != new.server.workers),
         ("server.user", old.server.user != new.server.user),
         ("server.group", old.server.group != new.server.group),
-        ("server.tcp", old.server.tcp != new.server.tcp),
+        ("server.encrypted", listeners(old) != listeners(new)),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
     ];

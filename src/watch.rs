@@ -1,7 +1,9 @@
-//! Notices when a database is replaced.
+//! Notices when files are replaced.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -13,12 +15,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// Watches the folders of files, as a file that is replaced by renaming another over it can't be watched itself.
 #[derive(Debug, Default)]
-pub(crate) struct DatabaseWatch {
+pub(crate) struct FileWatch {
     files: BTreeSet<PathBuf>,
     watching: Option<(RecommendedWatcher, UnboundedReceiver<()>)>,
+    /// A change is known of already.
+    changed: bool,
 }
 
-impl DatabaseWatch {
+impl FileWatch {
     /// Watches these files from now on, and no others. Returns whether they are others than before: what happened to
     /// those until now has gone unnoticed.
     pub(crate) fn follow<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> bool {
@@ -29,7 +33,9 @@ impl DatabaseWatch {
         self.watching = match watch(&files) {
             Ok(watching) => Some(watching),
             Err(problem) => {
-                warn!(%problem, "databases can't be watched; send SIGHUP after replacing one");
+                let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                let files = files.join(" ");
+                warn!(%problem, files, "files can't be watched; send SIGHUP after replacing one");
                 None
             }
         };
@@ -37,19 +43,27 @@ impl DatabaseWatch {
         true
     }
 
-    /// Waits until one of the files changed and then lay still. Never returns while nothing can be watched.
+    /// Counts the files as changed, if they can be watched at all.
+    pub(crate) fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Waits until one of the files changed and then lay still. Never returns while nothing can be watched. A wait that is
+    /// given up forgets no change.
     pub(crate) async fn changed(&mut self) {
         let Some((_, events)) = &mut self.watching else { return std::future::pending().await };
-        if events.recv().await.is_none() {
+        if !self.changed && events.recv().await.is_none() {
             return std::future::pending().await;
         }
+        self.changed = true;
         while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {}
+        self.changed = false;
     }
 }
 
 fn watch(files: &BTreeSet<PathBuf>) -> notify::Result<(RecommendedWatcher, UnboundedReceiver<()>)> {
     let (sender, events) = mpsc::unbounded_channel();
-    let names: BTreeSet<_> = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
+    let names: BTreeSet<OsString> = files.iter().flat_map(|file| names_of(file)).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         let concerns_us = event.is_ok_and(|event| {
             !event.kind.is_access()
@@ -68,4 +82,14 @@ fn watch(files: &BTreeSet<PathBuf>) -> notify::Result<(RecommendedWatcher, Unbou
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }
     Ok((watcher, events))
+}
+
+/// What, when it is replaced in the file's folder, makes another file of it: its name; and where it is a link into a folder
+/// beside it, as mounted secrets are, that folder's name.
+fn names_of(file: &Path) -> impl Iterator<Item = OsString> {
+    let beside = fs::read_link(file).ok().and_then(|target| match target.components().next()? {
+        Component::Normal(name) => Some(name.to_owned()),
+        _ => None,
+    });
+    file.file_name().map(ToOwned::to_owned).into_iter().chain(beside)
 }

@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use meridian::config::TcpLimits;
+use meridian::dns::Transport;
 use meridian::server::privileges::Identity;
 use socket2::{Domain, Socket, Type};
 
@@ -125,7 +126,7 @@ fn tcp_closes_after_what_cannot_be_answered() {
             assert!(is_refused(&read_message(&mut stream).unwrap(), id));
         }
         assert_eq!(read_message(&mut stream), None, "{bad:?}");
-        wait_until("it is forgotten", || server.counters.tcp_open.get() == 0);
+        wait_until("it is forgotten", || server.tcp().open.get() == 0);
     }
 }
 
@@ -150,7 +151,7 @@ fn tcp_closes_an_idle_connection() {
     ask_tcp(&mut stream, 1);
     assert_eq!(read_message(&mut stream), None);
     assert!(asked.elapsed() >= idle_timeout);
-    assert_eq!(server.counters.tcp_timed_out.get(), 1);
+    assert_eq!(server.tcp().timed_out.get(), 1);
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn tcp_dripping_bytes_do_not_keep_a_connection_open() {
         !wrote || !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     });
     assert!(closed && drips > 1, "{closed} after {drips} drips");
-    assert_eq!(server.counters.tcp_timed_out.get(), 1);
+    assert_eq!(server.tcp().timed_out.get(), 1);
 }
 
 /// A connection whose client asks without end and reads nothing, at the point where the server can't write any more.
@@ -192,27 +193,34 @@ fn tcp_gives_up_on_a_client_that_does_not_read() {
     let _blocked = blocked(&server);
     // It isn't idle, so it need not make room.
     assert_eq!(read_message(&mut server.connect()), None);
-    assert_eq!(server.counters.tcp_refused.get(), 1);
-    wait_until("its time is out", || server.counters.tcp_timed_out.get() == 1);
+    assert_eq!(server.tcp().refused.get(), 1);
+    wait_until("its time is out", || server.tcp().timed_out.get() == 1);
     ask_tcp(&mut server.connect(), 1);
 }
 
+/// A connection from this address.
+fn connect_from(client: &str, server: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&client.parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
 #[test]
-fn tcp_bounds_the_connections_of_one_client() {
+fn tcp_bounds_the_connections_of_one_client_network() {
     let server = Server::start("127.0.0.1:0", 1, TcpLimits { connections_per_client: 2, ..LIMITS });
     let mut first = server.connect();
     ask_tcp(&mut first, 1);
-    let mut second = server.connect();
+    // From another address of the same network.
+    let mut second = connect_from("127.0.0.2:0", server.address());
     ask_tcp(&mut second, 2);
     assert_eq!(read_message(&mut server.connect()), None);
-    assert_eq!((server.counters.tcp_accepted.get(), server.counters.tcp_refused.get()), (3, 1));
-    // Another client has its own bound, and a connection that ends makes room.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.2:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&server.address().into()).unwrap();
-    ask_tcp(&mut socket.into(), 3);
+    assert_eq!((server.tcp().accepted.get(), server.tcp().refused.get()), (3, 1));
+    // Another network has its own bound, and a connection that ends makes room.
+    ask_tcp(&mut connect_from("127.0.1.1:0", server.address()), 3);
     drop(first);
-    wait_until("the first is forgotten", || server.counters.tcp_open.get() == 1);
+    wait_until("the first is forgotten", || server.tcp().open.get() == 1);
     ask_tcp(&mut server.connect(), 4);
     ask_tcp(&mut second, 5);
 }
@@ -233,8 +241,8 @@ fn tcp_makes_room_by_closing_the_connection_idle_longest() {
     for stream in [&mut first, &mut third, &mut fourth] {
         ask_tcp(stream, 6);
     }
-    let counters = &server.counters;
-    assert_eq!((counters.tcp_evicted.get(), counters.tcp_refused.get(), counters.tcp_open.get()), (1, 0, 3));
+    let counters = server.tcp();
+    assert_eq!((counters.evicted.get(), counters.refused.get(), counters.open.get()), (1, 0, 3));
 }
 
 #[test]
@@ -279,10 +287,10 @@ fn a_stop_answers_what_has_arrived_and_is_soon_over() {
 fn a_stop_does_not_wait_for_clients_that_do_not_read() {
     let server = Server::start("127.0.0.1:0", 1, LIMITS);
     let _blocked = blocked(&server);
-    let told = Instant::now();
+    let (told, counters) = (Instant::now(), server.counters);
     server.serving.shutdown();
     assert!(told.elapsed() < STOP_BOUND, "{:?}", told.elapsed());
-    assert_eq!(server.counters.tcp_open.get(), 0);
+    assert_eq!(counters.connections(Transport::Tcp).open.get(), 0);
 }
 
 #[test]
@@ -299,9 +307,9 @@ fn out_of_descriptors() {
     assert!(files.pop().is_some());
     // Takes the last descriptor, so the other end of the connection can't be accepted.
     let mut stream = server.connect();
-    wait_until("accepting has failed", || server.counters.tcp_accept_errors.get() > 0);
+    wait_until("accepting has failed", || server.tcp().accept_errors.get() > 0);
     let since = Instant::now();
-    wait_until("it has failed some more", || server.counters.tcp_accept_errors.get() > 10);
+    wait_until("it has failed some more", || server.tcp().accept_errors.get() > 10);
     assert!(since.elapsed() >= Duration::from_millis(200), "{:?}: it should have paused", since.elapsed());
     ask_udp(&udp, 1);
     files.clear();

@@ -10,7 +10,8 @@ use crate::reload::Origin;
 ///
 /// SIGHUP reloads the configuration, its zones and its databases; a mistake leaves the old state serving, one in a zone
 /// file that of the zone alone.
-/// A database that is replaced on disk is reloaded by itself. SIGTERM and SIGINT answer what is queued and end.
+/// A database or a certificate that is replaced on disk is reloaded by itself. SIGTERM and SIGINT answer what is queued
+/// and end.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file

@@ -138,7 +138,7 @@ pub struct Server {
     pub minimal_responses: bool,
     /// What counts as one client where clients are limited.
     pub client_network: ClientNetwork,
-    /// Limits on TCP.
+    /// Limits on plain TCP, and again on all encrypted connections together.
     pub tcp: TcpLimits,
     /// DNS cookies.
     pub cookies: Cookies,
@@ -161,13 +161,21 @@ impl Server {
         }
     }
 
-    /// All threads that answer: the UDP workers, and one for TCP.
+    /// The files of the certificate and its key, as far as they are given.
+    pub fn certificate_paths(&self) -> impl Iterator<Item = &Path> {
+        self.encrypted
+            .iter()
+            .flat_map(|encrypted| [&encrypted.certificate, &encrypted.key])
+            .map(|(path, _)| path.as_path())
+    }
+
+    /// All threads that answer: the UDP workers, one for TCP, and one for all that is encrypted.
     pub fn threads(&self) -> usize {
-        self.listen.len() * self.workers_per_address() + 1
+        self.listen.len() * self.workers_per_address() + 1 + usize::from(self.encrypted.is_some())
     }
 }
 
-/// `[server.tcp]`: bounds on TCP connections (RFC 7766 section 6.2).
+/// `[server.tcp]`: bounds on connections (RFC 7766 section 6.2), whatever their transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
     /// Open connections in all, 1..=1000000; default 1000.

@@ -5,6 +5,7 @@
 //! | family | series at most |
 //! |---|---|
 //! | `meridian_queries_total` | 5 transports × 9 rcodes × 17 types; those never seen are left out |
+//! | `meridian_connections` and its counters | 4 transports |
 //! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
@@ -29,7 +30,7 @@ use crate::config::EndpointState;
 use crate::dns::Transport;
 use crate::health::table::{Counts, Histogram};
 use crate::health::{Table, Verdict};
-use crate::server::ServerCounters;
+use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
 use crate::snapshot::{Compiled, Snapshot};
 
 /// The content type of what [`Scrape::text`] makes.
@@ -334,29 +335,9 @@ impl Scrape<'_> {
                 &server.udp_dropped,
             ),
             (
-                "meridian_tcp_connections_accepted_total",
-                "TCP connections accepted, those refused afterwards included.",
-                &server.tcp_accepted,
-            ),
-            (
-                "meridian_tcp_accept_errors_total",
-                "Calls to accept a TCP connection that failed, mostly for lack of descriptors.",
-                &server.tcp_accept_errors,
-            ),
-            (
-                "meridian_tcp_connections_refused_total",
-                "TCP connections closed at once because a limit of [server.tcp] was reached.",
-                &server.tcp_refused,
-            ),
-            (
-                "meridian_tcp_connections_evicted_total",
-                "Idle TCP connections closed to make room for a new one.",
-                &server.tcp_evicted,
-            ),
-            (
-                "meridian_tcp_connections_timed_out_total",
-                "TCP connections closed by the idle or the write time-out.",
-                &server.tcp_timed_out,
+                "meridian_quic_retries_total",
+                "Clients that had to prove their address before a QUIC handshake, as many were under way.",
+                &server.quic_retries,
             ),
             (
                 "meridian_panics_total",
@@ -366,7 +347,52 @@ impl Scrape<'_> {
         ] {
             families.counter(name, help, counter.get());
         }
-        families.gauge("meridian_tcp_connections", "TCP connections open now.", server.tcp_open.get() as f64);
+        self.add_connections(families);
+    }
+
+    fn add_connections(&self, families: &mut Families) {
+        let of = |transports: &[Transport], counter: fn(&ConnectionCounters) -> &Counted| -> Vec<_> {
+            let value = |transport| counter(self.server.connections(transport)).get() as f64;
+            let sample = |transport: &Transport| (labels([("transport", transport.name())]), value(*transport));
+            transports.iter().map(sample).collect()
+        };
+        let encrypted = [Transport::Tls, Transport::Https, Transport::Quic];
+        let all = [Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic];
+        families.gauges(
+            "meridian_connections",
+            "Connections open now, those in handshake included.",
+            of(&all, |connections| &connections.open),
+        );
+        families.counters(
+            "meridian_connections_accepted_total",
+            "Connections accepted, those refused afterwards included.",
+            of(&all, |connections| &connections.accepted),
+        );
+        families.counters(
+            "meridian_accept_errors_total",
+            "Calls to accept a connection that failed, mostly for lack of descriptors.",
+            of(&all, |connections| &connections.accept_errors),
+        );
+        families.counters(
+            "meridian_connections_refused_total",
+            "Connections closed at once because a limit of [server.tcp] was reached.",
+            of(&all, |connections| &connections.refused),
+        );
+        families.counters(
+            "meridian_connections_evicted_total",
+            "Idle connections closed to make room for a new one.",
+            of(&all, |connections| &connections.evicted),
+        );
+        families.counters(
+            "meridian_connections_timed_out_total",
+            "Connections closed because a handshake, a query or the acceptance of a response took too long.",
+            of(&all, |connections| &connections.timed_out),
+        );
+        families.counters(
+            "meridian_handshake_failures_total",
+            "TLS and QUIC handshakes that failed, but for those that took too long.",
+            of(&encrypted, |connections| &connections.handshake_failures),
+        );
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::dns::Transport;
+
 /// One event's count, or how many there are of something now. Relaxed: each is read on its own.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -27,7 +29,7 @@ impl Counter {
     }
 }
 
-/// Counts of the server's sockets, shared by all its threads. All but `tcp_open` only ever grow.
+/// Counts of the server's sockets, shared by all its threads.
 ///
 /// UDP workers write here only when something goes wrong, so the cores share no line of cache while all is well.
 #[derive(Debug, Default)]
@@ -40,18 +42,35 @@ pub struct ServerCounters {
     pub udp_send_errors: Counter,
     /// UDP: responses dropped because the send queue was full.
     pub udp_dropped: Counter,
-    /// TCP: connections accepted, those refused afterwards included.
-    pub tcp_accepted: Counter,
-    /// TCP: accept calls that failed.
-    pub tcp_accept_errors: Counter,
-    /// TCP: connections closed at once because a limit was reached.
-    pub tcp_refused: Counter,
-    /// TCP: idle connections closed to make room for a new one.
-    pub tcp_evicted: Counter,
-    /// TCP: connections closed by the idle or the write time-out.
-    pub tcp_timed_out: Counter,
-    /// TCP: connections open now.
-    pub tcp_open: Counter,
+    /// QUIC: clients told to try again with a token, which proves their address (RFC 9000 section 8.1.2).
+    pub quic_retries: Counter,
     /// Panics that were caught. Each lost the requests of one batch or one connection, and is a defect to report.
     pub panics: Counter,
+    connections: [ConnectionCounters; Transport::ALL.len()],
+}
+
+impl ServerCounters {
+    /// The connections of a transport; UDP has none.
+    pub fn connections(&self, transport: Transport) -> &ConnectionCounters {
+        &self.connections[transport as usize]
+    }
+}
+
+/// Counts of one transport's connections. All but `open` only ever grow.
+#[derive(Debug, Default)]
+pub struct ConnectionCounters {
+    /// Connections accepted, those refused afterwards included.
+    pub accepted: Counter,
+    /// Accept calls that failed.
+    pub accept_errors: Counter,
+    /// Connections closed at once because a limit was reached.
+    pub refused: Counter,
+    /// Idle connections closed to make room for a new one.
+    pub evicted: Counter,
+    /// Connections closed because the handshake, a query or the acceptance of a response took too long.
+    pub timed_out: Counter,
+    /// TLS and QUIC handshakes that failed, but for those that took too long.
+    pub handshake_failures: Counter,
+    /// Connections open now, those in handshake included.
+    pub open: Counter,
 }

@@ -1,36 +1,47 @@
-//! Serving: UDP and TCP around [`dns::respond`](crate::dns::respond).
+//! Serving: UDP, TCP, and DNS over TLS, HTTPS and QUIC around [`dns::respond`](crate::dns::respond).
 //!
 //! In this order: [`Sockets::bind`], [`privileges`] dropped, [`serve`], and in the end [`Serving::shutdown`].
 //!
 //! No thread of this module ends by an error, none waits for a lock to answer, and none reads anything but the
 //! published snapshot and its own context.
 
+mod accept;
+mod bounded_writes;
+pub mod certificate;
 mod clock;
+mod connections;
 pub mod counters;
+mod encrypted;
 mod failures;
+mod framed;
+mod https;
 pub mod privileges;
+mod quic;
+mod responder;
 mod sockets;
 mod sys;
 mod tcp;
+mod thread;
 mod udp;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::sync::watch;
 
+pub use certificate::Certificate;
 use clock::Clock;
-pub use counters::ServerCounters;
+pub use counters::{ConnectionCounters, ServerCounters};
+use responder::Responder;
 pub use sockets::{BindError, BindFailure, MAX_WORKERS, Sockets};
 pub use sys::MAX_REQUEST_BYTES;
 
-use crate::config::TcpLimits;
-use crate::dns::WorkerContext;
+use crate::dns::{Transport, WorkerContext};
 use crate::snapshot::Published;
 
 /// A stop answers what comes until nothing has come for this long: what was sent before it may still be on its way
@@ -41,29 +52,36 @@ const LULL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Serving {
     addresses: Vec<SocketAddr>,
+    encrypted_addresses: Vec<(Transport, SocketAddr)>,
     udp_stopping: Arc<AtomicBool>,
     udp_sockets: Vec<Arc<UdpSocket>>,
-    tcp_stop: watch::Sender<bool>,
+    connections_stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Answers on `sockets` from whatever `published` holds, in threads named `udp-0`, `udp-1`, … and `tcp`.
-/// `context` makes each thread's own context; it is called [`Sockets::worker_count`] times, the last time for TCP.
+/// Answers on `sockets` from whatever `published` holds, in threads named `udp-0`, `udp-1`, …, `tcp` and `encrypted`. The
+/// last is there where there are sockets and a certificate for it.
+/// `context` makes each thread's own context; it is called [`Sockets::worker_count`] times, in this order.
 ///
 /// # Errors
 /// Where the system grants no more threads or descriptors; what had been started is stopped then.
 pub fn serve(
     sockets: Sockets,
     published: &Arc<Published>,
-    limits: TcpLimits,
+    certificate: Option<Arc<Certificate>>,
     counters: &Arc<ServerCounters>,
     mut context: impl FnMut() -> WorkerContext,
 ) -> io::Result<Serving> {
-    let addresses = sockets.addresses().to_vec();
-    let (tcp_stop, stop) = watch::channel(false);
+    let (connections_stop, stop) = watch::channel(false);
     let clock = Clock::start();
-    let udp_stopping = Arc::default();
-    let mut serving = Serving { addresses, udp_stopping, udp_sockets: Vec::new(), tcp_stop, threads: Vec::new() };
+    let mut serving = Serving {
+        addresses: sockets.addresses().to_vec(),
+        encrypted_addresses: sockets.encrypted.as_ref().map_or_else(Vec::new, |encrypted| encrypted.addresses.clone()),
+        udp_stopping: Arc::default(),
+        udp_sockets: Vec::new(),
+        connections_stop,
+        threads: Vec::new(),
+    };
     for (number, socket) in sockets.udp.into_iter().enumerate() {
         let socket = Arc::new(socket);
         let worker = udp::Worker {
@@ -74,18 +92,19 @@ pub fn serve(
             clock,
             context: context(),
         };
-        serving.threads.push(thread::Builder::new().name(format!("udp-{number}")).spawn(|| worker.run())?);
+        serving.threads.push(std::thread::Builder::new().name(format!("udp-{number}")).spawn(|| worker.run())?);
         serving.udp_sockets.push(socket);
     }
-    let settings = tcp::Settings {
+    let mut connections = || tcp::Settings {
         published: published.clone(),
-        limits,
         counters: counters.clone(),
-        clock,
-        context: context(),
-        stop,
+        responder: Responder::new(published.clone(), counters.clone(), clock, context()),
+        stop: stop.clone(),
     };
-    serving.threads.push(tcp::spawn(sockets.tcp, settings)?);
+    serving.threads.push(tcp::spawn(sockets.tcp, connections())?);
+    if let Some((sockets, certificate)) = sockets.encrypted.zip(certificate) {
+        serving.threads.push(encrypted::spawn(sockets, certificate, connections())?);
+    }
     Ok(serving)
 }
 
@@ -108,6 +127,11 @@ impl Serving {
         &self.addresses
     }
 
+    /// The addresses of encrypted listeners in the order TLS, HTTPS, QUIC, with the ports that the system chose.
+    pub fn encrypted_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.encrypted_addresses
+    }
+
     /// Takes no new connections, answers what was asked before, and returns when all threads have ended: after a lull
     /// of 50 ms, and within 1.5 s in any case. Blocks: not for asynchronous code.
     pub fn shutdown(self) {}
@@ -116,7 +140,7 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.udp_stopping.store(true, Ordering::Relaxed);
-        self.tcp_stop.send_replace(true);
+        self.connections_stop.send_replace(true);
         for socket in &self.udp_sockets {
             // It says that the socket isn't connected, and wakes the thread that waits at it all the same.
             let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Read);

@@ -136,7 +136,7 @@ fn health_reloads_and_the_configuration_are_shown() {
         ("meridian_zones", 1.0),
         ("meridian_services", 8.0),
         ("meridian_regions", 3.0),
-        ("meridian_tcp_connections", 0.0),
+        (r#"meridian_connections{transport="tcp"}"#, 0.0),
         ("meridian_panics_total", 0.0),
         ("process_start_time_seconds", 1_700_000_000.0),
     ] {

@@ -9,17 +9,18 @@ pub(crate) mod dns;
 pub(crate) mod folder;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod tls;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::config::TcpLimits;
-use meridian::dns::WorkerContext;
+use meridian::dns::{Transport, WorkerContext};
 use meridian::reload::{Loader, Origin};
-use meridian::server::{self, ServerCounters, Serving, Sockets};
+use meridian::server::{self, Certificate, ConnectionCounters, ServerCounters, Serving, Sockets};
 use meridian::snapshot::Publisher;
 
 /// Longer than anything here takes on the slowest machine: to wait so long is to fail.
@@ -35,7 +36,6 @@ pub(crate) const LIMITS: TcpLimits = TcpLimits {
 
 /// Serves no name that is asked for.
 const ELSEWHERE: &str = r#"
-server.listen = ["127.0.0.1:0"]
 zones."elsewhere.example".nameservers = ["ns.example.net"]
 regions.here.location = [0, 0]
 "#;
@@ -49,16 +49,26 @@ pub(crate) struct Server {
 impl Server {
     /// Serves at `listen` with `workers` UDP threads.
     pub(crate) fn start(listen: &str, workers: usize, limits: TcpLimits) -> Server {
-        let sockets = Sockets::bind(&[listen.parse().unwrap()], workers).unwrap();
-        let prepared = Loader::new(Origin::Embedded(ELSEWHERE.to_owned())).load().unwrap();
+        Self::start_with(&format!("listen = [\"{listen}\"]\nworkers = {workers}\n"), limits)
+    }
+
+    /// Serves with these lines in `[server]`.
+    pub(crate) fn start_with(settings: &str, limits: TcpLimits) -> Server {
+        let mut prepared = Loader::new(Origin::Embedded(format!("{ELSEWHERE}[server]\n{settings}"))).load().unwrap();
+        let settings = &mut prepared.compiled.config.server;
+        settings.tcp = limits;
+        let sockets = Sockets::bind(settings).unwrap();
+        assert_eq!(sockets.worker_count(), settings.threads());
         let publisher = Publisher::new(prepared.compiled);
         let counters = Arc::new(ServerCounters::default());
+        let certificate = prepared.certificate.map(Certificate::new).map(Arc::new);
         let mut workers = 0..;
         let context = || {
             let worker = workers.next().unwrap();
             WorkerContext::new(worker, worker as u64, Arc::default())
         };
-        let serving = server::serve(sockets, publisher.published(), limits, &counters, context).unwrap();
+        let published = publisher.published();
+        let serving = server::serve(sockets, published, certificate, &counters, context).unwrap();
         Server { serving, counters }
     }
 
@@ -67,14 +77,30 @@ impl Server {
         self.serving.addresses()[0]
     }
 
+    /// Where it serves an encrypted transport; the only address.
+    pub(crate) fn encrypted_address(&self, transport: Transport) -> SocketAddr {
+        let of = |(of, address): &(Transport, SocketAddr)| (*of == transport).then_some(*address);
+        self.serving.encrypted_addresses().iter().find_map(of).expect("a listener")
+    }
+
     /// A new connection to it.
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+        connect(self.address())
     }
+
+    /// The counts of its plain TCP connections.
+    pub(crate) fn tcp(&self) -> &ConnectionCounters {
+        self.counters.connections(Transport::Tcp)
+    }
+}
+
+/// A new connection that does not wait for ever.
+pub(crate) fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// `www.example.com. IN A`
@@ -97,12 +123,13 @@ pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// The next message of the stream; nothing at its end.
-pub(crate) fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn read_message(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut length = [0; 2];
     match stream.read(&mut length[..1]) {
         Ok(1) => {}
         Ok(_) => return None,
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+        // Also without a goodbye inside TLS.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => return None,
         Err(error) => panic!("no answer: {error}"),
     }
     stream.read_exact(&mut length[1..]).unwrap();
@@ -112,7 +139,7 @@ pub(crate) fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 /// Asks once, and checks the answer.
-pub(crate) fn ask_tcp(stream: &mut TcpStream, id: u16) {
+pub(crate) fn ask_tcp(stream: &mut (impl Read + Write), id: u16) {
     stream.write_all(&framed(&query(id))).unwrap();
     assert!(is_refused(&read_message(stream).expect("an answer"), id));
 }

@@ -1,0 +1,151 @@
+//! The certificate that encrypted listeners show: read from PEM files, checked, and replaced while they serve.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+
+use crate::config::{Encrypted, Problem, Problems, Source, Span};
+
+/// The largest PEM file, in bytes.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// The certificate in use. Handshakes take what is there when they begin; connections that are open go on.
+#[derive(Debug)]
+pub struct Certificate(ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    /// Shows this one at first.
+    pub fn new(first: Arc<CertifiedKey>) -> Self {
+        Self(ArcSwap::new(first))
+    }
+
+    /// Shows this one from now on.
+    pub fn replace(&self, next: Arc<CertifiedKey>) {
+        self.0.store(next);
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    /// The same for every name: clients of an authoritative server know it by what delegates to it.
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+/// Reads the certificate with its chain, and its key (PKCS #8, SEC 1 or PKCS #1), each a PEM file of at most 1 MiB.
+///
+/// # Errors
+/// Everything that is wrong with the two files, at the places where the configuration names them.
+pub fn read(settings: &Encrypted, source: &Arc<Source>) -> Result<Arc<CertifiedKey>, Problems> {
+    let problem = |(path, span): &(PathBuf, Span), reason: String, hint| {
+        Problem::new(format!("{}: {reason}", path.display())).at(source, span.clone()).hint(hint)
+    };
+    let (certificate, key) = (&settings.certificate, &settings.key);
+    let chain = read_chain(&certificate.0)
+        .map_err(|reason| problem(certificate, reason, "name a PEM file with the certificate and then its issuers'"));
+    let private_key = read_key(&key.0)
+        .map_err(|reason| problem(key, reason, "name a PEM file with the certificate's key, without a passphrase"));
+    let (chain, private_key) = match (chain, private_key) {
+        (Ok(chain), Ok(private_key)) => (chain, private_key),
+        (chain, private_key) => return Err(Problems(chain.err().into_iter().chain(private_key.err()).collect())),
+    };
+    let pair = CertifiedKey::from_der(chain, private_key, &ring::default_provider());
+    pair.map(Arc::new).map_err(|error| {
+        let problem = match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => problem(
+                key,
+                format!("it is not the key of the certificate in {}", certificate.0.display()),
+                "name the key that the first certificate in that file was made for",
+            ),
+            Error::InvalidCertificate(_) => {
+                problem(certificate, error.to_string(), "its first certificate has to be the server's own")
+            }
+            _ => problem(key, error.to_string(), "use an ECDSA (P-256, P-384), Ed25519 or RSA key"),
+        };
+        problem.into()
+    })
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read_pem(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err("no certificate in it".to_owned()),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(format!("not a PEM file of certificates: {error}")),
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = read_pem(path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => "no private key in it".to_owned(),
+        error => format!("not a PEM file of a private key: {error}"),
+    })
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
+    let mut pem = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| error.to_string())?;
+    if pem.len() as u64 > MAX_PEM_BYTES {
+        return Err(format!("larger than {MAX_PEM_BYTES} bytes"));
+    }
+    Ok(pem)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    /// Reads files of the folder of test certificates.
+    fn read_files(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, Problems> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+        let source = Arc::new(Source { path: "m.toml".into(), text: "certificate\nkey\n".to_owned() });
+        let settings = Encrypted {
+            certificate: (folder.join(certificate), 0..11),
+            key: (folder.join(key), 12..15),
+            tls: Vec::new(),
+            https: Vec::new(),
+            quic: Vec::new(),
+            https_path: String::new(),
+        };
+        read(&settings, &source)
+    }
+
+    #[test]
+    fn keys_of_every_kind_are_read() {
+        for kind in ["ec-sec1", "rsa-pkcs1", "ed25519-pkcs8"] {
+            read_files(&format!("{kind}.pem"), &format!("{kind}.key.pem")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_file_and_place() {
+        for (certificate, key, expected) in [
+            ("ec-sec1.pem", "rsa-pkcs1.key.pem", &["m.toml:2:1: ", "rsa-pkcs1.key.pem: it is not the key of"][..]),
+            ("ec-sec1.key.pem", "ec-sec1.key.pem", &["m.toml:1:1: ", "ec-sec1.key.pem: no certificate in it"]),
+            ("ec-sec1.pem", "ec-sec1.pem", &["m.toml:2:1: ", "ec-sec1.pem: no private key in it"]),
+            ("absent", "absent too", &["m.toml:1:1: ", "absent: No such", "m.toml:2:1: ", "absent too: No such"]),
+            (".", "ec-sec1.key.pem", &["m.toml:1:1: ", "Is a directory"]),
+        ] {
+            let problems = read_files(certificate, key).unwrap_err().0;
+            let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+            for part in expected {
+                assert!(text.contains(part), "{part:?} is not in:\n{text}");
+            }
+        }
+    }
+}
