@@ -335,6 +335,9 @@ async fn quic_ends_a_connection_that_breaks_the_protocol() {
     let site = Site::start(LIMITS);
     let mut response = query(1);
     response[2] |= 0x80;
+    let mut keepalive = query(1);
+    keepalive[11] = 1;
+    keepalive.extend(b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x04\x00\x0b\x00\x00");
     for (what, octets) in [
         ("nothing", vec![]),
         ("half a length", vec![0]),
@@ -343,6 +346,7 @@ async fn quic_ends_a_connection_that_breaks_the_protocol() {
         ("more than any query", vec![0; 65_538]),
         ("a response", framed(&response)),
         ("no header", framed(&[0; 11])),
+        ("an option of TCP", framed(&keepalive)),
     ] {
         let connection = site.quic().await;
         let (mut send, _receive) = connection.open_bi().await.unwrap();

@@ -25,7 +25,8 @@ use super::failures::Failures;
 use super::framed::{PREFIX_BYTES, put_framed};
 use super::responder::Responder;
 use super::thread::{DRAIN, Stop};
-use crate::dns::Transport;
+use crate::dns::{Query, Transport};
+use crate::zone::LookupName;
 
 /// The longest query with its length ahead.
 const MAX_QUERY_OCTETS: usize = PREFIX_BYTES + 65_535;
@@ -230,6 +231,13 @@ async fn answer(
     End::Done
 }
 
+/// Whether a query has the option that belongs to TCP alone (RFC 9250 section 4.3.3).
+fn asks_for_keepalive(request: &[u8]) -> bool {
+    let mut name = LookupName::default();
+    let edns = Query::read(request, &mut name).ok().and_then(|query| query.edns);
+    edns.is_some_and(|edns| edns.keepalive)
+}
+
 /// A query on its stream.
 struct Stream {
     send: SendStream,
@@ -247,6 +255,9 @@ impl Stream {
         };
         if usize::from(u16::from_be_bytes(*length)) != request.len() {
             return Err(End::Violation("a stream that is not one query"));
+        }
+        if asks_for_keepalive(request) {
+            return Err(End::Violation("edns-tcp-keepalive"));
         }
         let mut framed = Vec::new();
         {
