@@ -31,6 +31,7 @@ mod logging;
 pub mod metrics;
 pub mod reload;
 pub mod routing;
+mod secret_file;
 pub mod server;
 pub mod snapshot;
 mod watch;

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
-use crate::dns::{CookieSecrets, Secret};
+use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::Database;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
@@ -63,6 +63,7 @@ pub struct Loader {
     tallies: Option<Tallies>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
+    rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// What was read, with each file's inode, length and time: equal ones need not be read again.
@@ -71,7 +72,7 @@ type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None }
+        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None, rate_limiter: None }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -90,8 +91,9 @@ impl Loader {
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
+        let limiter = self.rate_limiter(&config);
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, cookies, tallies, serving);
+        let compiled = compile(config, database, cookies, limiter, tallies, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
@@ -105,8 +107,20 @@ impl Loader {
         let config = serving.config.clone();
         let database = self.load_database(&config)?;
         let cookies = serving.cookies.clone();
+        let limiter = serving.rate_limiter.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, limiter, tallies)?)
+    }
+
+    /// The limiter that the configuration asks for: the one there is, if its settings are the same.
+    fn rate_limiter(&mut self, config: &Config) -> Option<Arc<RateLimiter>> {
+        let settings = config.server.rate_limit.as_ref();
+        let network = config.server.client_network;
+        let is_same = |limiter: &Arc<RateLimiter>| settings.is_some_and(|settings| limiter.is_of(settings, network));
+        if !self.rate_limiter.as_ref().is_some_and(is_same) {
+            self.rate_limiter = settings.map(|settings| Arc::new(RateLimiter::new(settings.clone(), network)));
+        }
+        self.rate_limiter.clone()
     }
 
     fn load_cookies(&mut self, config: &Config) -> Result<CookieSecrets, Problem> {

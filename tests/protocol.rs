@@ -219,6 +219,58 @@ fn random_names_are_one_flood() {
     assert_eq!(refused, 5);
 }
 
+/// An alias is an answer to every type: they are one bucket.
+#[test]
+fn types_that_take_turns_are_one_flood() {
+    let mut server = Server::new(&format!(
+        "{LIMITED}\n[pools.cdn]\nendpoints = [{{ region = \"us\", hostname = \"cdn.example.net\" }}]\n\
+         [services.\"cdn.example.com\"]\npool = \"cdn\"\n[services.\"*.cdns.example.com\"]\npool = \"cdn\""
+    ));
+    for name in ["cdn.example.com", "n@.cdns.example.com", "example.com"] {
+        let full: usize = (1000..1100)
+            .map(|number| {
+                let ask = format!("{} TYPE{number}", name.replace('@', &number.to_string()));
+                flood(&mut server, PEER, &question(&ask, &[]), 1)[0]
+            })
+            .sum();
+        assert_eq!(full, 5, "{name}");
+    }
+}
+
+/// Whatever is true of what is wrong stays true when it is asked too often.
+#[test]
+fn errors_that_slip_are_sent_as_they_are() {
+    let mut server = Server::new("rate_limit = { responses_per_second = 1, slip = 1 }");
+    for (ask, opcode, rcode) in [
+        ("example.com SOA", 4, 5),
+        ("example.com SOA", 5, 5),
+        ("example.com AXFR", 0, 5),
+        ("example.org A", 0, 5),
+        ("example.com SOA", 2, 4),
+    ] {
+        for _ in 0..3 {
+            let view = server.ask(Transport::Udp, &Case { opcode, ..question(ask, &[]) });
+            assert_eq!((view.rcode, view.flags.contains("tc")), (rcode, false), "{ask}");
+        }
+    }
+}
+
+/// What floods a network's bucket of errors does not keep its clients from getting, or using, cookies.
+#[test]
+fn errors_and_cookies_are_apart() {
+    let mut server = Server::new("rate_limit = { responses_per_second = 5, slip = 0 }\ncookies.require = true");
+    for _ in 0..100 {
+        server.octets(&[0; 12], PEER, Transport::Udp);
+    }
+    let status = Case { opcode: 2, ..question("example.com SOA", &[]) };
+    assert!(server.ask_from(PEER, Transport::Udp, &status).is_none());
+    let cookie = cookie_of(&server.ask(Transport::Udp, &question("www.example.com A", &[FIRST_COOKIE])));
+    for _ in 0..100 {
+        let view = server.ask(Transport::Udp, &Case { opcode: 2, ..question("example.com SOA", &[&cookie]) });
+        assert_eq!((view.rcode, cookie_of(&view)), (4, cookie.clone()));
+    }
+}
+
 #[test]
 fn clients_with_a_good_cookie_are_not_limited() {
     let mut server = Server::new(LIMITED);
@@ -239,6 +291,7 @@ fn a_dry_run_only_counts() {
     let mut server = Server::new("rate_limit = { responses_per_second = 5, slip = 0, dry_run = true }");
     server.context = WorkerContext::new(0, 1, Arc::clone(&counters));
     assert_eq!(flood(&mut server, PEER, &question("www.example.com A", &[]), 100), [100, 0, 0, 0]);
+    assert_eq!(counters.limited(), [0, 95]);
 }
 
 /// RFC 7828.

@@ -9,8 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use domain::base::ToName;
+use domain::base::iana::Rcode;
 use domain::base::message::Message;
 use domain::base::name::ParsedName;
+use domain::base::opt::Opt;
 use domain::rdata::AllRecordData;
 use meridian::config::{Config, Source};
 use meridian::dns::{MAX_TCP_RESPONSE, Now, Query, Rejection, Transport, WorkerContext};
@@ -118,9 +120,17 @@ fn check(request: &[u8], response: &[u8], transport: Transport, most: u16) {
         end = section.pos();
     }
     assert_eq!(end, response.len(), "nothing after the last record");
+    let asked = Message::from_octets(request).ok().and_then(|request| request.opt());
+    let opts = message.additional().unwrap().limit_to::<Opt<_>>().count();
+    assert!(opts <= 1);
+    // What follows the header of an operation that is not known may be anything.
+    let is_malformed = matches!(message.header().rcode(), Rcode::FORMERR | Rcode::NOTIMP);
+    assert!(is_malformed || asked.is_none() || opts == 1, "an OPT record to a request with one");
+    if request[10..12] == [0, 0] {
+        assert_eq!(opts, 0, "no OPT record to a request without one");
+    }
     let is_truncated = message.header().tc();
     if transport == Transport::Udp {
-        let asked = Message::from_octets(request).ok().and_then(|request| request.opt());
         let limit = asked.map_or(PLAIN_UDP_OCTETS, |opt| opt.udp_payload_size().clamp(PLAIN_UDP_OCTETS, most));
         assert!(response.len() <= usize::from(limit), "{} of {limit} octets", response.len());
     } else {

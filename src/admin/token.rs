@@ -1,11 +1,11 @@
 //! The bearer token (RFC 6750).
 
 use std::fmt;
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use crate::secret_file::{self, OpenError};
 
 /// The shortest and the longest token, in octets.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=1024;
@@ -28,9 +28,7 @@ pub struct TokenError {
 
 #[derive(Debug)]
 enum Problem {
-    Unreadable(io::Error),
-    /// The file's mode lets more than its owner write, or more than its owner and group read.
-    TooOpen(u32),
+    File(OpenError),
     Length(usize),
     Characters,
 }
@@ -40,12 +38,10 @@ impl fmt::Display for TokenError {
         let path = self.path.display();
         write!(f, "token_file {path}: ")?;
         match &self.problem {
-            Problem::Unreadable(error) => {
+            Problem::File(error @ OpenError::Unreadable(_)) => {
                 write!(f, "{error}; make one with `(umask 077; openssl rand -hex 32 > {path})`")
             }
-            Problem::TooOpen(mode) => {
-                write!(f, "its mode {mode:03o} lets others in; `chmod 640 {path}` keeps it to its owner and group")
-            }
+            Problem::File(error @ OpenError::TooOpen(_)) => error.fmt(f),
             Problem::Length(0) => write!(f, "it is empty; `openssl rand -hex 32 > {path}` fills it"),
             Problem::Length(length) => {
                 write!(f, "the token has {length} characters; {} to {} are wanted", LENGTHS.start(), LENGTHS.end())
@@ -58,7 +54,7 @@ impl fmt::Display for TokenError {
 impl std::error::Error for TokenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.problem {
-            Problem::Unreadable(error) => Some(error),
+            Problem::File(OpenError::Unreadable(error)) => Some(error),
             _ => None,
         }
     }
@@ -68,15 +64,11 @@ impl Token {
     /// Reads a token that a server will ask for: 16 to 1024 characters in a file that is closed to others.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let failed = |problem| TokenError { path: path.to_owned(), problem };
-        let file = File::open(path).map_err(|error| failed(Problem::Unreadable(error)))?;
-        let mode = file.metadata().map_err(|error| failed(Problem::Unreadable(error)))?.permissions().mode() & 0o777;
-        if mode & 0o027 != 0 {
-            return Err(failed(Problem::TooOpen(mode)));
-        }
+        let file = secret_file::open(path).map_err(|error| failed(Problem::File(error)))?;
         let mut text = Vec::new();
         // One octet over the limit, and a line's end, are enough to tell that it is too long.
         let most = *LENGTHS.end() as u64 + 3;
-        file.take(most).read_to_end(&mut text).map_err(|error| failed(Problem::Unreadable(error)))?;
+        file.take(most).read_to_end(&mut text).map_err(|error| failed(Problem::File(error.into())))?;
         let token = text.trim_ascii();
         if !LENGTHS.contains(&token.len()) {
             return Err(failed(Problem::Length(token.len())));
@@ -110,6 +102,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

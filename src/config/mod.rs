@@ -245,7 +245,7 @@ pub struct RateLimit {
     pub slip: u8,
     /// Networks and kinds of answer that are remembered, 1024 to 2^24, a power of two; default 2^17.
     pub table_size: u32,
-    /// Networks that are not limited.
+    /// Networks that are not limited, at most 100; default none.
     pub exempt: Vec<ipnet::IpNet>,
     /// Whether what would be held back is only counted; default false.
     pub dry_run: bool,
@@ -254,6 +254,8 @@ pub struct RateLimit {
 /// `[server.chaos]`: texts of at most 255 octets for `dig CH TXT`; what is absent is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chaos {
+    /// Networks whose hosts are told; default all.
+    pub allow: Option<Vec<ipnet::IpNet>>,
     /// `version.bind` and `version.server`.
     pub version: Option<String>,
     /// `hostname.bind`.

@@ -40,7 +40,7 @@ pub(super) const CLIENT_NETWORK: Kind = Kind { title: "`client_network`", keys: 
 pub(super) const COOKIES: Kind = Kind { title: "`[server.cookies]`", keys: &["secret_file", "require"] };
 pub(super) const RATE_LIMIT: Kind =
     Kind { title: "`[server.rate_limit]`", keys: &["responses_per_second", "slip", "table_size", "exempt", "dry_run"] };
-pub(super) const CHAOS: Kind = Kind { title: "`[server.chaos]`", keys: &["version", "hostname", "id"] };
+pub(super) const CHAOS: Kind = Kind { title: "`[server.chaos]`", keys: &["version", "hostname", "id", "allow"] };
 pub(super) const EXPLAIN: Kind = Kind { title: "`[server.explain]`", keys: &["allow"] };
 pub(super) const ENCRYPTED: Kind =
     Kind { title: "`[server.encrypted]`", keys: &["certificate", "key", "tls", "https", "quic", "https_path"] };

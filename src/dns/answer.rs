@@ -66,10 +66,7 @@ impl<'s> Answer<'s, '_, '_> {
                 self.extended = Some(ExtendedError::InvalidQueryType);
                 Ok(Rcode::FormErr)
             }
-            (_, rtype::AXFR | rtype::IXFR) => {
-                self.extended = Some(ExtendedError::NotSupported);
-                Ok(Rcode::Refused)
-            }
+            (_, rtype::AXFR | rtype::IXFR) => Ok(self.refuse(ExtendedError::NotSupported)),
             (_, rtype::TKEY..=rtype::MAILA) => {
                 self.extended = Some(ExtendedError::NotSupported);
                 Ok(Rcode::NotImp)
@@ -81,6 +78,7 @@ impl<'s> Answer<'s, '_, '_> {
                 Ok(rcode)
             }
             (rtype::CLASS_IN, _) => self.resolve(),
+            (rtype::CLASS_ANY, _) => Ok(Rcode::Refused),
             _ => {
                 self.extended = Some(ExtendedError::NotAuthoritative);
                 Ok(Rcode::Refused)
@@ -88,11 +86,12 @@ impl<'s> Answer<'s, '_, '_> {
         }
     }
 
-    /// NOTIFY and UPDATE: what is ours changes by other ways (RFC 1996 section 3.10, RFC 2136 section 3.1).
-    pub(super) fn refuse_change(&mut self) -> Rcode {
+    /// What is asked of a zone as a whole is refused for this reason if the zone is ours: transfers, and with NOTIFY and
+    /// UPDATE changes (RFC 5936 section 2.2.1, RFC 1996 section 3.10, RFC 2136 section 3.1).
+    pub(super) fn refuse(&mut self, why: ExtendedError) -> Rcode {
         match self.tree.find(self.name, rtype::SOA) {
             Found::Node(id) if self.tree.is_apex(id) => {
-                self.extended = Some(ExtendedError::Prohibited);
+                self.extended = Some(why);
                 Rcode::Refused
             }
             _ => {
@@ -104,7 +103,7 @@ impl<'s> Answer<'s, '_, '_> {
 
     /// Follows the name to its end (RFC 1034 section 4.3.2).
     fn resolve(&mut self) -> Result<Rcode, Full> {
-        let mut visited: [Option<NodeId>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
+        let mut visited: [Option<(NodeId, u64)>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let mut owner = HEADER_OCTETS;
         loop {
             let found = self.tree.find(self.name, self.qtype);
@@ -126,15 +125,22 @@ impl<'s> Answer<'s, '_, '_> {
                     Step::Done(Rcode::NxDomain)
                 }
                 Found::Referral(id) => self.referral(self.tree.node(id), owner)?,
-                // An alias that came up before: what stands is the answer.
-                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
-                Found::Dname(id) => {
-                    visited[self.aliases] = Some(id);
-                    self.dname(self.tree.node(id), owner)?
-                }
-                Found::Node(id) => {
-                    visited[self.aliases] = Some(id);
-                    self.node(self.tree.node(id), owner)?
+                Found::Dname(id) | Found::Node(id) => {
+                    // A DNAME redirects each name below it elsewhere, a node all names that it stands for to one.
+                    let alias = match found {
+                        Found::Dname(_) => (id, self.name.hash(0)),
+                        _ => (id, 0),
+                    };
+                    if visited.contains(&Some(alias)) {
+                        // It came up before: what stands is the answer.
+                        Step::Done(Rcode::NoError)
+                    } else {
+                        visited[self.aliases] = Some(alias);
+                        match found {
+                            Found::Dname(_) => self.dname(self.tree.node(id), owner)?,
+                            _ => self.node(self.tree.node(id), owner)?,
+                        }
+                    }
                 }
             };
             match step {
@@ -169,6 +175,12 @@ impl<'s> Answer<'s, '_, '_> {
         if let Some(set) = self.tree.set_of(node, self.qtype) {
             return self.answer_set(node, set, owner);
         }
+        // ANY is answered with one made-up record, but for an alias, beside which nothing may stand (RFC 8482 section 4.2).
+        if self.qtype == rtype::ANY
+            && let Some(set) = self.tree.set_of(node, rtype::CNAME)
+        {
+            return self.answer_set(node, set, owner);
+        }
         if self.qtype == rtype::ANY && (node.service().is_some() || !self.tree.sets(node).is_empty()) {
             self.any(owner)?;
             return Ok(Step::Done(Rcode::NoError));
@@ -193,7 +205,7 @@ impl<'s> Answer<'s, '_, '_> {
         Ok(Step::Done(Rcode::NoError))
     }
 
-    /// ANY is answered with one made-up record (RFC 8482 section 4.2).
+    /// RFC 8482 section 4.2.
     fn any(&mut self, owner: usize) -> Result<(), Full> {
         const TTL_SECONDS: u32 = 3600;
         let mut record = [0; 19];
@@ -362,7 +374,7 @@ impl<'s> Answer<'s, '_, '_> {
         }
         self.scope = self.scope.max(decision.scope);
         service.count(self.snapshot, decision, self.worker);
-        if self.qtype == rtype::CNAME {
+        if matches!(self.qtype, rtype::CNAME | rtype::ANY) {
             return Ok(Step::Done(Rcode::NoError));
         }
         self.follow(target, self.writer.position() - target.len())

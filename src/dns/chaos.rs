@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::edns::ExtendedError;
 use super::encode::{Full, Section, Writer};
 use super::explain::Subject;
@@ -42,15 +44,19 @@ pub(super) fn answer(
         b"\x02id\x06server\x00" => &server.chaos.id,
         _ => &None,
     };
+    // The client subnet is whatever its sender likes to say: it permits nothing.
+    let peer = asker.peer.to_canonical();
+    let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&peer));
     if let Some(told) = told {
+        if !server.chaos.allow.as_deref().is_none_or(is_in) {
+            return Ok((Rcode::Refused, Some(ExtendedError::Prohibited)));
+        }
         return put_texts(qtype, writer, |writer| text::put(writer, format_args!("{told}")));
     }
     let Some(subject) = Subject::of(name) else {
         return Ok((Rcode::Refused, Some(ExtendedError::NotAuthoritative)));
     };
-    // The client subnet is whatever its sender likes to say: it permits nothing.
-    let peer = asker.peer.to_canonical();
-    if !server.explain_allow.iter().any(|network| network.contains(&peer)) {
+    if !is_in(&server.explain_allow) {
         return Ok((Rcode::Refused, Some(ExtendedError::Prohibited)));
     }
     put_texts(qtype, writer, |writer| subject.explain(snapshot, asker, rng, writer))

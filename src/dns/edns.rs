@@ -97,6 +97,11 @@ impl<'a> Opt<'a> {
         }
     }
 
+    /// The same without padding.
+    pub(super) fn unpadded(self) -> Self {
+        Self { padded: false, ..self }
+    }
+
     /// The record's length, without padding and extended error.
     pub(super) fn octets(&self) -> usize {
         let subnet = self.subnet.map_or(0, |data| OPTION_OCTETS + data.len());

@@ -193,11 +193,14 @@ impl<'a> Query<'a> {
         if opcode == Opcode::Update && query.qtype != rtype::SOA {
             return reject(Rcode::FormErr, &[]);
         }
-        if !is_whole || reader.at != request.len() || query.question.is_empty() && !asks_for_cookie {
+        if !is_whole || reader.at != request.len() {
             return reject(Rcode::FormErr, query.question);
         }
         if edns.is_some_and(|edns| edns.version != 0) {
             return reject(Rcode::BadVers, query.question);
+        }
+        if query.question.is_empty() && !asks_for_cookie {
+            return reject(Rcode::FormErr, &[]);
         }
         Ok(Self { opcode, ..query })
     }
@@ -215,14 +218,13 @@ impl<'a> Query<'a> {
             }
         }
         let before_additional = answer + authority;
+        // A signature is the last record (RFC 8945 section 5.1).
+        let mut is_signed_amid = false;
         for record in 0..before_additional + additional {
-            // A signature is the last record (RFC 8945 section 5.1).
-            if self.tsig.is_some() {
-                return None;
-            }
+            is_signed_amid |= self.tsig.is_some();
             self.read_record(reader, record >= before_additional)?;
         }
-        Some(())
+        (!is_signed_amid).then_some(())
     }
 
     /// Passes over one record; an OPT record in the additional section is read, at most one, and so is a signature.
@@ -232,7 +234,7 @@ impl<'a> Query<'a> {
         let owner = reader.octets.get(start..reader.at)?;
         let rtype = reader.u16()?;
         let class = reader.u16()?;
-        let &[_, version, flags, _] = reader.take(4)?.first_chunk()?;
+        let ttl @ &[_, version, flags, _] = reader.take(4)?.first_chunk()?;
         let length = reader.u16()?;
         let data = reader.take(usize::from(length))?;
         match rtype {
@@ -247,7 +249,7 @@ impl<'a> Query<'a> {
                     read_options(data, edns)?;
                 }
             }
-            rtype::TSIG if !in_additional => return None,
+            rtype::TSIG if !in_additional || class != rtype::CLASS_ANY || *ttl != [0; 4] => return None,
             rtype::TSIG => self.tsig = Some(Tsig::read(owner, data)?),
             _ => {}
         }

@@ -3,8 +3,6 @@
 use super::encode::{Full, Section, Writer};
 use crate::zone::rtype;
 
-/// The class of signatures.
-const CLASS_ANY: u16 = 255;
 /// No such key (RFC 8945 section 3).
 const BADKEY: u16 = 17;
 /// Time signed and fudge.
@@ -47,7 +45,7 @@ impl<'a> Tsig<'a> {
         let data_octets = self.algorithm.len() + TIME_OCTETS + 2 + self.original_id.len() + 2 + 2;
         let mark = writer.mark(Section::Additional);
         let [type_high, type_low] = rtype::TSIG.to_be_bytes();
-        let [class_high, class_low] = CLASS_ANY.to_be_bytes();
+        let [class_high, class_low] = rtype::CLASS_ANY.to_be_bytes();
         let [length_high, length_low] = (data_octets as u16).to_be_bytes();
         let fixed = [type_high, type_low, class_high, class_low, 0, 0, 0, 0, length_high, length_low];
         let no_mac = [0, 0];

@@ -90,9 +90,9 @@ impl WorkerCounters {
         }
     }
 
-    /// Responses that were one too many for their clients, by the place of what became of them in [`LIMITED`].
-    pub(crate) fn limited(&self, verdict: usize) -> u64 {
-        self.limited[verdict].get()
+    /// Responses that were one too many for their clients: those sent short, and those not sent.
+    pub fn limited(&self) -> [u64; LIMITED.len()] {
+        self.limited.each_ref().map(Counter::get)
     }
 
     /// Queries answered, by the place of their transport, rcode and type in [`Transport::ALL`], [`RCODES`], [`QTYPES`].

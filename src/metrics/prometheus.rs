@@ -137,7 +137,7 @@ impl Scrape<'_> {
 
     fn add_limits(&self, families: &mut Families) {
         let counts = LIMITED.iter().enumerate().map(|(place, (_, name))| {
-            let count: u64 = self.workers.iter().map(|worker| worker.limited(place)).sum();
+            let count: u64 = self.workers.iter().map(|worker| worker.limited()[place]).sum();
             (labels([("outcome", name)]), count as f64)
         });
         families.counters(

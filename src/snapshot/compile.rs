@@ -1,7 +1,6 @@
 //! Configuration + zones + database → [`Compiled`]; everything that can fail.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
+use crate::secret_file;
 use crate::zone::{Name, Tree};
 
 /// The most steering maps that are made for one set of regions; services of further sets share one of all regions. A map
@@ -49,9 +49,9 @@ pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Pro
     let Some((path, span)) = &config.server.cookies.secret_file else { return Ok(None) };
     let problem = |message: String| Problem::new(message).at(&config.source, span.clone());
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text))
-        .map_err(|error| problem(format!("can't read {}: {error}", path.display())))?;
+    secret_file::open(path)
+        .and_then(|file| Ok(file.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text)?))
+        .map_err(|error| problem(format!("can't use {}: {error}", path.display())))?;
     CookieSecrets::parse(&text).map(Some).map_err(|error| {
         problem(format!("{}: {error}", path.display()))
             .hint(format!("keep 1 to {MAX_SECRETS} lines of 32 hexadecimal digits; `openssl rand -hex 16` makes one"))
@@ -71,6 +71,7 @@ pub fn compile(
     mut config: Config,
     database: Option<Arc<Database>>,
     cookies: Option<CookieSecrets>,
+    rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
     serving: Option<&Tree>,
 ) -> Result<Compiled, Problems> {
@@ -81,7 +82,7 @@ pub fn compile(
     let tree = Tree::build(&zones, &services);
     drop(zones);
 
-    Ok(assemble(config, Arc::new(tree), outdated, database, cookies, tallies)?)
+    Ok(assemble(config, Arc::new(tree), outdated, database, cookies, rate_limiter, tallies)?)
 }
 
 /// Puts a configuration, the tree of its zones, a database and secrets together.
@@ -94,12 +95,12 @@ pub fn assemble(
     outdated: Outdated,
     database: Arc<Database>,
     cookies: CookieSecrets,
+    rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
 ) -> Result<Compiled, Problem> {
-    let server = &config.server;
     let mut compiled = Compiled {
         cookies,
-        rate_limiter: server.rate_limit.as_ref().map(|limit| RateLimiter::new(limit, server.client_network)),
+        rate_limiter,
         tree,
         database,
         maps: Vec::new(),

@@ -62,7 +62,7 @@ pub struct Compiled {
     /// What cookies are made with.
     pub cookies: CookieSecrets,
     /// Who was answered how often, where that is limited.
-    pub rate_limiter: Option<RateLimiter>,
+    pub rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// A service, compiled.

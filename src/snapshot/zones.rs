@@ -233,9 +233,10 @@ mod tests {
             let config = Config::parse(&text, &self.0.join("meridian.toml")).unwrap();
             let database = Some(Arc::new(load_database(&config).unwrap()));
             let cookies = Some(CookieSecrets::one([0; 16]));
-            compile(config, database, cookies, &mut Tallies::new(1), serving.map(|serving| &*serving.tree)).map_err(
-                |problems| problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "),
-            )
+            compile(config, database, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
+                .map_err(|problems| {
+                    problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
+                })
         }
     }
 

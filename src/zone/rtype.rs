@@ -5,6 +5,9 @@ pub const CLASS_IN: u16 = 1;
 /// CHAOS: what servers say of themselves (RFC 4892).
 pub const CLASS_CH: u16 = 3;
 
+/// Any class; also that of signatures (RFC 8945 section 4.2).
+pub const CLASS_ANY: u16 = 255;
+
 /// IPv4 address.
 pub const A: u16 = 1;
 /// Name server.

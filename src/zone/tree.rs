@@ -109,10 +109,10 @@ pub enum Found {
 }
 
 impl Found {
-    /// The number of the node that was found, at most 2^32−1; 0 for none.
+    /// The number of the node that was found, below 2^32−1; that for none.
     pub fn number(self) -> u32 {
         match self {
-            Self::NotServed => 0,
+            Self::NotServed => NONE,
             Self::Node(id) | Self::Referral(id) | Self::Dname(id) | Self::NxDomain(id) => id.0,
         }
     }

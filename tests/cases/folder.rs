@@ -20,7 +20,11 @@ pub(crate) fn write(file: &CaseFile, port: u16) -> Result<(Folder, PathBuf), Str
     let config = format!("{PREFIX}{}", file.config.replace("@PORT@", &port.to_string()));
     let config = folder.put("meridian.toml", config);
     for (name, text) in &file.files {
-        folder.put(name, text);
+        if name.ends_with(".secrets") {
+            folder.put_secret(name, text)
+        } else {
+            folder.put(name, text)
+        };
     }
     if let Some(geo) = &file.geo {
         let database = meridian::geo::build::build(geo.csv.as_bytes(), 0).map_err(|error| error.to_string())?;

@@ -16,6 +16,7 @@ use crate::support::{PATIENCE, framed, udp_client_from};
 
 const RESPONSES_PER_SECOND: u32 = 100;
 const FLOOD_PER_SECOND: u32 = 20_000;
+const PORTS: usize = 32;
 const HONEST_PER_SECOND: u32 = 80;
 const DURATION: Duration = Duration::from_secs(3);
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 66, 6, 6);
@@ -26,6 +27,7 @@ fn configuration(settings: &str) -> String {
         r#"
 {REGIONS}
 server.listen = ["127.0.0.1:0"]
+server.workers = 2
 {settings}
 admin.listen = "127.0.0.1:0"
 zones."geo.example".nameservers = ["ns1.example.net"]
@@ -45,19 +47,21 @@ struct Flood {
     truncated: u32,
 }
 
-/// Sends the same query at a steady pace, whatever comes back.
+/// Sends the same query at a steady pace from many ports, so that all workers get it, whatever comes back.
 fn flood(server: SocketAddr, query: &[u8]) -> Flood {
-    let socket = udp_client_from(FLOODER.into(), server);
-    socket.set_nonblocking(true).unwrap();
+    let sockets: Vec<UdpSocket> = (0..PORTS).map(|_| udp_client_from(FLOODER.into(), server)).collect();
+    for socket in &sockets {
+        socket.set_nonblocking(true).unwrap();
+    }
     let mut flood = Flood::default();
     let mut response = [0; 4096];
     let began = Instant::now();
     while began.elapsed() < DURATION + Duration::from_millis(500) {
         let due = began.elapsed().min(DURATION).as_secs_f64() * f64::from(FLOOD_PER_SECOND);
-        while f64::from(flood.sent) < due && socket.send(query).is_ok() {
+        while f64::from(flood.sent) < due && sockets[flood.sent as usize % PORTS].send(query).is_ok() {
             flood.sent += 1;
         }
-        while let Ok(length) = socket.recv(&mut response) {
+        while let Some(length) = sockets.iter().find_map(|socket| socket.recv(&mut response).ok()) {
             let message = Message::from_vec(&response[..length]).unwrap();
             assert_eq!(message.metadata.response_code, ResponseCode::NoError);
             if message.metadata.truncation {
@@ -135,7 +139,7 @@ fn secrets_are_exchanged_without_a_client_noticing() {
     let folder = Folder::new("secrets");
     let settings = "server.cookies = { secret_file = \"secrets\", require = true }";
     let config = folder.put("meridian.toml", configuration(settings));
-    folder.put("secrets", OLD);
+    folder.put_secret("secrets", OLD);
     let (one, other) = (Meridian::serve(&config), Meridian::serve(&config));
     let client = [1, 2, 3, 4, 5, 6, 7, 8];
     // Each of a client's queries goes to another server.
@@ -144,7 +148,7 @@ fn secrets_are_exchanged_without_a_client_noticing() {
     let first = cookie.clone();
     assert_eq!(ask_with(&other, &mut cookie), 0);
     for (step, secrets) in [[OLD, NEW].concat(), [NEW, OLD].concat(), NEW.to_owned()].into_iter().enumerate() {
-        folder.put("secrets", secrets);
+        folder.put_secret("secrets", secrets);
         for meridian in [&one, &other] {
             assert!(meridian.reload().contains("reloaded"));
             assert_eq!(ask_with(&one, &mut cookie), 0, "step {step}");
@@ -153,8 +157,13 @@ fn secrets_are_exchanged_without_a_client_noticing() {
     }
     assert_eq!(ask_with(&one, &mut first.clone()), BAD_COOKIE, "the old secret is gone");
 
+    // What others can read is no secret any more.
+    folder.put("secrets", NEW);
+    let log = one.reload();
+    assert!(log.contains("its mode 644 lets others in"), "{log}");
+    assert_eq!(ask_with(&one, &mut cookie), 0);
     // What is no secret changes nothing, and is not logged.
-    folder.put("secrets", "445536bcd2513298075a5d379663c9\n");
+    folder.put_secret("secrets", "445536bcd2513298075a5d379663c9\n");
     let log = one.reload();
     assert!(log.contains("line 1 is not a secret of 32 hexadecimal digits"), "{log}");
     assert!(!log.contains("445536"), "{log}");

@@ -36,9 +36,18 @@ impl Folder {
 
     /// Puts a file in place at once, as an updater does: written beside it and renamed over what was there.
     pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        self.put_with_mode(name, content, 0o644)
+    }
+
+    /// As [`Self::put`], but closed to others.
+    pub(crate) fn put_secret(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        self.put_with_mode(name, content, 0o640)
+    }
+
+    fn put_with_mode(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
         let (path, temporary) = (self.path(name), self.path(&format!("{name}.new")));
         fs::write(&temporary, content).unwrap_or_else(|error| panic!("{}: {error}", temporary.display()));
-        fs::set_permissions(&temporary, Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&temporary, Permissions::from_mode(mode)).unwrap();
         fs::rename(&temporary, &path).unwrap();
         path
     }

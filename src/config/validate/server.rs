@@ -26,6 +26,8 @@ const DEFAULT_UDP_OCTETS: u16 = 1232;
 const MIN_UDP_OCTETS: u16 = 512;
 /// Networks in one list.
 const MAX_NETWORKS: usize = 1_000;
+/// Networks in the list that each response beyond a limit is looked up in.
+const MAX_EXEMPT: usize = 100;
 const MAX_RESPONSES_PER_SECOND: u32 = 1_000_000;
 /// Entries of the table of limited clients.
 const MIN_TABLE_SIZE: u32 = 1 << 10;
@@ -72,7 +74,9 @@ pub(super) fn server(file: &Table<'_>, report: &Report) -> Option<Server> {
         rate_limit: table.optional("rate_limit", rate_limit),
         chaos: table.or("chaos", Chaos::default(), chaos),
         explain_allow: table.or("explain", loopback(), |value| {
-            value.table(&schema::EXPLAIN)?.required("allow", "allow = [\"127.0.0.0/8\", \"::1/128\"]", networks)
+            value
+                .table(&schema::EXPLAIN)?
+                .required("allow", "allow = [\"127.0.0.0/8\", \"::1/128\"]", |value| networks(value, MAX_NETWORKS))
         }),
         encrypted: table.optional("encrypted", encrypted),
         listen: listen?,
@@ -110,7 +114,7 @@ fn rate_limit(value: Value<'_>) -> Option<RateLimit> {
         Some(size)
     });
     let slip = table.or("slip", 2, |value| value.integer(0..=10));
-    let exempt = table.or("exempt", Vec::new(), networks);
+    let exempt = table.or("exempt", Vec::new(), |value| networks(value, MAX_EXEMPT));
     let dry_run = table.or("dry_run", false, |value| value.boolean());
     Some(RateLimit { responses_per_second: responses_per_second?, slip, table_size, exempt, dry_run })
 }
@@ -128,6 +132,7 @@ fn chaos(value: Value<'_>) -> Option<Chaos> {
         })
     };
     Some(Chaos {
+        allow: table.optional("allow", |value| networks(value, MAX_NETWORKS)),
         version: text("version", "the version to tell"),
         hostname: text("hostname", "the name of this host"),
         id: text("id", "the identifier of this server"),
@@ -174,10 +179,8 @@ fn file(value: Value<'_>) -> Option<(PathBuf, Span)> {
     Some((value.path()?, value.span()))
 }
 
-fn networks(value: Value<'_>) -> Option<Vec<IpNet>> {
-    value.distinct_list("a list of networks", "[\"10.0.0.0/8\", \"2001:db8::/32\"]", MAX_NETWORKS, |element| {
-        element.network()
-    })
+fn networks(value: Value<'_>, most: usize) -> Option<Vec<IpNet>> {
+    value.distinct_list("a list of networks", "[\"10.0.0.0/8\", \"2001:db8::/32\"]", most, |element| element.network())
 }
 
 fn loopback() -> Vec<IpNet> {
