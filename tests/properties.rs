@@ -103,6 +103,7 @@ fn requests_are_read_or_rejected() {
 
 #[test]
 fn every_answer_is_sane() {
+    targets::prepare();
     run(&requests(), 1_000_000, |rng, octets| {
         let head: [u8; 3] = std::array::from_fn(|_| rng.u8(..));
         targets::respond(&[&head, octets].concat());

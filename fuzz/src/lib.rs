@@ -48,21 +48,28 @@ pub fn packet(request: &[u8]) {
     }
 }
 
+/// Servers, and the largest datagram of each.
+static SERVERS: LazyLock<[(Arc<Snapshot>, u16); 2]> = LazyLock::new(|| {
+    [
+        (load(&CONFIGURATION.replace("#SETTINGS", "nsid = \"fuzz\"\nchaos = { version = \"1\" }")), 1232),
+        (
+            load(&CONFIGURATION.replace(
+                "#SETTINGS",
+                "edns_udp_size = 1400\nminimal_responses = true\ncookies.require = true\n\
+                 rate_limit = { responses_per_second = 1, slip = 2 }",
+            )),
+            1400,
+        ),
+    ]
+});
+
+/// Does what [`respond`] does once, which takes longer than an answer may.
+pub fn prepare() {
+    LazyLock::force(&SERVERS);
+}
+
 /// Answers with all kinds of data behind them. The first octets say over what, to whom, when and by which server.
 pub fn respond(data: &[u8]) {
-    static SERVERS: LazyLock<[(Arc<Snapshot>, u16); 2]> = LazyLock::new(|| {
-        [
-            (load(&CONFIGURATION.replace("#SETTINGS", "nsid = \"fuzz\"\nchaos = { version = \"1\" }")), 1232),
-            (
-                load(&CONFIGURATION.replace(
-                    "#SETTINGS",
-                    "edns_udp_size = 1400\nminimal_responses = true\ncookies.require = true\n\
-                     rate_limit = { responses_per_second = 1, slip = 2 }",
-                )),
-                1400,
-            ),
-        ]
-    });
     thread_local! {
         static WORKER: RefCell<(WorkerContext, Vec<u8>)> =
             RefCell::new((WorkerContext::new(0, 1, Arc::new(WorkerCounters::default())), vec![0; MAX_TCP_RESPONSE]));

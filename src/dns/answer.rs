@@ -103,7 +103,7 @@ impl<'s> Answer<'s, '_, '_> {
 
     /// Follows the name to its end (RFC 1034 section 4.3.2).
     fn resolve(&mut self) -> Result<Rcode, Full> {
-        let mut visited: [Option<(NodeId, u64)>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
+        let mut visited: [Option<NodeId>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let mut owner = HEADER_OCTETS;
         loop {
             let found = self.tree.find(self.name, self.qtype);
@@ -125,22 +125,15 @@ impl<'s> Answer<'s, '_, '_> {
                     Step::Done(Rcode::NxDomain)
                 }
                 Found::Referral(id) => self.referral(self.tree.node(id), owner)?,
-                Found::Dname(id) | Found::Node(id) => {
-                    // A DNAME redirects each name below it elsewhere, a node all names that it stands for to one.
-                    let alias = match found {
-                        Found::Dname(_) => (id, self.name.hash(0)),
-                        _ => (id, 0),
-                    };
-                    if visited.contains(&Some(alias)) {
-                        // It came up before: what stands is the answer.
-                        Step::Done(Rcode::NoError)
-                    } else {
-                        visited[self.aliases] = Some(alias);
-                        match found {
-                            Found::Dname(_) => self.dname(self.tree.node(id), owner)?,
-                            _ => self.node(self.tree.node(id), owner)?,
-                        }
-                    }
+                // It came up before, and may go on for ever: what stands is the answer, and leads on.
+                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
+                Found::Dname(id) => {
+                    visited[self.aliases] = Some(id);
+                    self.dname(self.tree.node(id), owner)?
+                }
+                Found::Node(id) => {
+                    visited[self.aliases] = Some(id);
+                    self.node(self.tree.node(id), owner)?
                 }
             };
             match step {
