@@ -104,6 +104,7 @@ impl<'s> Answer<'s, '_, '_> {
     /// Follows the name to its end (RFC 1034 section 4.3.2).
     fn resolve(&mut self) -> Result<Rcode, Full> {
         let mut visited: [Option<NodeId>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
+        let mut redirected: [Option<(NodeId, u64)>; MAX_ALIASES + 1] = [None; MAX_ALIASES + 1];
         let mut owner = HEADER_OCTETS;
         loop {
             let found = self.tree.find(self.name, self.qtype);
@@ -125,11 +126,17 @@ impl<'s> Answer<'s, '_, '_> {
                     Step::Done(Rcode::NxDomain)
                 }
                 Found::Referral(id) => self.referral(self.tree.node(id), owner)?,
-                // It came up before, and may go on for ever: what stands is the answer, and leads on.
-                Found::Node(id) | Found::Dname(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
+                // An alias that came up before: what stands is the answer.
+                Found::Node(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
                 Found::Dname(id) => {
-                    visited[self.aliases] = Some(id);
-                    self.dname(self.tree.node(id), owner)?
+                    // It redirects each name elsewhere, but a name that comes up again goes on for ever.
+                    let name = self.name.hash(0);
+                    if redirected.contains(&Some((id, name))) {
+                        return Ok(Rcode::NoError);
+                    }
+                    let is_shown = redirected.iter().flatten().any(|(shown, _)| *shown == id);
+                    redirected[self.aliases] = Some((id, name));
+                    self.dname(self.tree.node(id), owner, is_shown)?
                 }
                 Found::Node(id) => {
                     visited[self.aliases] = Some(id);
@@ -238,8 +245,8 @@ impl<'s> Answer<'s, '_, '_> {
         }
     }
 
-    /// RFC 6672 section 3.1: the DNAME, and a CNAME made from it for the name itself.
-    fn dname(&mut self, node: &'s Node, owner: usize) -> Result<Step, Full> {
+    /// RFC 6672 section 3.1: the DNAME, unless it is shown already, and a CNAME made from it for the name itself.
+    fn dname(&mut self, node: &'s Node, owner: usize, is_shown: bool) -> Result<Step, Full> {
         const FIXED_OCTETS: usize = 10;
         let dname_octets = self.tree.name(node).len();
         let apex_at = self.apex_at(node, owner);
@@ -247,7 +254,9 @@ impl<'s> Answer<'s, '_, '_> {
         let set = self.tree.set_of(node, rtype::DNAME).filter(|_| self.aliases < MAX_ALIASES);
         let record = set.and_then(|set| self.tree.records(set).first());
         let Some(record) = record else { return Ok(Step::Done(Rcode::NoError)) };
-        self.put_wire(Section::Answer, Owner::At(dname_at), record, apex_at)?;
+        if !is_shown {
+            self.put_wire(Section::Answer, Owner::At(dname_at), record, apex_at)?;
+        }
         let wire = self.tree.wire(record);
         let own_labels = self.name.as_wire().len() - dname_octets;
         let mut target = [0; MAX_NAME_OCTETS];
@@ -261,7 +270,9 @@ impl<'s> Answer<'s, '_, '_> {
         cname[8..10].copy_from_slice(&(length as u16).to_be_bytes());
         cname[FIXED_OCTETS..FIXED_OCTETS + length].copy_from_slice(target);
         self.put_record(Section::Answer, Owner::At(owner), &cname[..FIXED_OCTETS + length])?;
-        if self.qtype == rtype::CNAME {
+        // Names that it redirects below itself only grow.
+        let grows = is_at_or_below(&wire[FIXED_OCTETS..], self.tree.name(node));
+        if self.qtype == rtype::CNAME || grows {
             return Ok(Step::Done(Rcode::NoError));
         }
         self.follow(target, self.writer.position() - length)
@@ -455,14 +466,15 @@ impl<'s> Answer<'s, '_, '_> {
     }
 }
 
-/// Whether a name in wire form is another or lies below it, label by label.
+/// Whether a name in wire form is another or lies below it, label by label and whatever the case.
 fn is_at_or_below(name: &[u8], other: &[u8]) -> bool {
     let mut rest = name;
     while rest.len() > other.len() {
         let Some(below) = rest.first().and_then(|length| rest.get(usize::from(*length) + 1..)) else { return false };
         rest = below;
     }
-    rest == other
+    // Lengths are below the letters.
+    rest.eq_ignore_ascii_case(other)
 }
 
 /// Puts two parts of a name together; nothing where it would be too long.

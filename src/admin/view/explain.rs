@@ -122,13 +122,8 @@ impl Walk<'_, '_> {
             zone::Found::Referral(cut) => {
                 Found::Delegation { zone: self.zone_of(tree.node(cut)), at: self.name_of(tree.node(cut)) }
             }
-            zone::Found::Node(id) | zone::Found::Dname(id)
-                if self.visited.contains(&id) || self.visited.len() > MAX_ALIASES =>
-            {
-                Found::Stopped
-            }
+            zone::Found::Node(id) if self.visited.contains(&id) || self.visited.len() > MAX_ALIASES => Found::Stopped,
             zone::Found::Dname(id) => {
-                self.visited.push(id);
                 Found::Dname { zone: self.zone_of(tree.node(id)), at: self.name_of(tree.node(id)) }
             }
             zone::Found::Node(id) => {
