@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use lookup::{LookupName, MAX_LABELS, MAX_NAME_OCTETS};
 pub use record::{Place, Record};
-pub use tree::{Found, Node, NodeId, RecordSet, RecordWire, Tree};
+pub use tree::{Additional, Found, Node, NodeId, RecordSet, RecordWire, Tree};
 
 use crate::config::{self, Problem, Problems, Source, ZoneOrigin};
 
