@@ -260,8 +260,26 @@ fn includes_are_bounded() {
     large.set_len(200 << 20).unwrap();
     assert_eq!(
         folder.messages("$INCLUDE large\n$INCLUDE large\n"),
-        ["a word is longer than 65535 bytes", "with zone/large the zone has more than 268435456 bytes"]
+        ["with zone/large the zone has more than 268435456 bytes", "a word is longer than 65535 bytes"]
     );
+}
+
+/// As the operator would name them from where the program runs.
+#[test]
+fn included_files_are_named_beside_the_zone() {
+    let text = "$TTL 60\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n$INCLUDE tests/zones/bad/include/problems\n";
+    let source = Source { path: "example.zone".into(), text: text.to_string() };
+    let problems = zone::parse(&name("example.com"), &Arc::new(source), is_service).unwrap_err();
+    let (source, _) = problems.0[0].place.as_ref().unwrap();
+    assert_eq!(source.path.to_str(), Some("tests/zones/bad/include/problems"));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    let zone = parse("\u{feff}$TTL 60\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n").unwrap();
+    assert_eq!(zone.records.len(), 2);
+    let problems = parse("\u{feff}@ A nowhere\n").unwrap_err();
+    assert!(shown(&problems).contains(":1: not A data"), "{problems}");
 }
 
 #[test]

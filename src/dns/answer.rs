@@ -9,7 +9,7 @@ use super::query::{HEADER_OCTETS, Rcode};
 use crate::config::Target;
 use crate::routing::{Decision, Draw, Family, Outcome, decide};
 use crate::snapshot::{Service, Snapshot};
-use crate::zone::{Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
+use crate::zone::{Additional, Found, LookupName, MAX_NAME_OCTETS, Node, NodeId, RecordSet, RecordWire, Tree, rtype};
 
 /// The most aliases followed in one answer; what a longer chain leads to is for the client to ask.
 pub const MAX_ALIASES: usize = 16;
@@ -50,8 +50,8 @@ enum Step {
 enum Owner<'s> {
     /// By a pointer to where the name already stands.
     At(usize),
-    /// In full, but for the zone's apex, which stands at this place.
-    Full(&'s Node, usize),
+    /// In full, but for the zone's apex, which stands at this place: these are the octets before it.
+    Full(&'s [u8], usize),
 }
 
 impl<'s> Answer<'s, '_, '_> {
@@ -196,9 +196,9 @@ impl<'s> Answer<'s, '_, '_> {
         let apex_at = self.apex_at(node, owner);
         self.put_set(Section::Answer, Owner::At(owner), set, apex_at)?;
         let additional = if self.minimal { &[] } else { self.tree.additional(set) };
-        for id in additional {
+        for addresses in additional {
             // What helps but was not asked for is left out when there is no room.
-            if self.put_addresses(*id, apex_at).is_err() {
+            if self.put_addresses(addresses, apex_at).is_err() {
                 break;
             }
         }
@@ -286,13 +286,13 @@ impl<'s> Answer<'s, '_, '_> {
         let is_wildcard = !is_at_or_below(self.name.as_wire(), self.tree.name(cut));
         let cut_at = if is_wildcard { owner } else { owner + self.name.as_wire().len() - cut_octets };
         self.put_set(Section::Authority, Owner::At(cut_at), set, apex_at)?;
-        for id in self.tree.additional(set) {
+        for addresses in self.tree.additional(set) {
             // Without the addresses of servers inside the delegated zone the referral leads nowhere (RFC 9471 section 2).
-            let needed = is_at_or_below(self.tree.name(self.tree.node(*id)), self.tree.name(cut));
+            let needed = is_at_or_below(self.tree.additional_name(addresses), self.tree.name(cut));
             if !needed && self.minimal {
                 continue;
             }
-            if self.put_addresses(*id, apex_at).is_err() && needed {
+            if self.put_addresses(addresses, apex_at).is_err() && needed {
                 return Err(Full);
             }
         }
@@ -403,13 +403,15 @@ impl<'s> Answer<'s, '_, '_> {
         Ok(())
     }
 
-    /// The A and AAAA records of a node, whole or not at all.
-    fn put_addresses(&mut self, id: NodeId, apex_at: usize) -> Result<(), Full> {
-        let node = self.tree.node(id);
+    /// A name's A and AAAA records, whole or not at all.
+    fn put_addresses(&mut self, addresses: &'s Additional, apex_at: usize) -> Result<(), Full> {
+        let node = self.tree.node(addresses.node());
+        let name = self.tree.additional_name(addresses);
+        let owner = Owner::Full(&name[..name.len() - node.apex_octets()], apex_at);
         let mark = self.writer.mark(Section::Additional);
         for rtype in [rtype::A, rtype::AAAA] {
             if let Some(set) = self.tree.set_of(node, rtype)
-                && self.put_set(Section::Additional, Owner::Full(node, apex_at), set, apex_at).is_err()
+                && self.put_set(Section::Additional, owner, set, apex_at).is_err()
             {
                 self.writer.rewind(Section::Additional, mark);
                 return Err(Full);
@@ -451,11 +453,7 @@ impl<'s> Answer<'s, '_, '_> {
         let mark = self.writer.mark(section);
         let written = match owner {
             Owner::At(at) => self.writer.put_pointer(at),
-            Owner::Full(node, apex_at) => {
-                let name = self.tree.name(node);
-                let own = &name[..name.len() - node.apex_octets()];
-                self.writer.put(own).and_then(|()| self.writer.put_pointer(apex_at))
-            }
+            Owner::Full(labels, apex_at) => self.writer.put(labels).and_then(|()| self.writer.put_pointer(apex_at)),
         };
         if written.and_then(|()| self.writer.put(wire)).is_err() {
             self.writer.rewind(section, mark);

@@ -154,7 +154,18 @@ impl Checker<'_> {
             return;
         }
         let problem = zone.problem(record, format!("the name server {target} has no address"));
-        self.problems.push(problem.hint(format!("give it one, such as `{target}. A 192.0.2.53`")));
+        self.problems.push(problem.hint(match self.without_origin(target) {
+            Some(meant) => format!("if {meant} is meant, write it with a dot at the end: `{meant}.`"),
+            None => format!("give it one, such as `{target}. A 192.0.2.53`"),
+        }));
+    }
+
+    /// The name as it was likely meant, where one that ends in the apex was made to end in it once more.
+    fn without_origin(&self, name: &NameSlice) -> Option<Name> {
+        let apex = &self.zone.apex;
+        let own = name.as_slice().get(..name.len().checked_sub(apex.len())?)?;
+        let meant = Name::from_octets([own, &[0]].concat()).ok()?;
+        (meant.ends_with(apex) && apex.len() > 1).then_some(meant)
     }
 
     /// Whether the name, which is in the zone, has static addresses or is a service, itself or through a wildcard.

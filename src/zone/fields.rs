@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use domain::base::iana::Rtype;
 use domain::base::scan::Scanner;
-use domain::rdata::dnssec::RtypeBitmap;
+use domain::rdata::dnssec::{RtypeBitmap, Timestamp};
 use domain::utils::{base16, base64};
 
 use super::LookupName;
@@ -27,6 +27,8 @@ enum Field {
     Number { octets: usize, names: &'static [(&'static str, u64)] },
     /// A record type by its mnemonic, two octets.
     Type,
+    /// A moment, as `YYYYMMDDHHmmSS` or in seconds since 1970 (RFC 4034 section 3.2).
+    Moment,
     /// Any number of record types, as a bitmap (RFC 4034 section 4.1.2).
     Types,
     /// A name, never compressed (RFC 3597 section 4).
@@ -117,6 +119,11 @@ const EUI64: Field = Field::Groups { count: 8, digits: (2, 2), separator: '-' };
 const DIGEST: &[Field] = &[U16, ALGORITHM, U8, Field::Hex];
 /// DNSKEY and its like (RFC 4034 section 2.2).
 const KEY: &[Field] = &[U16, U8, ALGORITHM, Field::Base64];
+/// RFC 4034 section 3.2.
+const SIGNATURE: &[Field] =
+    &[Field::Type, ALGORITHM, U8, U32, Field::Moment, Field::Moment, U16, Field::Name, Field::Base64];
+/// TLSA and its like (RFC 6698 section 2.2).
+const CERTIFICATE_ASSOCIATION: &[Field] = &[U8, U8, U8, Field::Hex];
 
 const LAYOUTS: &[Layout] = &[
     layout(Rtype::AFSDB, &[U16, Field::Name], "1 afs.example.net."),
@@ -134,11 +141,18 @@ const LAYOUTS: &[Layout] = &[
     layout(Rtype::CERT, &[CERTIFICATE_TYPE, U16, ALGORITHM, Field::Base64], "PKIX 12345 8 AwEAAcMn"),
     layout(Rtype::APL, &[Field::Prefixes], "1:192.0.2.0/24 !2:2001:db8::/32"),
     layout(Rtype::DS, DIGEST, "60485 13 2 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"),
+    layout(Rtype::SSHFP, &[U8, U8, Field::Hex], "4 2 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"),
+    layout(Rtype::RRSIG, SIGNATURE, "A 13 2 3600 20270101000000 20260101000000 60485 example.net. AwEAAcMn"),
     layout(Rtype::DNSKEY, KEY, "257 3 13 AwEAAcMnWBKLuvG/LwnPVykcmpvnntwxfshHlHRhlY0F3oz8"),
     layout(Rtype::DHCID, &[Field::Base64], "AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA="),
     layout(
+        Rtype::TLSA,
+        CERTIFICATE_ASSOCIATION,
+        "3 1 1 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
+    ),
+    layout(
         Rtype::SMIMEA,
-        &[U8, U8, U8, Field::Hex],
+        CERTIFICATE_ASSOCIATION,
         "3 1 1 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
     ),
     layout(
@@ -151,7 +165,13 @@ const LAYOUTS: &[Layout] = &[
     layout(Rtype::TALINK, &[Field::Name, Field::Name], "h0.example.net. h2.example.net."),
     layout(Rtype::CDS, DIGEST, "60485 13 2 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"),
     layout(Rtype::CDNSKEY, KEY, "257 3 13 AwEAAcMnWBKLuvG/LwnPVykcmpvnntwxfshHlHRhlY0F3oz8"),
+    layout(Rtype::OPENPGPKEY, &[Field::Base64], "AwEAAcMn"),
     layout(Rtype::CSYNC, &[U32, U16, Field::Types], "2026010100 3 A NS AAAA"),
+    layout(
+        Rtype::ZONEMD,
+        &[U32, U8, U8, Field::Hex],
+        "2026010100 1 1 38B060A751AC96384CD9327EB1B1E36A21FDB71114BE07434C0CC7BF63F6E1DA274EDEBFE76F65FBD51AD2F14898B95B",
+    ),
     layout(Rtype::DSYNC, &[Field::Type, NOTIFY_SCHEME, U16, Field::Name], "CDS NOTIFY 5359 notify.example.net."),
     layout(Rtype::HHIT, &[Field::Base64], "AwEAAcMn"),
     layout(Rtype::BRID, &[Field::Base64], "AwEAAcMn"),
@@ -206,6 +226,7 @@ impl Field {
                 let number = scanner.scan_ascii_str(|word| number(word, octets, names))?;
                 rdata.extend_from_slice(&number.to_be_bytes()[8 - octets..]);
             }
+            Self::Moment => rdata.extend(Timestamp::scan(scanner)?.into_int().to_be_bytes()),
             Self::Type => rdata.extend_from_slice(&Rtype::scan(scanner)?.to_int().to_be_bytes()),
             Self::Types => rdata.extend_from_slice(RtypeBitmap::scan(scanner)?.as_slice()),
             Self::Name => rdata.extend_from_slice(scanner.scan_name()?.as_slice()),
@@ -294,6 +315,7 @@ impl Field {
         Some(match *self {
             Self::Number { octets, .. } => octets,
             Self::Type => 2,
+            Self::Moment => 4,
             Self::Types => RtypeBitmap::from_octets(octets).ok()?.as_slice().len(),
             Self::Name => LookupName::default().read(octets)?,
             Self::Names => repeated(octets, |rest| LookupName::default().read(rest))?,
@@ -423,7 +445,7 @@ mod tests {
 
     #[test]
     fn octets_that_are_no_data_of_their_type_do_not_fit() {
-        let cases: [(Rtype, &[u8], bool); 22] = [
+        let cases: [(Rtype, &[u8], bool); 30] = [
             (Rtype::AFSDB, b"\x00\x01\x01a\x00", true),
             (Rtype::AFSDB, b"\x00\x01\x01a\x00\x00", false),
             (Rtype::AFSDB, b"\x00\x01\x01a\xc0\x00", false),
@@ -444,6 +466,14 @@ mod tests {
             (Rtype::HIP, b"\x01\x02\x00\x02ik", false),
             (Rtype::AMTRELAY, b"\x0a\x83\x00", true),
             (Rtype::AMTRELAY, b"\x0a\x04\x00", false),
+            (Rtype::TLSA, b"\x03\x01\x01\xab", true),
+            (Rtype::TLSA, b"\x03\x01\x01", false),
+            (Rtype::SSHFP, b"\x04\x02\xab", true),
+            (Rtype::SSHFP, b"\x04\x02", false),
+            (Rtype::OPENPGPKEY, b"", false),
+            (Rtype::ZONEMD, b"\x00\x00\x00\x01\x01\x01", false),
+            (Rtype::RRSIG, b"\x00\x01\x0d\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01\x00s", true),
+            (Rtype::RRSIG, b"\x00\x01\x0d\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01\x00", false),
             (Rtype::CSYNC, b"\x00\x00\x00\x01\x00\x03\x00\x01\x40", true),
             (Rtype::CSYNC, b"\x00\x00\x00\x01\x00\x03\x00\x02\x40", false),
         ];

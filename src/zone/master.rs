@@ -219,7 +219,7 @@ impl Reader {
 
     fn include(&mut self, context: &Context, include: &Include) -> Result<(), Problem> {
         let refuse = |message: String| Problem::new(message).at(&context.source, include.span.clone());
-        let path = folder(&context.source.path).join(&include.path);
+        let path = context.source.path.with_file_name(&include.path);
         let unreadable = |error| refuse(format!("can't include {}: {error}", path.display()));
         let canonical = fs::canonicalize(&path).map_err(unreadable)?;
         if !canonical.starts_with(fs::canonicalize(&self.folder).map_err(unreadable)?) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use lookup::{LookupName, MAX_LABELS, MAX_NAME_OCTETS};
 pub use record::{Place, Record};
-pub use tree::{Found, Node, NodeId, RecordSet, RecordWire, Tree};
+pub use tree::{Additional, Found, Node, NodeId, RecordSet, RecordWire, Tree};
 
 use crate::config::{self, Problem, Problems, Source, ZoneOrigin};
 
@@ -89,12 +89,24 @@ impl ZoneRecords {
     ) -> Result<Self, Problems> {
         let zone = Self { apex: apex.clone(), records: record::into_rrsets(records), sources };
         problems.extend(check::check(&zone, problems.is_empty(), is_service));
+        zone.sort(&mut problems);
         if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
     }
 
     /// What is wrong with the records together, as [`load`] would say.
     pub fn check(&self, is_service: impl Fn(&Name) -> bool) -> Vec<Problem> {
-        check::check(self, true, &is_service)
+        let mut problems = check::check(self, true, &is_service);
+        self.sort(&mut problems);
+        problems
+    }
+
+    /// Brings problems into the order of the text, file by file, those without a place last.
+    fn sort(&self, problems: &mut [Problem]) {
+        problems.sort_by_cached_key(|problem| {
+            let Some((found, span)) = &problem.place else { return (usize::MAX, 0) };
+            let file = self.sources.iter().position(|source| Arc::ptr_eq(source, found));
+            (file.unwrap_or(self.sources.len()), span.start)
+        });
     }
 
     /// A problem with a record of this zone, at its place.

@@ -44,9 +44,11 @@ pub(super) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Begins at the beginning.
+    /// Begins at the beginning, past the byte order mark that some editors put there.
     pub(super) fn new(source: &'a Arc<Source>) -> Self {
-        Self { source, position: 0 }
+        const BYTE_ORDER_MARK: char = '\u{feff}';
+        let position = if source.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        Self { source, position }
     }
 
     /// Puts the tokens of the next entry, at least one, in place of those in `tokens`. `None` at the end.

@@ -31,7 +31,7 @@ pub struct Tree {
     nodes: Vec<Node>,
     sets: Vec<RecordSet>,
     records: Vec<RecordWire>,
-    additional: Vec<NodeId>,
+    additional: Vec<Additional>,
     /// Names in lower case and records' octets, one after another.
     octets: Vec<u8>,
     slots: Vec<Slot>,
@@ -80,6 +80,16 @@ pub struct RecordSet {
     records: u32,
     first_additional: u32,
     additional: u32,
+}
+
+/// Addresses that go with a set of NS, MX or SRV records.
+#[derive(Debug)]
+pub struct Additional {
+    /// The node that has them: the target itself, or the wildcard that stands for it.
+    node: NodeId,
+    /// The target's name, which such a wildcard's addresses are given.
+    name_at: u32,
+    name_octets: u8,
 }
 
 /// One record from its type on, ready to be sent: type, class, TTL, RDLENGTH, RDATA. Names in the RDATA that end in the
@@ -177,21 +187,27 @@ impl Tree {
     fn record(&self, record: &RecordWire, owner: &Name, apex: &Name) -> Record {
         let wire = self.wire(record);
         let field = |at: usize| u16::from_be_bytes([wire[at], wire[at + 1]]);
-        let mut rdata = Vec::new();
-        let mut from = FIXED_OCTETS;
-        for pointer in record.pointers() {
-            rdata.extend_from_slice(&wire[from..pointer]);
-            rdata.extend(apex.as_slice().to_ascii_lowercase());
-            from = pointer + POINTER_OCTETS;
-        }
-        rdata.extend_from_slice(&wire[from..]);
         Record {
             owner: owner.clone(),
             rtype: Rtype::from_int(field(0)),
             ttl: u32::from(field(4)) << 16 | u32::from(field(6)),
-            rdata,
+            rdata: self.rdata(record, &apex.as_slice().to_ascii_lowercase()),
             place: Place::new(0, 0..0),
         }
+    }
+
+    /// The RDATA with the apex in place of the pointers to it.
+    fn rdata(&self, record: &RecordWire, apex: &[u8]) -> Vec<u8> {
+        let wire = self.wire(record);
+        let mut rdata = Vec::new();
+        let mut from = FIXED_OCTETS;
+        for pointer in record.pointers() {
+            rdata.extend_from_slice(&wire[from..pointer]);
+            rdata.extend_from_slice(apex);
+            from = pointer + POINTER_OCTETS;
+        }
+        rdata.extend_from_slice(&wire[from..]);
+        rdata
     }
 
     fn probe(&self, name: &LookupName, label: usize) -> Option<NodeId> {
@@ -241,9 +257,15 @@ impl Tree {
         &self.octets[record.at as usize..][..record.octets as usize]
     }
 
-    /// Nodes whose addresses go with a set of NS, MX or SRV records.
-    pub fn additional(&self, set: &RecordSet) -> &[NodeId] {
+    /// Whose addresses go with a set of NS, MX or SRV records.
+    pub fn additional(&self, set: &RecordSet) -> &[Additional] {
         &self.additional[set.first_additional as usize..][..set.additional as usize]
+    }
+
+    /// The name that addresses are given in the additional section: in lower case, in wire form, in the zone of their
+    /// node.
+    pub fn additional_name(&self, additional: &Additional) -> &[u8] {
+        &self.octets[additional.name_at as usize..][..usize::from(additional.name_octets)]
     }
 
     /// The apex of a node's zone.
@@ -279,6 +301,13 @@ impl Node {
     }
 }
 
+impl Additional {
+    /// The node that has the addresses.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+}
+
 impl RecordSet {
     /// The type.
     pub fn rtype(&self) -> u16 {
@@ -297,13 +326,16 @@ mod builder {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     use super::{
-        FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Record, RecordSet, RecordWire, Slot, Tree,
-        Zone, ZoneRecords,
+        Additional, FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Record, RecordSet, RecordWire,
+        Slot, Tree, Zone, ZoneRecords,
     };
     use crate::zone::rtype;
 
     /// A name's records while the tree is built; ordered, so that a tree is the same for the same input.
     type ZoneNames<'a> = BTreeMap<&'a Name, Vec<&'a Record>>;
+
+    /// The names of a zone at or below another's apex or below a cut: glue, and with no node the empty non-terminals there.
+    type Glue = HashMap<Vec<u8>, Option<NodeId>>;
 
     struct Builder {
         tree: Tree,
@@ -319,11 +351,14 @@ mod builder {
         builder.tree.zones =
             zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
         let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
-        for zone in order {
-            builder.add_zone(zone, &zones[zone], &apexes);
-        }
+        let glue: Vec<(usize, Glue)> =
+            order.into_iter().map(|zone| (zone, builder.add_zone(zone, &zones[zone], &apexes))).collect();
         for (name, service) in services {
             builder.add_service(name, *service, zones);
+        }
+        // Last, as a wildcard stands for no name that exists, services and what is above them included.
+        for (zone, glue) in &glue {
+            builder.link_additional(*zone, glue);
         }
         builder.link_wildcards();
         builder.fill_slots();
@@ -341,7 +376,7 @@ mod builder {
     }
 
     impl Builder {
-        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashSet<&Name>) {
+        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashSet<&Name>) -> Glue {
             let mut names: ZoneNames = BTreeMap::new();
             for record in &zone.records {
                 names.entry(&record.owner).or_default().push(record);
@@ -362,14 +397,14 @@ mod builder {
             let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
 
             let first_node = self.tree.nodes.len() as u32;
-            let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
+            let mut glue = Glue::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
                 let id = self.add_node(index, zone, &wire);
                 self.tree.nodes[id.0 as usize].is_cut = is_cut(name);
                 self.add_sets(id, zone, records);
                 if occluded(name) {
-                    glue.insert(wire, id);
+                    glue.insert(wire, Some(id));
                 } else if let Some(parent) = self.ids.insert(wire, id).filter(|_| **name == zone.apex) {
                     self.tree.nodes[id.0 as usize].parent_side = parent.0;
                 }
@@ -380,14 +415,14 @@ mod builder {
             for name in names.keys().filter(|name| !occluded(name)) {
                 self.add_empty_non_terminals(index, zone, name);
             }
-            for (name, records) in &names {
-                let wire = lower(name.as_slice());
-                if let Some(id) = glue.get(&wire).or_else(|| self.ids.get(&wire)).copied() {
-                    self.link_additional(id, index, records, &glue);
+            for name in names.keys().filter(|name| occluded(name)) {
+                for above in ancestors(name, &zone.apex).take_while(|above| !cuts.contains(above)) {
+                    glue.entry(above).or_insert(None);
                 }
             }
             self.add_negative_soa(index, zone);
             self.tree.zones[index].nodes = first_node..self.tree.nodes.len() as u32;
+            glue
         }
 
         fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
@@ -483,25 +518,61 @@ mod builder {
             self.add_record(zone, soa, soa.ttl.min(minimum));
         }
 
-        /// Finds, for each set of NS, MX or SRV records, the nodes of this zone that hold their targets' addresses.
-        fn link_additional(&mut self, id: NodeId, index: usize, records: &[&Record], glue: &HashMap<Vec<u8>, NodeId>) {
-            let node = &self.tree.nodes[id.0 as usize];
-            for set in node.first_set..node.first_set + node.sets {
-                let rtype = self.tree.sets[set as usize].rtype;
-                let Some(target_at) = rtype::additional_target(rtype) else { continue };
+        /// Finds, for each set of NS, MX or SRV records of a zone, the addresses there of their targets.
+        fn link_additional(&mut self, index: usize, glue: &Glue) {
+            let zone = &self.tree.zones[index];
+            let apex = self.tree.name(self.tree.node(zone.apex)).to_vec();
+            let nodes = &self.tree.nodes[zone.nodes.start as usize..zone.nodes.end as usize];
+            let sets: Vec<u32> = nodes.iter().flat_map(|node| node.first_set..node.first_set + node.sets).collect();
+            for set_index in sets {
+                let set = &self.tree.sets[set_index as usize];
+                let Some(target_at) = rtype::additional_target(set.rtype) else { continue };
+                let target = |record| lower(self.tree.rdata(record, &apex).get(target_at..).unwrap_or_default());
+                let mut targets: Vec<Vec<u8>> = self.tree.records(set).iter().map(target).collect();
+                let mut seen = HashSet::new();
+                targets.retain(|target| seen.insert(target.clone()));
                 let first = self.tree.additional.len() as u32;
-                for record in records.iter().filter(|record| record.rtype.to_int() == rtype) {
-                    let target = lower(record.rdata.get(target_at..).unwrap_or_default());
-                    let found = glue.get(&target).or_else(|| self.ids.get(&target)).copied();
-                    let Some(found) = found.filter(|found| self.has_addresses(*found)) else { continue };
-                    if self.tree.nodes[found.0 as usize].zone == index as u32 {
-                        self.tree.additional.push(found);
+                for target in &targets {
+                    if let Some(found) = self.addresses_of(target, index, &apex, glue) {
+                        self.add_additional(found, target);
                     }
                 }
-                let set = &mut self.tree.sets[set as usize];
+                let set = &mut self.tree.sets[set_index as usize];
                 set.first_additional = first;
                 set.additional = self.tree.additional.len() as u32 - first;
             }
+        }
+
+        fn add_additional(&mut self, id: NodeId, target: &[u8]) {
+            let node = self.tree.node(id);
+            let mut name_at = node.name_at;
+            if self.tree.name(node) != target {
+                name_at = self.tree.octets.len() as u32;
+                self.tree.octets.extend_from_slice(target);
+            }
+            self.tree.additional.push(Additional { node: id, name_at, name_octets: target.len() as u8 });
+        }
+
+        /// The node of a zone that has a name's addresses: the name's own, or that of the wildcard at its closest encloser
+        /// (RFC 4592 section 3.3.1). `name` and `apex` are in lower case.
+        fn addresses_of(&self, name: &[u8], zone: usize, apex: &[u8], glue: &Glue) -> Option<NodeId> {
+            // Nothing for a name that isn't there, and no node for one that is, but has no records in this zone.
+            let exists = |name: &[u8]| -> Option<Option<NodeId>> {
+                let own = || self.ids.get(name).map(|id| self.side_in(*id, zone));
+                glue.get(name).copied().or_else(own)
+            };
+            let with_addresses = |found: Option<NodeId>| found.filter(|found| self.has_addresses(*found));
+            if let Some(found) = exists(name) {
+                return with_addresses(found);
+            }
+            let mut above = name;
+            while above.len() > apex.len() {
+                above = above.get(1 + usize::from(*above.first()?)..)?;
+                if exists(above).is_some() {
+                    return with_addresses(exists(&[b"\x01*", above].concat()).flatten());
+                }
+            }
+            None
         }
 
         fn has_addresses(&self, id: NodeId) -> bool {
@@ -515,13 +586,16 @@ mod builder {
                 let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) else {
                     continue;
                 };
-                let zone = self.tree.node(*parent).zone;
-                let sides = [id.0, self.tree.node(*id).parent_side];
-                let own = sides
-                    .into_iter()
-                    .find(|side| self.tree.nodes.get(*side as usize).is_some_and(|node| node.zone == zone));
-                self.tree.nodes[parent.0 as usize].wildcard = own.unwrap_or(NONE);
+                let own = self.side_in(*id, self.tree.node(*parent).zone());
+                self.tree.nodes[parent.0 as usize].wildcard = own.map_or(NONE, |own| own.0);
             }
+        }
+
+        /// The node itself or its parent's side, whichever is of this zone.
+        fn side_in(&self, id: NodeId, zone: usize) -> Option<NodeId> {
+            let sides = [id.0, self.tree.node(id).parent_side];
+            let own = |side: &u32| self.tree.nodes.get(*side as usize).is_some_and(|node| node.zone() == zone);
+            sides.into_iter().find(own).map(NodeId)
         }
 
         fn fill_slots(&mut self) {
