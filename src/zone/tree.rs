@@ -11,11 +11,18 @@ use domain::base::iana::Rtype;
 use super::lookup::LookupName;
 use super::record::{Place, Record};
 use super::{Name, ZoneRecords, rtype};
+use crate::config::Problem;
 
 /// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
 const FIXED_OCTETS: usize = 10;
 /// Octets of the room for a pointer.
 const POINTER_OCTETS: usize = 2;
+
+/// The octets that a tree keeps of a name besides the name itself: its node, and its share of the hash table where that
+/// is least full.
+pub(super) const NAME_OCTETS: usize = size_of::<Node>() + 4 * size_of::<Slot>();
+/// The octets that a tree keeps of a record at most, besides its data.
+pub(super) const RECORD_OCTETS: usize = FIXED_OCTETS + size_of::<RecordWire>() + size_of::<RecordSet>();
 
 /// An index into [`Tree`]'s nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +128,10 @@ impl Found {
 impl Tree {
     /// Compiles zones whose records were checked, and services as (owner, service index). A service lies in a zone and
     /// neither at nor below a delegation.
-    pub fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Self {
+    ///
+    /// # Errors
+    /// When anything in it is more than 32 bits count.
+    pub fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Result<Self, Problem> {
         builder::build(zones, services)
     }
 
@@ -172,6 +182,13 @@ impl Tree {
             records.extend(wires.map(|record| self.record(record, &owner, apex)));
         }
         Some(ZoneRecords { apex: apex.clone(), records, sources: Vec::new() })
+    }
+
+    /// Whether there is a service of this name.
+    pub fn has_service(&self, name: &Name) -> bool {
+        let mut lookup = LookupName::default();
+        lookup.read(name.as_slice());
+        self.probe(&lookup, 0).is_some_and(|id| self.node(id).service().is_some())
     }
 
     fn record(&self, record: &RecordWire, owner: &Name, apex: &Name) -> Record {
@@ -297,43 +314,61 @@ mod builder {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     use super::{
-        FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Record, RecordSet, RecordWire, Slot, Tree,
-        Zone, ZoneRecords,
+        FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Problem, Record, RecordSet, RecordWire,
+        Slot, Tree, Zone, ZoneRecords,
     };
-    use crate::zone::rtype;
+    use crate::zone::served::suffixes;
+    use crate::zone::{NameSlice, rtype};
+
+    /// Places of the hash table at first; a power of two.
+    const FIRST_SLOTS: usize = 16;
 
     /// A name's records while the tree is built; ordered, so that a tree is the same for the same input.
     type ZoneNames<'a> = BTreeMap<&'a Name, Vec<&'a Record>>;
 
+    #[derive(Default)]
     struct Builder {
         tree: Tree,
-        /// Every name of the hash table, in lower case.
-        ids: HashMap<Vec<u8>, NodeId>,
+        /// Names in the hash table.
+        names: usize,
+        /// The name that is looked up or added.
+        name: LookupName,
     }
 
-    pub(super) fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Tree {
-        let mut builder = Builder { tree: Tree::default(), ids: HashMap::new() };
+    pub(super) fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Result<Tree, Problem> {
+        let mut builder = Builder::default();
+        builder.tree.slots = vec![Slot { tag: 0, node: NONE }; FIRST_SLOTS];
         let mut order: Vec<usize> = (0..zones.len()).collect();
         // Parents first, so that a child's apex finds its parent's side of the cut.
         order.sort_by_key(|zone| zones[*zone].apex.label_count());
         builder.tree.zones =
             zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
-        let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
+        let apexes: HashMap<&NameSlice, usize> =
+            zones.iter().enumerate().map(|(index, zone)| (zone.apex.for_slice(), index)).collect();
         for zone in order {
             builder.add_zone(zone, &zones[zone], &apexes);
         }
         for (name, service) in services {
-            builder.add_service(name, *service, zones);
+            let closest = suffixes(name.for_slice()).find_map(|suffix| apexes.get(suffix));
+            if let Some(zone) = closest {
+                builder.add_service(name, *service, *zone, &zones[*zone]);
+            }
         }
         builder.link_wildcards();
-        builder.fill_slots();
-        builder.tree
+        let tree = builder.tree;
+        // Places are counted in 32 bits while it grows: none has wrapped where the last one fits.
+        let lengths = [tree.octets.len(), tree.nodes.len(), tree.sets.len(), tree.records.len(), tree.additional.len()];
+        if lengths.into_iter().all(|length| u32::try_from(length).is_ok_and(|length| length < NONE)) {
+            Ok(tree)
+        } else {
+            Err(Problem::new("the zones together are too large").hint("serve some of them from another server"))
+        }
     }
 
     /// The proper suffixes of a name, longest first, down to and including `apex`.
-    fn ancestors<'a>(name: &'a Name, apex: &'a Name) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let extra = name.label_count() - apex.label_count();
-        name.iter_suffixes().skip(1).take(extra).map(|suffix| lower(suffix.as_slice()))
+    fn ancestors<'a>(name: &'a Name, apex: &Name) -> impl Iterator<Item = &'a NameSlice> {
+        let apex_octets = apex.len();
+        suffixes(name.for_slice()).skip(1).take_while(move |suffix| suffix.len() >= apex_octets)
     }
 
     fn lower(wire: &[u8]) -> Vec<u8> {
@@ -341,48 +376,52 @@ mod builder {
     }
 
     impl Builder {
-        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashSet<&Name>) {
+        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashMap<&NameSlice, usize>) {
             let mut names: ZoneNames = BTreeMap::new();
             for record in &zone.records {
                 names.entry(&record.owner).or_default().push(record);
             }
-            let is_cut = |name: &Name| {
-                *name != zone.apex
-                    && names
-                        .get(name)
-                        .is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
+            let is_cut = |name: &Name, records: &[&Record]| {
+                *name != zone.apex && records.iter().any(|record| record.rtype.to_int() == rtype::NS)
             };
-            // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
-            let cuts: HashSet<Vec<u8>> = names
-                .keys()
-                .filter(|name| is_cut(name))
-                .chain(apexes.iter().filter(|apex| apex.ends_with(&zone.apex) && ***apex != zone.apex))
-                .map(|name| lower(name.as_slice()))
+            let cuts: HashSet<&NameSlice> = names
+                .iter()
+                .filter(|(name, records)| is_cut(name, records))
+                .map(|(name, _)| name.for_slice())
                 .collect();
-            let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
+            // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
+            let occluded = |name: &Name| {
+                ancestors(name, &zone.apex)
+                    .any(|above| *above != zone.apex && (cuts.contains(above) || apexes.contains_key(above)))
+            };
 
             let first_node = self.tree.nodes.len() as u32;
             let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
+            let mut own: Vec<(&Name, NodeId)> = Vec::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
-                let id = self.add_node(index, zone, &wire);
-                self.tree.nodes[id.0 as usize].is_cut = is_cut(name);
+                let name_at = self.add_name(&wire);
+                let id = self.add_node(index, zone, name_at, wire.len());
+                self.tree.nodes[id.0 as usize].is_cut = is_cut(name, records);
                 self.add_sets(id, zone, records);
                 if occluded(name) {
                     glue.insert(wire, id);
-                } else if let Some(parent) = self.ids.insert(wire, id).filter(|_| **name == zone.apex) {
-                    self.tree.nodes[id.0 as usize].parent_side = parent.0;
+                } else {
+                    own.push((name, id));
+                    if let Some(parent) = self.insert(&wire, id).filter(|_| **name == zone.apex) {
+                        self.tree.nodes[id.0 as usize].parent_side = parent.0;
+                    }
                 }
                 if **name == zone.apex {
                     self.tree.zones[index].apex = id;
                 }
             }
-            for name in names.keys().filter(|name| !occluded(name)) {
-                self.add_empty_non_terminals(index, zone, name);
+            for (name, id) in own {
+                self.add_empty_non_terminals(index, zone, name, id);
             }
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
-                if let Some(id) = glue.get(&wire).or_else(|| self.ids.get(&wire)).copied() {
+                if let Some(id) = glue.get(&wire).copied().or_else(|| self.id(&wire)) {
                     self.link_additional(id, index, records, &glue);
                 }
             }
@@ -390,13 +429,72 @@ mod builder {
             self.tree.zones[index].nodes = first_node..self.tree.nodes.len() as u32;
         }
 
-        fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
-            let id = NodeId(self.tree.nodes.len() as u32);
-            let name_at = self.tree.octets.len() as u32;
+        /// The node of a name in lower case that is in the hash table.
+        fn id(&mut self, wire: &[u8]) -> Option<NodeId> {
+            self.name.read(wire)?;
+            self.tree.probe(&self.name, 0)
+        }
+
+        /// Puts a name that a node has into the hash table, and returns the node that had it there before.
+        fn insert(&mut self, wire: &[u8], id: NodeId) -> Option<NodeId> {
+            let before = self.id(wire);
+            match before {
+                Some(before) => {
+                    // Both have the same name, so a search for the one ends at the other.
+                    let slots = self.tree.slots.len();
+                    let mut at = (self.name.hash(0) >> 32) as usize & (slots - 1);
+                    while self.tree.slots[at].node != before.0 {
+                        at = (at + 1) & (slots - 1);
+                    }
+                    self.tree.slots[at].node = id.0;
+                }
+                None => {
+                    self.names += 1;
+                    if self.names * 2 > self.tree.slots.len() {
+                        self.double_slots();
+                        self.name.read(wire);
+                    }
+                    self.tree.depth = self.tree.depth.max(self.name.labels());
+                    self.fill_slot(id);
+                }
+            }
+            before
+        }
+
+        fn double_slots(&mut self) {
+            let size = self.tree.slots.len() * 2;
+            let old = std::mem::replace(&mut self.tree.slots, vec![Slot { tag: 0, node: NONE }; size]);
+            for slot in old.into_iter().filter(|slot| slot.node != NONE) {
+                let node = &self.tree.nodes[slot.node as usize];
+                self.name.read(self.tree.name(node));
+                self.fill_slot(NodeId(slot.node));
+            }
+        }
+
+        /// Puts the name read last into the first free place for it.
+        fn fill_slot(&mut self, id: NodeId) {
+            let hash = self.name.hash(0);
+            let slots = &mut self.tree.slots;
+            let mask = slots.len() - 1;
+            let mut at = (hash >> 32) as usize & mask;
+            while slots[at].node != NONE {
+                at = (at + 1) & mask;
+            }
+            slots[at] = Slot { tag: hash as u32, node: id.0 };
+        }
+
+        /// Adds the octets of a name in lower case, and returns where they are.
+        fn add_name(&mut self, wire: &[u8]) -> u32 {
+            let at = self.tree.octets.len() as u32;
             self.tree.octets.extend_from_slice(wire);
+            at
+        }
+
+        fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, name_at: u32, name_octets: usize) -> NodeId {
+            let id = NodeId(self.tree.nodes.len() as u32);
             self.tree.nodes.push(Node {
                 name_at,
-                name_octets: wire.len() as u8,
+                name_octets: name_octets as u8,
                 apex_octets: zone.apex.len() as u8,
                 is_cut: false,
                 zone: zone_index as u32,
@@ -409,32 +507,29 @@ mod builder {
             id
         }
 
-        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, name: &Name) {
+        /// Adds the names above one that is there; each is the end of that one's octets.
+        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, name: &Name, id: NodeId) {
+            let Node { name_at, name_octets, .. } = self.tree.nodes[id.0 as usize];
             for above in ancestors(name, &zone.apex) {
-                if !self.ids.contains_key(&above) {
-                    let id = self.add_node(index, zone, &above);
-                    self.ids.insert(above, id);
+                // Where one is, all above it are, or come with the names of records that they are.
+                if self.id(above.as_slice()).is_some() {
+                    break;
                 }
+                let at = name_at + u32::from(name_octets) - above.len() as u32;
+                let id = self.add_node(index, zone, at, above.len());
+                self.insert(above.as_slice(), id);
             }
         }
 
-        fn add_service(&mut self, name: &Name, service: usize, zones: &[ZoneRecords]) {
-            let closest = zones
-                .iter()
-                .enumerate()
-                .filter(|(_, zone)| name.ends_with(&zone.apex))
-                .max_by_key(|(_, zone)| zone.apex.label_count());
-            let Some((index, zone)) = closest else { return };
+        fn add_service(&mut self, name: &Name, service: usize, index: usize, zone: &ZoneRecords) {
             let wire = lower(name.as_slice());
-            let id = match self.ids.get(&wire) {
-                Some(id) => *id,
-                None => {
-                    let id = self.add_node(index, zone, &wire);
-                    self.ids.insert(wire, id);
-                    self.add_empty_non_terminals(index, zone, name);
-                    id
-                }
-            };
+            let id = self.id(&wire).unwrap_or_else(|| {
+                let name_at = self.add_name(&wire);
+                let id = self.add_node(index, zone, name_at, wire.len());
+                self.insert(&wire, id);
+                self.add_empty_non_terminals(index, zone, name, id);
+                id
+            });
             self.tree.nodes[id.0 as usize].service = service as u32;
         }
 
@@ -492,7 +587,7 @@ mod builder {
                 let first = self.tree.additional.len() as u32;
                 for record in records.iter().filter(|record| record.rtype.to_int() == rtype) {
                     let target = lower(record.rdata.get(target_at..).unwrap_or_default());
-                    let found = glue.get(&target).or_else(|| self.ids.get(&target)).copied();
+                    let found = glue.get(&target).copied().or_else(|| self.id(&target));
                     let Some(found) = found.filter(|found| self.has_addresses(*found)) else { continue };
                     if self.tree.nodes[found.0 as usize].zone == index as u32 {
                         self.tree.additional.push(found);
@@ -511,32 +606,17 @@ mod builder {
 
         /// A wildcard stands for names of its own zone: an apex that begins with `*` is none, but its parent's side is.
         fn link_wildcards(&mut self) {
-            for (wire, id) in &self.ids {
-                let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) else {
-                    continue;
-                };
-                let zone = self.tree.node(*parent).zone;
-                let sides = [id.0, self.tree.node(*id).parent_side];
+            for at in 0..self.tree.slots.len() {
+                let Some(node) = self.tree.nodes.get(self.tree.slots[at].node as usize) else { continue };
+                let Some(parent) = self.tree.name(node).strip_prefix(b"\x01*") else { continue };
+                let sides = [self.tree.slots[at].node, node.parent_side];
+                self.name.read(parent);
+                let Some(parent) = self.tree.probe(&self.name, 0) else { continue };
+                let zone = self.tree.node(parent).zone;
                 let own = sides
                     .into_iter()
                     .find(|side| self.tree.nodes.get(*side as usize).is_some_and(|node| node.zone == zone));
                 self.tree.nodes[parent.0 as usize].wildcard = own.unwrap_or(NONE);
-            }
-        }
-
-        fn fill_slots(&mut self) {
-            let size = (self.ids.len() * 2).next_power_of_two();
-            self.tree.slots = vec![Slot { tag: 0, node: NONE }; size];
-            let mut name = LookupName::default();
-            for (wire, id) in &self.ids {
-                name.read(wire);
-                self.tree.depth = self.tree.depth.max(name.labels());
-                let hash = name.hash(0);
-                let mut at = (hash >> 32) as usize & (size - 1);
-                while self.tree.slots[at].node != NONE {
-                    at = (at + 1) & (size - 1);
-                }
-                self.tree.slots[at] = Slot { tag: hash as u32, node: id.0 };
             }
         }
     }
