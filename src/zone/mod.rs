@@ -101,14 +101,17 @@ impl ZoneRecords {
     /// The octets that a tree keeps of the zone: of all its names, those that are there for names below them alone too,
     /// and of its records. It is counted no further than a little over `limit`.
     pub fn octets(&self, limit: usize) -> usize {
-        let mut names: HashSet<&NameSlice> = HashSet::new();
+        let mut name = LookupName::default();
+        let apex_labels = self.apex.label_count() - 1;
+        // By their hashes: two that agree count as one, which matters little here.
+        let mut names: HashSet<u64> = HashSet::new();
         let mut octets = 0;
         for records in self.records.chunk_by(|a, b| a.owner == b.owner) {
             octets += records.iter().map(|record| record.rdata.len() + tree::RECORD_OCTETS).sum::<usize>();
-            let Some(owner) = records.first().map(|record| record.owner.for_slice()) else { continue };
-            octets += owner.len();
-            for name in served::suffixes(owner).take_while(|name| name.len() >= self.apex.len()) {
-                if octets > limit || !names.insert(name) {
+            let Some(owner) = records.first().and_then(|record| name.read(record.owner.as_slice())) else { continue };
+            octets += owner;
+            for label in 0..=name.labels().saturating_sub(apex_labels) {
+                if octets > limit || !names.insert(name.hash(label)) {
                     break;
                 }
                 octets += tree::NAME_OCTETS;

@@ -317,8 +317,7 @@ mod builder {
         FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Problem, Record, RecordSet, RecordWire,
         Slot, Tree, Zone, ZoneRecords,
     };
-    use crate::zone::served::suffixes;
-    use crate::zone::{NameSlice, rtype};
+    use crate::zone::rtype;
 
     /// Places of the hash table at first; a power of two.
     const FIRST_SLOTS: usize = 16;
@@ -343,13 +342,14 @@ mod builder {
         order.sort_by_key(|zone| zones[*zone].apex.label_count());
         builder.tree.zones =
             zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
-        let apexes: HashMap<&NameSlice, usize> =
-            zones.iter().enumerate().map(|(index, zone)| (zone.apex.for_slice(), index)).collect();
+        let apexes: HashMap<Vec<u8>, usize> =
+            zones.iter().enumerate().map(|(index, zone)| (lower(zone.apex.as_slice()), index)).collect();
         for zone in order {
             builder.add_zone(zone, &zones[zone], &apexes);
         }
         for (name, service) in services {
-            let closest = suffixes(name.for_slice()).find_map(|suffix| apexes.get(suffix));
+            let wire = lower(name.as_slice());
+            let closest = apexes.get(&wire).or_else(|| above(&wire, 1).find_map(|suffix| apexes.get(suffix)));
             if let Some(zone) = closest {
                 builder.add_service(name, *service, *zone, &zones[*zone]);
             }
@@ -365,10 +365,12 @@ mod builder {
         }
     }
 
-    /// The proper suffixes of a name, longest first, down to and including `apex`.
-    fn ancestors<'a>(name: &'a Name, apex: &Name) -> impl Iterator<Item = &'a NameSlice> {
-        let apex_octets = apex.len();
-        suffixes(name.for_slice()).skip(1).take_while(move |suffix| suffix.len() >= apex_octets)
+    /// The proper suffixes of a name in wire form, longest first, of at least so many octets.
+    fn above(wire: &[u8], least_octets: usize) -> impl Iterator<Item = &[u8]> {
+        fn parent<'a>(wire: &&'a [u8]) -> Option<&'a [u8]> {
+            wire.first().and_then(|length| wire.get(1 + usize::from(*length)..))
+        }
+        std::iter::successors(parent(&wire), parent).take_while(move |suffix| suffix.len() >= least_octets)
     }
 
     fn lower(wire: &[u8]) -> Vec<u8> {
@@ -376,7 +378,7 @@ mod builder {
     }
 
     impl Builder {
-        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashMap<&NameSlice, usize>) {
+        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashMap<Vec<u8>, usize>) {
             let mut names: ZoneNames = BTreeMap::new();
             for record in &zone.records {
                 names.entry(&record.owner).or_default().push(record);
@@ -384,30 +386,30 @@ mod builder {
             let is_cut = |name: &Name, records: &[&Record]| {
                 *name != zone.apex && records.iter().any(|record| record.rtype.to_int() == rtype::NS)
             };
-            let cuts: HashSet<&NameSlice> = names
+            let cuts: HashSet<Vec<u8>> = names
                 .iter()
                 .filter(|(name, records)| is_cut(name, records))
-                .map(|(name, _)| name.for_slice())
+                .map(|(name, _)| lower(name.as_slice()))
                 .collect();
             // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
-            let occluded = |name: &Name| {
-                ancestors(name, &zone.apex)
-                    .any(|above| *above != zone.apex && (cuts.contains(above) || apexes.contains_key(above)))
+            let apex_octets = zone.apex.len();
+            let occluded = |wire: &[u8]| {
+                above(wire, apex_octets + 1).any(|above| cuts.contains(above) || apexes.contains_key(above))
             };
 
             let first_node = self.tree.nodes.len() as u32;
             let mut glue: HashMap<Vec<u8>, NodeId> = HashMap::new();
-            let mut own: Vec<(&Name, NodeId)> = Vec::new();
+            let mut own: Vec<NodeId> = Vec::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
                 let name_at = self.add_name(&wire);
                 let id = self.add_node(index, zone, name_at, wire.len());
                 self.tree.nodes[id.0 as usize].is_cut = is_cut(name, records);
                 self.add_sets(id, zone, records);
-                if occluded(name) {
+                if occluded(&wire) {
                     glue.insert(wire, id);
                 } else {
-                    own.push((name, id));
+                    own.push(id);
                     if let Some(parent) = self.insert(&wire, id).filter(|_| **name == zone.apex) {
                         self.tree.nodes[id.0 as usize].parent_side = parent.0;
                     }
@@ -416,8 +418,8 @@ mod builder {
                     self.tree.zones[index].apex = id;
                 }
             }
-            for (name, id) in own {
-                self.add_empty_non_terminals(index, zone, name, id);
+            for id in own {
+                self.add_empty_non_terminals(index, zone, id);
             }
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
@@ -508,16 +510,17 @@ mod builder {
         }
 
         /// Adds the names above one that is there; each is the end of that one's octets.
-        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, name: &Name, id: NodeId) {
+        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, id: NodeId) {
             let Node { name_at, name_octets, .. } = self.tree.nodes[id.0 as usize];
-            for above in ancestors(name, &zone.apex) {
+            let wire = self.tree.name(&self.tree.nodes[id.0 as usize]).to_vec();
+            for above in above(&wire, zone.apex.len()) {
                 // Where one is, all above it are, or come with the names of records that they are.
-                if self.id(above.as_slice()).is_some() {
+                if self.id(above).is_some() {
                     break;
                 }
                 let at = name_at + u32::from(name_octets) - above.len() as u32;
                 let id = self.add_node(index, zone, at, above.len());
-                self.insert(above.as_slice(), id);
+                self.insert(above, id);
             }
         }
 
@@ -527,7 +530,7 @@ mod builder {
                 let name_at = self.add_name(&wire);
                 let id = self.add_node(index, zone, name_at, wire.len());
                 self.insert(&wire, id);
-                self.add_empty_non_terminals(index, zone, name, id);
+                self.add_empty_non_terminals(index, zone, id);
                 id
             });
             self.tree.nodes[id.0 as usize].service = service as u32;
