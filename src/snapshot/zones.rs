@@ -76,7 +76,7 @@ pub(super) fn load_zones(
     let of_zones: usize = zones.iter().flatten().map(|zone| zone.octets(MAX_ZONE_OCTETS)).sum();
     let octets = of_zones + served.octets();
     if octets > MAX_ZONE_OCTETS {
-        problems.push(too_large(format!("the zones and services together take {octets} octets")));
+        problems.push(too_large(&format!("the zones and services together take {octets} octets")));
     }
     if let Some(serving) = serving.filter(|_| problems.is_empty() && !outdated.zones.is_empty()) {
         match leave_out(config, &zones, &outdated, serving) {
@@ -106,7 +106,7 @@ fn services_by_zone(config: &Config) -> Vec<Vec<usize>> {
     services
 }
 
-fn too_large(message: String) -> Problem {
+fn too_large(message: &str) -> Problem {
     Problem::new(format!("{message}, over the limit of {MAX_ZONE_OCTETS}"))
         .hint("every label of a name that has no records takes room too; serve some of this from another server")
 }
@@ -116,7 +116,7 @@ fn load_zone(config: &Config, index: usize, served: &Served, services: &[usize])
     let zone = zone::load(&config.zones[index], &config.source, served)?;
     let octets = zone.octets(MAX_ZONE_OCTETS);
     if octets > MAX_ZONE_OCTETS {
-        let problem = too_large(format!("the zone {} takes {octets} octets or more", zone.apex));
+        let problem = too_large(&format!("the zone {} takes {octets} octets or more", zone.apex));
         return Err(problem.at(&config.source, config.zones[index].span.clone()).into());
     }
     let conflicts = conflicts(config, services, &zone);
