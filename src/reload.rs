@@ -383,7 +383,7 @@ fn report_outdated(reason: Reason, outdated: &Outdated) {
         if *is_served {
             error!(zone = %name, "zone is broken; its old records go on serving");
         } else {
-            error!(zone = %name, "zone is broken and was not served before; it is left out, with its services");
+            error!(zone = %name, "zone is broken and was not served before; it is left out");
         }
     }
 }

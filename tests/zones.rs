@@ -14,7 +14,7 @@ use domain::base::name::ParsedName;
 use domain::dep::octseq::Parser;
 use domain::rdata::ZoneRecordData;
 use meridian::config::{Problem, Problems, Source, Zone, ZoneOrigin};
-use meridian::zone::{self, Name, Tree, ZoneRecords};
+use meridian::zone::{self, Name, Served, Tree, ZoneRecords};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -23,19 +23,19 @@ fn name(text: &str) -> Name {
 }
 
 /// In every test these two names are services.
-fn is_service(owner: &Name) -> bool {
-    *owner == name("service.example.com") || *owner == name("*.services.example.com")
+fn served() -> Served {
+    Served::new(&[name("example.com")], &["service.example.com", "*.services.example.com"].map(name))
 }
 
 fn load(path: &Path) -> Result<ZoneRecords, Problems> {
     let configuration = Arc::new(Source { path: "config.toml".into(), text: "zone\n".into() });
     let origin = ZoneOrigin::File { path: path.to_path_buf(), span: 0..4 };
-    zone::load(&Zone { name: name("example.com"), origin, span: 0..4 }, &configuration, is_service)
+    zone::load(&Zone { name: name("example.com"), origin, span: 0..4 }, &configuration, &served())
 }
 
 fn parse(text: &str) -> Result<ZoneRecords, Problems> {
     let source = Source { path: "/no/such/folder/example.zone".into(), text: text.to_string() };
-    zone::parse(&name("example.com"), &Arc::new(source), is_service)
+    zone::parse(&name("example.com"), &Arc::new(source), &served())
 }
 
 fn written(zone: &ZoneRecords) -> String {
@@ -146,14 +146,14 @@ fn a_tree_gives_back_the_records_of_its_zones() {
             span: 0..4,
         },
         &Arc::new(Source { path: "config.toml".into(), text: "zone\n".into() }),
-        is_service,
+        &served(),
     );
     let child = child.unwrap();
     for path in paths.filter(|path| path.extension().is_some_and(|found| found == "zone")) {
         let zone = load(&path).unwrap();
         for beside in [&[][..], std::slice::from_ref(&child)] {
             let zones = [beside, std::slice::from_ref(&zone)].concat();
-            let tree = Tree::build(&zones, &[(name("service.example.com"), 0)]);
+            let tree = Tree::build(&zones, &[(name("service.example.com"), 0)]).unwrap();
             let found = tree.zone_records(&name("EXAMPLE.com")).unwrap();
             // Letters in RDATA are compared without their case, as the apex at the end of names loses it.
             let [expected, given] = [&zone, &found].map(|zone| {
@@ -162,11 +162,12 @@ fn a_tree_gives_back_the_records_of_its_zones() {
                 lines
             });
             assert_eq!(given, expected, "{}", path.display());
-            let again = Tree::build(std::slice::from_ref(&found), &[]).zone_records(&name("example.com")).unwrap();
+            let again =
+                Tree::build(std::slice::from_ref(&found), &[]).unwrap().zone_records(&name("example.com")).unwrap();
             assert_eq!(wire(&again), wire(&found), "{}", path.display());
             compared += zone.records.len();
         }
-        assert!(Tree::build(&[zone], &[]).zone_records(&name("www.example.com")).is_none());
+        assert!(Tree::build(&[zone], &[]).unwrap().zone_records(&name("www.example.com")).is_none());
     }
     assert!(compared > 900, "{compared} records");
 }
@@ -269,7 +270,7 @@ fn includes_are_bounded() {
 fn included_files_are_named_beside_the_zone() {
     let text = "$TTL 60\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n$INCLUDE tests/zones/bad/include/problems\n";
     let source = Source { path: "example.zone".into(), text: text.to_string() };
-    let problems = zone::parse(&name("example.com"), &Arc::new(source), is_service).unwrap_err();
+    let problems = zone::parse(&name("example.com"), &Arc::new(source), &served()).unwrap_err();
     let (source, _) = problems.0[0].place.as_ref().unwrap();
     assert_eq!(source.path.to_str(), Some("tests/zones/bad/include/problems"));
 }
@@ -310,6 +311,33 @@ fn absurd_lengths_are_problems() {
 }
 
 #[test]
+fn generated_records_are_bounded() {
+    let messages = |text: &str| -> Vec<String> {
+        let read = parse(&format!("$TTL 1\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n{text}"));
+        read.err().into_iter().flat_map(|problems| problems.0).map(|problem| problem.message).collect()
+    };
+    let more = "with this the zone generates more than 262144 records";
+    assert_eq!(messages("$GENERATE 1-262144 h$ A 192.0.2.1\n"), Vec::<String>::new());
+    assert_eq!(messages("$GENERATE 0-262144 h$ A 192.0.2.1\n"), [more]);
+    assert_eq!(messages("$GENERATE 1-262144 h$ A 192.0.2.1\n$GENERATE 1-1 g$ A 192.0.2.1\n"), [more]);
+}
+
+/// Names that are there for others below them alone take room, and each takes it once.
+#[test]
+fn every_name_counts_among_the_octets_of_a_zone() {
+    let octets = |text: &str| {
+        let zone = parse(&format!("$TTL 1\n@ SOA ns. host. 1 1 1 1 1\n@ NS ns.\n{text}")).unwrap();
+        assert!(zone.octets(100) < 400, "counting stops at the limit, but for records and owners");
+        zone.octets(usize::MAX)
+    };
+    let (flat, deep) = (octets("abcde A 192.0.2.1\n"), octets("a.b.c A 192.0.2.1\n"));
+    let name = (deep - flat) / 2;
+    assert!(name >= 40, "{name}");
+    let more = octets("a.b.c A 192.0.2.1\nd.b.c A 192.0.2.1\n") - deep;
+    assert!((name + 10..2 * name + 80).contains(&more), "{more}");
+}
+
+#[test]
 fn a_made_zone_has_soa_and_name_servers() {
     let configuration = Arc::new(Source { path: "config.toml".into(), text: "zone\n".into() });
     let made = |nameserver: &str| {
@@ -319,7 +347,7 @@ fn a_made_zone_has_soa_and_name_servers() {
             ttl: 3_600,
             negative_ttl: 60,
         };
-        zone::load(&Zone { name: name("example.com"), origin, span: 0..4 }, &configuration, is_service)
+        zone::load(&Zone { name: name("example.com"), origin, span: 0..4 }, &configuration, &served())
     };
     let zone = made("service.example.com").unwrap();
     assert_eq!(

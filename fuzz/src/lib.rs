@@ -19,7 +19,7 @@ use meridian::dns::{MAX_TCP_RESPONSE, Now, Query, Rejection, Transport, WorkerCo
 use meridian::metrics::WorkerCounters;
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::{Publisher, Snapshot};
-use meridian::zone::{self, Found, LookupName, Name, Tree};
+use meridian::zone::{self, Found, LookupName, Name, Served, Tree};
 
 const HEADER_OCTETS: usize = 12;
 /// What a datagram may have without EDNS.
@@ -150,10 +150,10 @@ pub fn zone(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let source = Arc::new(Source { path: "/nonexistent/fuzz/example.com.zone".into(), text });
     let apex: Name = "example.com".parse().unwrap();
-    match zone::parse(&apex, &source, |_| false) {
+    match zone::parse(&apex, &source, &Served::default()) {
         Ok(records) => {
             let owners: Vec<Name> = records.records.iter().map(|record| record.owner.clone()).collect();
-            let tree = Tree::build(&[records], &[]);
+            let tree = Tree::build(&[records], &[]).unwrap();
             let mut name = LookupName::default();
             for owner in owners {
                 assert_eq!(name.read(owner.as_slice()), Some(owner.len()));

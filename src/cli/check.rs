@@ -5,9 +5,15 @@ use std::process::ExitCode;
 
 use crate::reload::{Loader, Origin};
 
+/// The exit code where only zone files are wrong.
+const ONLY_ZONES_WRONG: u8 = 3;
+
 /// Check a configuration, with its zones and databases, and serve nothing.
 ///
 /// Does all that `meridian serve` does before it opens a socket, and reports every problem at once.
+///
+/// Exit codes: 0 all is good; 1 something is wrong; 2 wrong usage; 3 only zone files are wrong, so that a reload takes in
+/// all but these zones, where a start fails.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file
@@ -33,6 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        Err(problems) => super::fail(problems.into()),
+        Err(problems) => {
+            let is_of_zones_alone = problems.0.iter().all(|problem| problem.is_of_zone_alone);
+            let failure = super::fail(problems.into());
+            if is_of_zones_alone { ExitCode::from(ONLY_ZONES_WRONG) } else { failure }
+        }
     }
 }

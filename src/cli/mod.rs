@@ -36,7 +36,7 @@ enum Command {
     Geoip(geoip::Arguments),
 }
 
-/// Parses the arguments and runs the subcommand. Exit codes: 0 success, 1 failure, 2 wrong usage.
+/// Parses the arguments and runs the subcommand. Exit codes: 0 success, 1 failure, 2 wrong usage; `check` has another.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),

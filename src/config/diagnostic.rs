@@ -75,18 +75,27 @@ pub struct Problem {
     pub place: Option<(Arc<Source>, Range<usize>)>,
     /// What to write instead.
     pub hint: Option<String>,
+    /// Whether a reload leaves only the zone as it is in whose file it is, and takes in all else.
+    pub is_of_zone_alone: bool,
 }
 
 impl Problem {
     /// A problem that has no place in a text.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, hint: None }
+        Self { message: message.into(), place: None, hint: None, is_of_zone_alone: false }
     }
 
     /// Points it at a place.
     #[must_use]
     pub fn at(mut self, source: &Arc<Source>, span: Range<usize>) -> Self {
         self.place = Some((Arc::clone(source), span));
+        self
+    }
+
+    /// Makes it one that holds up only the zone that it is in.
+    #[must_use]
+    pub fn of_zone_alone(mut self) -> Self {
+        self.is_of_zone_alone = true;
         self
     }
 

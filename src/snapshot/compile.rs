@@ -61,11 +61,12 @@ pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Pro
 /// Compiles a configuration. Zone files are read here; tallies of services that stay are carried on.
 ///
 /// With `serving`, the tree that serves now, a zone whose file is broken is no error: it keeps the records that it has
-/// there. One that isn't there is left out, with its services.
+/// there. One that isn't there is left out; its services are those of the zone above it. A service for which what is kept
+/// has no room is left out, too.
 ///
 /// # Errors
 /// All problems in the zones and between zones and services; with `serving` only those of zones without a file, and
-/// those that keep the records of a broken zone from standing beside the configuration. Without a database or secrets,
+/// where a broken zone would end what is served: all zones, a service, or the addresses of a name server. Without a database or secrets,
 /// which is the caller's problem, the zones are checked all the same.
 pub fn compile(
     mut config: Config,
@@ -79,7 +80,7 @@ pub fn compile(
     let (Some(database), Some(cookies)) = (database, cookies) else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
         config.services.iter().enumerate().map(|(index, service)| (service.name.clone(), index)).collect();
-    let tree = Tree::build(&zones, &services);
+    let tree = Tree::build(&zones, &services)?;
     drop(zones);
 
     Ok(assemble(config, Arc::new(tree), outdated, database, cookies, rate_limiter, tallies)?)

@@ -1,21 +1,21 @@
 //! The zones of a configuration: read, checked beside their services, and kept as they are where what is on disk is broken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::config::diagnostic::MAX_SHOWN;
-use crate::config::{self, Config, Problem, Problems, ZoneOrigin};
-use crate::zone::{self, Name, Tree, ZoneRecords, rtype};
+use crate::config::{Config, Problem, Problems, ZoneOrigin};
+use crate::zone::{self, Name, NameSlice, Record, Served, Tree, ZoneRecords, rtype};
 
-/// The most octets of records in all zones together; the tree addresses them by 32 bits.
-const MAX_ZONE_OCTETS: usize = 1 << 31;
+/// The most octets that the tree keeps of one zone, and of all zones and services together.
+const MAX_ZONE_OCTETS: usize = 1 << 30;
 
 /// The zones whose files are broken, so that what is on disk is not what is served.
 #[derive(Debug, Clone, Default)]
 pub struct Outdated {
     /// In the order of the configuration.
     pub zones: Vec<OutdatedZone>,
-    /// What is wrong with them, a line each, at most [`MAX_SHOWN`].
+    /// What is wrong with them, and which services are left out for that, a line each, at most [`MAX_SHOWN`].
     pub problems: Vec<String>,
     /// How many problems there are in all.
     pub problem_count: usize,
@@ -26,7 +26,8 @@ pub struct Outdated {
 pub struct OutdatedZone {
     /// Its name.
     pub name: Name,
-    /// Whether the records of before are served. Else there were none: the zone is left out, with its services.
+    /// Whether the records of before are served. Else there were none: the zone is left out, and its services are those
+    /// of the zone above it.
     pub is_served: bool,
 }
 
@@ -43,125 +44,155 @@ impl fmt::Display for Outdated {
     }
 }
 
-impl Outdated {
-    fn add(&mut self, name: Name, is_served: bool, problems: &Problems) {
-        self.zones.push(OutdatedZone { name, is_served });
-        self.problem_count += problems.0.len();
-        let room = MAX_SHOWN.saturating_sub(self.problems.len());
-        self.problems.extend(problems.0.iter().take(room).map(Problem::to_string));
-    }
-}
-
-/// The zones to serve. Those that are left out are gone from the configuration, too.
+/// The zones to serve. What is left out of what is served is gone from the configuration, too.
 pub(super) fn load_zones(
     config: &mut Config,
     serving: Option<&Tree>,
 ) -> Result<(Vec<ZoneRecords>, Outdated), Problems> {
+    let served = served(config);
     let mut zones: Vec<Option<ZoneRecords>> = Vec::new();
     let mut outdated = Outdated::default();
-    let mut problems = Problems::default();
-    for (index, zone) in config.zones.iter().enumerate() {
-        let broken = match load_zone(config, index) {
+    let mut problems = Vec::new();
+    let mut broken_problems = Vec::new();
+    for ((index, zone), services) in config.zones.iter().enumerate().zip(services_by_zone(config)) {
+        let broken = match load_zone(config, index, &served, &services) {
             Ok(records) => {
                 zones.push(Some(records));
                 continue;
             }
-            Err(broken) => broken,
+            Err(broken) => broken.0,
         };
         match (serving, &zone.origin) {
             (Some(serving), ZoneOrigin::File { .. }) => {
                 let kept = serving.zone_records(&zone.name);
-                let conflicts = kept.as_ref().map(|kept| conflicts(config, index, kept)).unwrap_or_default();
-                if conflicts.is_empty() {
-                    outdated.add(zone.name.clone(), kept.is_some(), &broken);
-                } else {
-                    problems.0.extend(broken.0.into_iter().chain(conflicts));
-                }
+                outdated.zones.push(OutdatedZone { name: zone.name.clone(), is_served: kept.is_some() });
+                broken_problems.extend(broken);
                 zones.push(kept);
             }
-            _ => problems.0.extend(broken.0),
+            (None, ZoneOrigin::File { .. }) => problems.extend(broken.into_iter().map(Problem::of_zone_alone)),
+            (_, ZoneOrigin::Made { .. }) => problems.extend(broken),
         }
     }
-    let octets: usize = zones.iter().flatten().flat_map(|zone| &zone.records).map(record_octets).sum();
+    let of_zones: usize = zones.iter().flatten().map(|zone| zone.octets(MAX_ZONE_OCTETS)).sum();
+    let octets = of_zones + served.octets();
     if octets > MAX_ZONE_OCTETS {
-        problems.0.push(Problem::new(format!(
-            "the zones together have {octets} octets of records, over the limit of {MAX_ZONE_OCTETS}"
-        )));
+        problems.push(too_large(&format!("the zones and services together take {octets} octets")));
     }
-    if !problems.0.is_empty() {
-        return Err(problems);
+    if let Some(serving) = serving.filter(|_| problems.is_empty() && !outdated.zones.is_empty()) {
+        match leave_out(config, &zones, &outdated, serving) {
+            Ok(left_out) => broken_problems.extend(left_out),
+            Err(found) => problems.extend(found),
+        }
     }
-    leave_out_absent(config, &zones);
+    if !problems.is_empty() {
+        return Err(Problems(broken_problems.into_iter().chain(problems).collect()));
+    }
+    outdated.problem_count = broken_problems.len();
+    outdated.problems = broken_problems.iter().take(MAX_SHOWN).map(Problem::to_string).collect();
     Ok((zones.into_iter().flatten().collect(), outdated))
 }
 
-/// Reads a zone and checks it beside its services.
-fn load_zone(config: &Config, index: usize) -> Result<ZoneRecords, Problems> {
-    let zone = zone::load(&config.zones[index], &config.source, |name| is_service(config, name))?;
-    let problems = check_services(config, index, &zone);
-    if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
+fn served(config: &Config) -> Served {
+    let zones = config.zones.iter().map(|zone| &zone.name);
+    Served::new(zones, config.services.iter().map(|service| &service.name))
 }
 
-/// What keeps the records that a zone had from standing beside a configuration that came later.
-fn conflicts(config: &Config, index: usize, kept: &ZoneRecords) -> Vec<Problem> {
-    let mut problems = kept.check(|name| is_service(config, name));
-    problems.extend(check_services(config, index, kept));
-    for problem in &mut problems {
-        problem.message = format!("the zone {} can't be kept as it is served: {}", kept.apex, problem.message);
+/// The indices of the services of each zone.
+fn services_by_zone(config: &Config) -> Vec<Vec<usize>> {
+    let mut services = vec![Vec::new(); config.zones.len()];
+    for (index, service) in config.services.iter().enumerate() {
+        services[service.zone].push(index);
     }
-    problems
+    services
 }
 
-/// Takes the zones that have no records, and their services, out of the configuration.
-fn leave_out_absent(config: &mut Config, zones: &[Option<ZoneRecords>]) {
-    let mut next = 0;
-    let indices: Vec<Option<usize>> = zones
-        .iter()
-        .map(|zone| {
-            let index = zone.as_ref().map(|_| next);
-            next += usize::from(index.is_some());
-            index
-        })
-        .collect();
-    let mut present = indices.iter();
-    config.zones.retain(|_| present.next().is_none_or(Option::is_some));
-    config.services.retain_mut(|service| match indices.get(service.zone) {
-        Some(Some(zone)) => {
-            service.zone = *zone;
-            true
-        }
-        _ => false,
-    });
+fn too_large(message: &str) -> Problem {
+    Problem::new(format!("{message}, over the limit of {MAX_ZONE_OCTETS}"))
+        .hint("every label of a name that has no records takes room too; serve some of this from another server")
 }
 
-/// A generous bound of what the tree keeps of a record: its owner and all names above it, its fixed part and data.
-fn record_octets(record: &zone::Record) -> usize {
-    2 * record.owner.len() + 10 + record.rdata.len()
+/// Reads a zone and checks it beside its services.
+fn load_zone(config: &Config, index: usize, served: &Served, services: &[usize]) -> Result<ZoneRecords, Problems> {
+    let zone = zone::load(&config.zones[index], &config.source, served)?;
+    let octets = zone.octets(MAX_ZONE_OCTETS);
+    if octets > MAX_ZONE_OCTETS {
+        let problem = too_large(&format!("the zone {} takes {octets} octets or more", zone.apex));
+        return Err(problem.at(&config.source, config.zones[index].span.clone()).into());
+    }
+    let conflicts = conflicts(config, services, &zone);
+    if conflicts.is_empty() { Ok(zone) } else { Err(Problems(conflicts.into_iter().map(|(_, found)| found).collect())) }
 }
 
-/// Whether a name is that of a service. One at an apex that begins with `*` is not told, as it would be taken for a
-/// wildcard of the zone above.
-fn is_service(config: &Config, name: &Name) -> bool {
-    let is_star_apex = |service: &config::Service| {
-        service.name.as_slice().starts_with(b"\x01*") && config.zones[service.zone].name == service.name
+/// Takes the zones that have no records out of the configuration, and the services for which what stays has no room.
+/// Services of a zone that goes are those of the closest one that stays. Returns why each service went.
+///
+/// It is an error where that would end what is served now: all zones, a service, or a name server's addresses.
+fn leave_out(
+    config: &mut Config,
+    zones: &[Option<ZoneRecords>],
+    outdated: &Outdated,
+    serving: &Tree,
+) -> Result<Vec<Problem>, Vec<Problem>> {
+    let mut present = zones.iter();
+    config.zones.retain(|_| present.next().is_some_and(Option::is_some));
+    if config.zones.is_empty() {
+        return Err(vec![Problem::new("no zone would be left to serve").hint("correct the file of one first")]);
+    }
+    let zones: Vec<&ZoneRecords> = zones.iter().flatten().collect();
+    let indices: HashMap<&NameSlice, usize> =
+        zones.iter().enumerate().map(|(index, zone)| (zone.apex.for_slice(), index)).collect();
+
+    let mut left_out = Vec::new();
+    let mut lost = Vec::new();
+    let mut leave_out = |service: &Name, why: Problem| {
+        let (fate, problems) = match serving.has_service(service) {
+            true => ("would be lost", &mut lost),
+            false => ("is left out", &mut left_out),
+        };
+        let hint = "correct the file of the broken zone first, then what is new there is taken in";
+        let message = format!("the service {service} {fate}: {}", why.message);
+        problems.push(Problem { message, ..why }.hint(hint));
     };
-    config.services.iter().any(|service| service.name == *name && !is_star_apex(service))
+    config.services.retain_mut(|service| {
+        let closest = service.name.iter_suffixes().find_map(|suffix| indices.get(suffix.for_slice()).copied());
+        match closest {
+            Some(zone) => service.zone = zone,
+            None => leave_out(&service.name, Problem::new("its zone is broken and was not served before")),
+        }
+        closest.is_some()
+    });
+    let mut without_room = HashSet::new();
+    for (services, zone) in services_by_zone(config).iter().zip(&zones) {
+        for (service, conflict) in conflicts(config, services, zone) {
+            leave_out(&config.services[service].name, conflict);
+            without_room.insert(service);
+        }
+    }
+    let mut index = 0..;
+    config.services.retain(|_| index.next().is_none_or(|index| !without_room.contains(&index)));
+
+    let served = served(config);
+    for kept in outdated.zones.iter().filter_map(|zone| indices.get(zone.name.for_slice())).map(|index| zones[*index]) {
+        lost.extend(kept.check(&served).into_iter().map(|problem| {
+            let message = format!("the zone {} can't be kept as it is served: {}", kept.apex, problem.message);
+            Problem { message, ..problem }
+        }));
+    }
+    if lost.is_empty() { Ok(left_out) } else { Err(left_out.into_iter().chain(lost).collect()) }
 }
 
-/// A service decides the addresses of its name alone, and its zone has to be in charge of that name.
-fn check_services(config: &Config, zone_index: usize, zone: &ZoneRecords) -> Vec<Problem> {
+/// What keeps services from standing in their zone, with the index of the service: each decides the addresses of its name
+/// alone, and its zone has to be in charge of that name.
+fn conflicts(config: &Config, services: &[usize], zone: &ZoneRecords) -> Vec<(usize, Problem)> {
     let mut problems = Vec::new();
-    let services: HashMap<&Name, &config::Service> = config
-        .services
-        .iter()
-        .filter(|service| service.zone == zone_index)
-        .map(|service| (&service.name, service))
-        .collect();
-    let is_alias = |service: &config::Service| service.tiers.iter().any(|tier| config.pools[*tier].has_hostnames());
+    let by_name: HashMap<&Name, usize> = services.iter().map(|index| (&config.services[*index].name, *index)).collect();
+    let is_alias =
+        |service: usize| config.services[service].tiers.iter().any(|tier| config.pools[*tier].has_hostnames());
     let hint = "remove the record from the zone, or the service from the configuration";
+    let mut hiding: HashMap<&NameSlice, &Record> = HashMap::new();
     for record in &zone.records {
         let (owner, rtype) = (&record.owner, record.rtype);
-        if let Some(service) = services.get(owner) {
+        if let Some(service) = by_name.get(owner).copied() {
             let why = match rtype.to_int() {
                 rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses",
                 _ if is_alias(service) => "its service answers with CNAME records, beside which nothing may stand",
@@ -169,20 +200,23 @@ fn check_services(config: &Config, zone_index: usize, zone: &ZoneRecords) -> Vec
             };
             if !why.is_empty() {
                 let message = format!("{owner} has a static {rtype} record, but {why}");
-                problems.push(zone.problem(record, message).hint(hint));
+                problems.push((service, zone.problem(record, message).hint(hint)));
             }
         }
-        let hides = match rtype.to_int() {
-            rtype::NS if *owner != zone.apex => "in the delegated zone",
-            rtype::DNAME => "below the DNAME",
-            _ => continue,
-        };
-        let hidden =
-            services.keys().filter(|name| name.ends_with(owner) && (rtype.to_int() == rtype::NS || **name != owner));
-        for service in hidden {
-            let message = format!("the service {service} lies {hides} {owner}");
-            problems.push(zone.problem(record, message).hint(hint));
+        if rtype.to_int() == rtype::DNAME || (rtype.to_int() == rtype::NS && *owner != zone.apex) {
+            hiding.entry(owner.for_slice()).or_insert(record);
         }
+    }
+    for service in services.iter().copied().filter(|_| !hiding.is_empty()) {
+        let name = &config.services[service].name;
+        let hides = |above: &NameSlice| {
+            let record = hiding.get(above).filter(|record| record.rtype.to_int() == rtype::NS || above != name)?;
+            Some(*record)
+        };
+        let Some(record) = name.iter_suffixes().find_map(|above| hides(above.for_slice())) else { continue };
+        let lies = if record.rtype.to_int() == rtype::NS { "in the delegated zone" } else { "below the DNAME" };
+        let message = format!("the service {name} lies {lies} {}", record.owner);
+        problems.push((service, zone.problem(record, message).hint(hint)));
     }
     problems
 }
@@ -331,8 +365,15 @@ mod tests {
         let services = ["s.b.example", "s.child.a.example", "*.a.example"];
         let second = site.compile(&["b.example", "child.a.example", "a.example"], &services, Some(&first)).unwrap();
         assert_eq!(outdated(&second), [("b.example".to_owned(), false), ("child.a.example".to_owned(), false)]);
-        let problem = &second.outdated.problems[0];
-        assert!(problem.contains("s.b.example has a static A record, but the service"), "{problem}");
+        for (problem, expected) in second.outdated.problems.iter().zip([
+            "b.example:5:1: s.b.example has a static A record, but the service",
+            "child.a.example:4:5: not A data",
+            "the service s.b.example is left out: its zone is broken and was not served before; correct",
+            "the service s.child.a.example is left out: the service s.child.a.example lies in the delegated zone child.a",
+        ]) {
+            assert!(problem.contains(expected), "{problem}");
+        }
+        assert_eq!(second.outdated.problem_count, 4);
         let names: Vec<_> = second.config.zones.iter().map(|zone| zone.name.to_string()).collect();
         assert_eq!(names, ["a.example"]);
         let services: Vec<_> = second.config.services.iter().map(|it| (it.name.to_string(), it.zone)).collect();
@@ -347,33 +388,100 @@ mod tests {
         }
 
         // One that is renamed while it is broken is another zone, and the old one is gone.
-        site.put(&[("a.example", "www A"), ("renamed.example", "www A")]);
-        let third = site.compile(&["renamed.example"], &[], Some(&second)).unwrap();
+        site.put(&[("a.example", "www A"), ("renamed.example", "www A"), ("b.example", "www A 192.0.2.6")]);
+        let third = site.compile(&["renamed.example", "b.example"], &[], Some(&second)).unwrap();
         assert_eq!(outdated(&third), [("renamed.example".to_owned(), false)]);
+        for name in ["www.a.example", "www.renamed.example"] {
+            assert_eq!(at(&third, name), "not served", "{name}");
+        }
+        let none = site.compile(&["renamed.example"], &[], Some(&second)).unwrap_err();
+        assert_eq!(none, "not A data: the entry ends too early; no zone would be left to serve");
+    }
+
+    #[test]
+    fn services_of_a_broken_new_zone_stay_in_the_zone_above_it() {
+        let site = Site::new("above");
+        site.put(&[("a.example", "www.child A 192.0.2.1\nt.child A 192.0.2.2"), ("child.a.example", "www A")]);
+        let first = site.compile(&["a.example"], &["s.child.a.example"], None).unwrap();
+        // `t` is a static name until then, and stays one.
+        let services = ["new.child.a.example", "s.child.a.example", "t.child.a.example"];
+        let second = site.compile(&["child.a.example", "a.example"], &services, Some(&first)).unwrap();
+        assert_eq!(outdated(&second), [("child.a.example".to_owned(), false)]);
+        assert_eq!(second.outdated.problem_count, 2, "{}", second.outdated);
+        let problem = &second.outdated.problems[1];
+        assert!(
+            problem.contains("the service t.child.a.example is left out: t.child.a.example has a static"),
+            "{problem}"
+        );
+        let expected = [
+            ("s.child.a.example", "s.child.a.example"),
+            ("new.child.a.example", "new.child.a.example"),
+            ("www.child.a.example", "1"),
+            ("t.child.a.example", "2"),
+        ];
+        for (name, expected) in expected {
+            assert_eq!(at(&second, name), expected, "{name}");
+        }
+
+        // A parent that delegates the name meanwhile would end the service, and so would one that is gone.
+        site.put(&[("a.example", "child NS ns.example.net."), ("b.example", "")]);
+        let lost = "not A data: the entry ends too early; the service s.child.a.example would be lost: ";
+        let error = |zones| site.compile(zones, &["s.child.a.example"], Some(&second)).unwrap_err();
         assert_eq!(
-            (at(&third, "www.a.example"), at(&third, "www.renamed.example")),
-            ("not served".into(), "not served".into())
+            error(&["child.a.example", "a.example"]),
+            format!("{lost}the service s.child.a.example lies in the delegated zone child.a.example")
+        );
+        assert_eq!(
+            error(&["child.a.example", "b.example"]),
+            format!("{lost}its zone is broken and was not served before")
         );
     }
 
     #[test]
-    fn what_cannot_stand_beside_kept_records_refuses_the_reload() {
+    fn a_service_for_which_kept_records_have_no_room_is_left_out() {
         let site = Site::new("conflict");
         site.put(&[("a.example", "www A 192.0.2.1\n@ NS s"), ("b.example", "www A 192.0.2.5")]);
-        let first = site.compile(&["a.example", "b.example"], &["s.a.example"], None).unwrap();
-        site.put(&[("a.example", "www A")]);
-        let kept = "the zone a.example can't be kept as it is served: ";
-        let broken = "not A data: the entry ends too early";
-        let with_www = site.compile(&["a.example", "b.example"], &["s.a.example", "www.a.example"], Some(&first));
+        let zones = ["a.example", "b.example"];
+        let first = site.compile(&zones, &["s.a.example"], None).unwrap();
+        site.put(&[("a.example", "www A"), ("b.example", "www A 192.0.2.55")]);
+        let second = site.compile(&zones, &["www.a.example", "s.a.example", "t.a.example"], Some(&first)).unwrap();
+        assert_eq!(outdated(&second), [("a.example".to_owned(), true)]);
         assert_eq!(
-            with_www.unwrap_err(),
-            format!(
-                "{broken}; {kept}www.a.example has a static A record, but the service of that name decides its addresses"
-            )
+            second.outdated.problems[1],
+            "the service www.a.example is left out: www.a.example has a static A record, but the service of that name \
+             decides its addresses; correct the file of the broken zone first, then what is new there is taken in"
         );
-        let without_s = site.compile(&["a.example", "b.example"], &[], Some(&first));
-        assert_eq!(without_s.unwrap_err(), format!("{broken}; {kept}the name server s.a.example has no address"));
+        let expected = [("www.a.example", "1"), ("t.a.example", "t.a.example"), ("www.b.example", "55")];
+        for (name, expected) in expected {
+            assert_eq!(at(&second, name), expected, "{name}");
+        }
+        // Without the service the kept records have a name server that leads nowhere.
+        assert_eq!(
+            site.compile(&zones, &[], Some(&first)).unwrap_err(),
+            "not A data: the entry ends too early; the zone a.example can't be kept as it is served: the name server \
+             s.a.example has no address"
+        );
     }
+
+    #[test]
+    fn a_name_server_may_be_in_another_zone_that_is_served() {
+        let site = Site::new("nested");
+        site.put(&[("a.example", "@ NS ns.child"), ("child.a.example", "ns A 192.0.2.1")]);
+        let compile = |zones: &[&str]| site.compile(zones, &[], None).map(|_| ());
+        assert_eq!(compile(&["a.example", "child.a.example"]), Ok(()));
+        assert_eq!(compile(&["a.example"]), Err("the name server ns.child.a.example has no address".to_owned()));
+    }
+
+    /// Names that exist for what is below them are no wildcard's.
+    #[test]
+    fn a_wildcard_stands_for_no_name_above_a_service() {
+        let site = Site::new("above-service");
+        site.put(&[("a.example", "* A 192.0.2.1\n@ NS ns")]);
+        let compile = |services: &[&str]| site.compile(&["a.example"], services, None).map(|_| ());
+        assert_eq!(compile(&["s.other.a.example"]), Ok(()));
+        assert_eq!(compile(&["s.ns.a.example"]), Err("the name server ns.a.example has no address".to_owned()));
+    }
+
     #[test]
     fn a_wildcard_service_gives_name_servers_addresses_and_one_at_an_apex_does_not() {
         let site = Site::new("covers");

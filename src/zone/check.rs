@@ -1,12 +1,13 @@
 //! What the records of a zone must satisfy together.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 
-use domain::base::ToName;
 use domain::base::iana::Rtype;
 
 use super::record::Record;
-use super::{MAX_PROBLEMS, Name, ZoneRecords};
+use super::served::{Served, suffixes};
+use super::{MAX_PROBLEMS, Name, NameSlice, ZoneRecords};
 use crate::config::Problem;
 
 /// The most bytes of one RRset, so that it fits a TCP response with room for the question and EDNS.
@@ -15,15 +16,16 @@ const MAX_RRSET_BYTES: usize = 64_000;
 const RECORD_OVERHEAD_BYTES: usize = 12;
 
 /// Every problem among the records, which stand in RRsets, up to the owner that makes it [`MAX_PROBLEMS`]. `complete` is false when some couldn't be read: then nothing
-/// is said to be missing. `is_service` tells names whose addresses are decided per query.
-pub(super) fn check(zone: &ZoneRecords, complete: bool, is_service: &dyn Fn(&Name) -> bool) -> Vec<Problem> {
+/// is said to be missing. What `served` has needs no address in the zone.
+pub(super) fn check(zone: &ZoneRecords, complete: bool, served: &Served) -> Vec<Problem> {
     let names: HashMap<&NameSlice, &[Record]> = zone
         .records
         .chunk_by(|a, b| a.owner == b.owner)
         .filter_map(|records| records.first().map(|record| (record.owner.for_slice(), records)))
         .collect();
     let has_dname = zone.records.iter().any(|record| record.rtype == Rtype::DNAME);
-    let mut checker = Checker { zone, names, has_dname, complete, is_service, problems: Vec::new() };
+    let mut checker =
+        Checker { zone, names, has_dname, complete, served, existing: OnceCell::new(), problems: Vec::new() };
     checker.check_apex();
     for records in zone.records.chunk_by(|a, b| a.owner == b.owner) {
         if checker.problems.len() >= MAX_PROBLEMS {
@@ -34,19 +36,19 @@ pub(super) fn check(zone: &ZoneRecords, complete: bool, is_service: &dyn Fn(&Nam
     checker.problems
 }
 
-type NameSlice = domain::base::Name<[u8]>;
-
 struct Checker<'a> {
     zone: &'a ZoneRecords,
     /// The records of each owner.
     names: HashMap<&'a NameSlice, &'a [Record]>,
     has_dname: bool,
     complete: bool,
-    is_service: &'a dyn Fn(&Name) -> bool,
+    served: &'a Served,
+    /// The owners and all names above them.
+    existing: OnceCell<HashSet<&'a NameSlice>>,
     problems: Vec<Problem>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn check_apex(&mut self) {
         if !self.complete {
             return;
@@ -137,10 +139,14 @@ impl Checker<'_> {
         }
     }
 
-    /// A name server in the zone has addresses there: its own, or those of a service, or glue.
+    /// A name server in the zone has addresses there: its own, or those of a service, or glue. One in a zone inside of
+    /// this one is for that zone to know.
     fn check_name_server(&mut self, record: &Record) {
         let (zone, owner) = (self.zone, &record.owner);
         let Some(target) = record.target().filter(|target| target.ends_with(&zone.apex)) else { return };
+        if self.served.zone_of(target).is_some_and(|closest| *closest != zone.apex) {
+            return;
+        }
         if self.has(target, &[Rtype::CNAME]) {
             let problem = zone.problem(record, format!("the name server {target} is an alias (CNAME)"));
             self.problems.push(problem.hint("a name server must have addresses of its own (RFC 2181 section 10.3)"));
@@ -170,27 +176,27 @@ impl Checker<'_> {
 
     /// Whether the name, which is in the zone, has static addresses or is a service, itself or through a wildcard.
     fn has_address(&self, name: &NameSlice) -> bool {
-        if self.names.contains_key(name) {
-            return self.has_address_of_its_own(name);
-        }
-        // A wildcard stands in for what doesn't exist, below the closest name that does (RFC 4592 section 3.3.1).
-        if self.has_address_of_its_own(name) {
-            return true;
-        }
-        for above in self.ancestors(name) {
-            let wildcard = [b"\x01*", above.as_slice()].concat();
-            if NameSlice::from_slice(&wildcard).is_ok_and(|wildcard| self.has_address_of_its_own(wildcard)) {
-                return true;
-            }
-            if self.names.contains_key(above) {
-                break;
-            }
-        }
-        false
+        let apex = &self.zone.apex;
+        let stand_in = self.served.stand_in(apex, name, |name| self.exists(name));
+        NameSlice::from_slice(&stand_in).is_ok_and(|stand_in| {
+            self.has(stand_in, &[Rtype::A, Rtype::AAAA]) || self.served.is_service(apex, stand_in)
+        })
     }
 
-    fn has_address_of_its_own(&self, name: &NameSlice) -> bool {
-        self.has(name, &[Rtype::A, Rtype::AAAA]) || (self.is_service)(&name.to_name())
+    /// Whether the name, which is in the zone, exists for a record there or below.
+    fn exists(&self, name: &NameSlice) -> bool {
+        let existing = || {
+            let mut existing = HashSet::new();
+            for owner in self.names.keys().filter(|owner| owner.ends_with(&self.zone.apex)) {
+                for above in suffixes(owner) {
+                    if !existing.insert(above) {
+                        break;
+                    }
+                }
+            }
+            existing
+        };
+        self.names.contains_key(name) || self.existing.get_or_init(existing).contains(name)
     }
 
     fn has(&self, name: &NameSlice, rtypes: &[Rtype]) -> bool {

@@ -19,7 +19,9 @@ use crate::config::{Problem, Source};
 /// The most bytes in a zone's files together, and in what is generated; a file that is included twice counts twice.
 const MAX_ZONE_BYTES: u64 = 256 << 20;
 /// The most records in one zone.
-const MAX_RECORDS: usize = 10_000_000;
+const MAX_RECORDS: usize = 2_000_000;
+/// The most records that one zone generates: a line of text makes any number of them.
+const MAX_GENERATED: usize = 262_144;
 /// How deep `$INCLUDE` may nest.
 const MAX_INCLUDE_DEPTH: usize = 8;
 /// The most files that one zone is read from, counted as [`MAX_ZONE_BYTES`] counts.
@@ -41,6 +43,7 @@ pub(super) fn read(apex: &Name, source: &Arc<Source>) -> Reading {
     let bytes_left = MAX_ZONE_BYTES.saturating_sub(source.text.len() as u64);
     let mut reader = Reader {
         bytes_left,
+        generated_left: MAX_GENERATED,
         including: fs::canonicalize(&source.path).into_iter().collect(),
         folder: folder(&source.path).to_path_buf(),
         ttls: Ttls::default(),
@@ -93,6 +96,8 @@ struct Reader {
     /// The files being read, outermost first, in canonical form.
     including: Vec<PathBuf>,
     bytes_left: u64,
+    /// Records that may still be generated.
+    generated_left: usize,
     ttls: Ttls,
     /// A bound is reached: nothing more is read.
     stopped: bool,
@@ -256,10 +261,11 @@ impl Reader {
         scanner.end().map_err(|error| error.hint("put data of several words into quotes, such as \"10 mail$\""))?;
         scanner.blame_entry();
         let ttl = self.ttl(ttl)?;
-        if range.count() > MAX_RECORDS {
-            let message = format!("this makes {} records, but a zone has at most {MAX_RECORDS}", range.count());
-            return Err(ScanError::new(message));
+        if range.count() > self.generated_left {
+            let message = format!("with this the zone generates more than {MAX_GENERATED} records");
+            return Err(ScanError::new(message).hint("take a smaller range, or write a wildcard"));
         }
+        self.generated_left -= range.count();
         for number in range.numbers() {
             let (owner, data) = (owner.fill(number)?, data.fill(number)?);
             let generated_bytes = (owner.len() + data.len()) as u64;

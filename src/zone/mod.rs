@@ -10,20 +10,26 @@ mod master;
 mod record;
 pub mod rtype;
 mod scan;
+mod served;
 mod svcb;
 mod token;
 mod tree;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use lookup::{LookupName, MAX_LABELS, MAX_NAME_OCTETS};
 pub use record::{Place, Record};
+pub use served::Served;
 pub use tree::{Additional, Found, Node, NodeId, RecordSet, RecordWire, Tree};
 
 use crate::config::{self, Problem, Problems, Source, ZoneOrigin};
 
 /// A domain name in wire form, compared without regard to case.
 pub type Name = domain::base::Name<Vec<u8>>;
+
+/// A part of one.
+pub type NameSlice = domain::base::Name<[u8]>;
 
 /// Reading and checking each stop after this many problems.
 const MAX_PROBLEMS: usize = 100;
@@ -42,29 +48,24 @@ pub struct ZoneRecords {
 
 /// Reads a zone's records, from its master file or as the configuration says, and checks them.
 ///
-/// `source` is the configuration that names the zone. `is_service` tells the names whose addresses are decided per
-/// query, wildcards by their own name: a name server may be one.
+/// `source` is the configuration that names the zone. A name server may be a service, or in another zone, of `served`.
 ///
 /// # Errors
 ///
 /// Every problem in the file and those it includes, but for those that come after a hundred others.
-pub fn load(
-    zone: &config::Zone,
-    source: &Arc<Source>,
-    is_service: impl Fn(&Name) -> bool,
-) -> Result<ZoneRecords, Problems> {
+pub fn load(zone: &config::Zone, source: &Arc<Source>, served: &Served) -> Result<ZoneRecords, Problems> {
     match &zone.origin {
         ZoneOrigin::File { path, span } => {
             let text = master::read_source(path).map_err(|problem| match problem.place {
                 None => problem.at(source, span.clone()),
                 Some(_) => problem,
             })?;
-            parse(&zone.name, &Arc::new(text), is_service)
+            parse(&zone.name, &Arc::new(text), served)
         }
         ZoneOrigin::Made { nameservers, hostmaster, ttl, negative_ttl } => {
             let place = Place::new(0, zone.span.clone());
             let records = made::records(&zone.name, nameservers, hostmaster, *ttl, *negative_ttl, place);
-            ZoneRecords::checked(&zone.name, records, vec![Arc::clone(source)], Vec::new(), &is_service)
+            ZoneRecords::checked(&zone.name, records, vec![Arc::clone(source)], Vec::new(), served)
         }
     }
 }
@@ -74,9 +75,9 @@ pub fn load(
 /// # Errors
 ///
 /// As [`load`].
-pub fn parse(apex: &Name, text: &Arc<Source>, is_service: impl Fn(&Name) -> bool) -> Result<ZoneRecords, Problems> {
+pub fn parse(apex: &Name, text: &Arc<Source>, served: &Served) -> Result<ZoneRecords, Problems> {
     let reading = master::read(apex, text);
-    ZoneRecords::checked(apex, reading.records, reading.sources, reading.problems, &is_service)
+    ZoneRecords::checked(apex, reading.records, reading.sources, reading.problems, served)
 }
 
 impl ZoneRecords {
@@ -85,17 +86,17 @@ impl ZoneRecords {
         records: Vec<Record>,
         sources: Vec<Arc<Source>>,
         mut problems: Vec<Problem>,
-        is_service: &dyn Fn(&Name) -> bool,
+        served: &Served,
     ) -> Result<Self, Problems> {
         let zone = Self { apex: apex.clone(), records: record::into_rrsets(records), sources };
-        problems.extend(check::check(&zone, problems.is_empty(), is_service));
+        problems.extend(check::check(&zone, problems.is_empty(), served));
         zone.sort(&mut problems);
         if problems.is_empty() { Ok(zone) } else { Err(Problems(problems)) }
     }
 
     /// What is wrong with the records together, as [`load`] would say.
-    pub fn check(&self, is_service: impl Fn(&Name) -> bool) -> Vec<Problem> {
-        let mut problems = check::check(self, true, &is_service);
+    pub fn check(&self, served: &Served) -> Vec<Problem> {
+        let mut problems = check::check(self, true, served);
         self.sort(&mut problems);
         problems
     }
@@ -107,6 +108,28 @@ impl ZoneRecords {
             let file = self.sources.iter().position(|source| Arc::ptr_eq(source, found));
             (file.unwrap_or(self.sources.len()), span.start)
         });
+    }
+
+    /// The octets that a tree keeps of the zone: of all its names, those that are there for names below them alone too,
+    /// and of its records. It is counted no further than a little over `limit`.
+    pub fn octets(&self, limit: usize) -> usize {
+        let mut name = LookupName::default();
+        let apex_labels = self.apex.label_count() - 1;
+        // By their hashes: two that agree count as one, which matters little here.
+        let mut names: HashSet<u64> = HashSet::new();
+        let mut octets = 0;
+        for records in self.records.chunk_by(|a, b| a.owner == b.owner) {
+            octets += records.iter().map(|record| record.rdata.len() + tree::RECORD_OCTETS).sum::<usize>();
+            let Some(owner) = records.first().and_then(|record| name.read(record.owner.as_slice())) else { continue };
+            octets += owner;
+            for label in 0..=name.labels().saturating_sub(apex_labels) {
+                if octets > limit || !names.insert(name.hash(label)) {
+                    break;
+                }
+                octets += tree::NAME_OCTETS;
+            }
+        }
+        octets
     }
 
     /// A problem with a record of this zone, at its place.

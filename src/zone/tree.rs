@@ -11,11 +11,18 @@ use domain::base::iana::Rtype;
 use super::lookup::LookupName;
 use super::record::{Place, Record};
 use super::{Name, ZoneRecords, rtype};
+use crate::config::Problem;
 
 /// Octets of a record before its RDATA: type, class, TTL, RDLENGTH.
 const FIXED_OCTETS: usize = 10;
 /// Octets of the room for a pointer.
 const POINTER_OCTETS: usize = 2;
+
+/// The octets that a tree keeps of a name besides the name itself: its node, and its share of the hash table where that
+/// is least full.
+pub(super) const NAME_OCTETS: usize = size_of::<Node>() + 4 * size_of::<Slot>();
+/// The octets that a tree keeps of a record at most, besides its data.
+pub(super) const RECORD_OCTETS: usize = FIXED_OCTETS + size_of::<RecordWire>() + size_of::<RecordSet>();
 
 /// An index into [`Tree`]'s nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +138,10 @@ impl Found {
 impl Tree {
     /// Compiles zones whose records were checked, and services as (owner, service index). A service lies in a zone and
     /// neither at nor below a delegation.
-    pub fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Self {
+    ///
+    /// # Errors
+    /// When anything in it is more than 32 bits count.
+    pub fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Result<Self, Problem> {
         builder::build(zones, services)
     }
 
@@ -182,6 +192,13 @@ impl Tree {
             records.extend(wires.map(|record| self.record(record, &owner, apex)));
         }
         Some(ZoneRecords { apex: apex.clone(), records, sources: Vec::new() })
+    }
+
+    /// Whether there is a service of this name.
+    pub fn has_service(&self, name: &Name) -> bool {
+        let mut lookup = LookupName::default();
+        lookup.read(name.as_slice());
+        self.probe(&lookup, 0).is_some_and(|id| self.node(id).service().is_some())
     }
 
     fn record(&self, record: &RecordWire, owner: &Name, apex: &Name) -> Record {
@@ -326,10 +343,13 @@ mod builder {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     use super::{
-        Additional, FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Record, RecordSet, RecordWire,
-        Slot, Tree, Zone, ZoneRecords,
+        Additional, FIXED_OCTETS, LookupName, NONE, Name, Node, NodeId, POINTER_OCTETS, Problem, Record, RecordSet,
+        RecordWire, Slot, Tree, Zone, ZoneRecords,
     };
     use crate::zone::rtype;
+
+    /// Places of the hash table at first; a power of two.
+    const FIRST_SLOTS: usize = 16;
 
     /// A name's records while the tree is built; ordered, so that a tree is the same for the same input.
     type ZoneNames<'a> = BTreeMap<&'a Name, Vec<&'a Record>>;
@@ -337,38 +357,55 @@ mod builder {
     /// The names of a zone at or below another's apex or below a cut: glue, and with no node the empty non-terminals there.
     type Glue = HashMap<Vec<u8>, Option<NodeId>>;
 
+    #[derive(Default)]
     struct Builder {
         tree: Tree,
-        /// Every name of the hash table, in lower case.
-        ids: HashMap<Vec<u8>, NodeId>,
+        /// Names in the hash table.
+        names: usize,
+        /// The name that is looked up or added.
+        name: LookupName,
     }
 
-    pub(super) fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Tree {
-        let mut builder = Builder { tree: Tree::default(), ids: HashMap::new() };
+    pub(super) fn build(zones: &[ZoneRecords], services: &[(Name, usize)]) -> Result<Tree, Problem> {
+        let mut builder = Builder::default();
+        builder.tree.slots = vec![Slot { tag: 0, node: NONE }; FIRST_SLOTS];
         let mut order: Vec<usize> = (0..zones.len()).collect();
         // Parents first, so that a child's apex finds its parent's side of the cut.
         order.sort_by_key(|zone| zones[*zone].apex.label_count());
         builder.tree.zones =
             zones.iter().map(|_| Zone { apex: NodeId(NONE), negative_soa: NONE, nodes: 0..0 }).collect();
-        let apexes: HashSet<&Name> = zones.iter().map(|zone| &zone.apex).collect();
+        let apexes: HashMap<Vec<u8>, usize> =
+            zones.iter().enumerate().map(|(index, zone)| (lower(zone.apex.as_slice()), index)).collect();
         let glue: Vec<(usize, Glue)> =
             order.into_iter().map(|zone| (zone, builder.add_zone(zone, &zones[zone], &apexes))).collect();
         for (name, service) in services {
-            builder.add_service(name, *service, zones);
+            let wire = lower(name.as_slice());
+            let closest = apexes.get(&wire).or_else(|| above(&wire, 1).find_map(|suffix| apexes.get(suffix)));
+            if let Some(zone) = closest {
+                builder.add_service(name, *service, *zone, &zones[*zone]);
+            }
         }
         // Last, as a wildcard stands for no name that exists, services and what is above them included.
         for (zone, glue) in &glue {
             builder.link_additional(*zone, glue);
         }
         builder.link_wildcards();
-        builder.fill_slots();
-        builder.tree
+        let tree = builder.tree;
+        // Places are counted in 32 bits while it grows: none has wrapped where the last one fits.
+        let lengths = [tree.octets.len(), tree.nodes.len(), tree.sets.len(), tree.records.len(), tree.additional.len()];
+        if lengths.into_iter().all(|length| u32::try_from(length).is_ok_and(|length| length < NONE)) {
+            Ok(tree)
+        } else {
+            Err(Problem::new("the zones together are too large").hint("serve some of them from another server"))
+        }
     }
 
-    /// The proper suffixes of a name, longest first, down to and including `apex`.
-    fn ancestors<'a>(name: &'a Name, apex: &'a Name) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let extra = name.label_count() - apex.label_count();
-        name.iter_suffixes().skip(1).take(extra).map(|suffix| lower(suffix.as_slice()))
+    /// The proper suffixes of a name in wire form, longest first, of at least so many octets.
+    fn above(wire: &[u8], least_octets: usize) -> impl Iterator<Item = &[u8]> {
+        fn parent<'a>(wire: &&'a [u8]) -> Option<&'a [u8]> {
+            wire.first().and_then(|length| wire.get(1 + usize::from(*length)..))
+        }
+        std::iter::successors(parent(&wire), parent).take_while(move |suffix| suffix.len() >= least_octets)
     }
 
     fn lower(wire: &[u8]) -> Vec<u8> {
@@ -376,48 +413,53 @@ mod builder {
     }
 
     impl Builder {
-        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashSet<&Name>) -> Glue {
+        fn add_zone(&mut self, index: usize, zone: &ZoneRecords, apexes: &HashMap<Vec<u8>, usize>) -> Glue {
             let mut names: ZoneNames = BTreeMap::new();
             for record in &zone.records {
                 names.entry(&record.owner).or_default().push(record);
             }
-            let is_cut = |name: &Name| {
-                *name != zone.apex
-                    && names
-                        .get(name)
-                        .is_some_and(|records| records.iter().any(|record| record.rtype.to_int() == rtype::NS))
+            let is_cut = |name: &Name, records: &[&Record]| {
+                *name != zone.apex && records.iter().any(|record| record.rtype.to_int() == rtype::NS)
             };
-            // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
             let cuts: HashSet<Vec<u8>> = names
-                .keys()
-                .filter(|name| is_cut(name))
-                .chain(apexes.iter().filter(|apex| apex.ends_with(&zone.apex) && ***apex != zone.apex))
-                .map(|name| lower(name.as_slice()))
+                .iter()
+                .filter(|(name, records)| is_cut(name, records))
+                .map(|(name, _)| lower(name.as_slice()))
                 .collect();
-            let occluded = |name: &Name| ancestors(name, &zone.apex).any(|above| cuts.contains(&above));
+            // Names at or below another zone's apex belong to that zone; names below a cut are glue at most.
+            let apex_octets = zone.apex.len();
+            let occluded = |wire: &[u8]| {
+                above(wire, apex_octets + 1).any(|above| cuts.contains(above) || apexes.contains_key(above))
+            };
 
             let first_node = self.tree.nodes.len() as u32;
             let mut glue = Glue::new();
+            let mut own: Vec<NodeId> = Vec::new();
             for (name, records) in &names {
                 let wire = lower(name.as_slice());
-                let id = self.add_node(index, zone, &wire);
-                self.tree.nodes[id.0 as usize].is_cut = is_cut(name);
+                let name_at = self.add_name(&wire);
+                let id = self.add_node(index, zone, name_at, wire.len());
+                self.tree.nodes[id.0 as usize].is_cut = is_cut(name, records);
                 self.add_sets(id, zone, records);
-                if occluded(name) {
+                if occluded(&wire) {
                     glue.insert(wire, Some(id));
-                } else if let Some(parent) = self.ids.insert(wire, id).filter(|_| **name == zone.apex) {
-                    self.tree.nodes[id.0 as usize].parent_side = parent.0;
+                } else {
+                    own.push(id);
+                    if let Some(parent) = self.insert(&wire, id).filter(|_| **name == zone.apex) {
+                        self.tree.nodes[id.0 as usize].parent_side = parent.0;
+                    }
                 }
                 if **name == zone.apex {
                     self.tree.zones[index].apex = id;
                 }
             }
-            for name in names.keys().filter(|name| !occluded(name)) {
-                self.add_empty_non_terminals(index, zone, name);
+            for id in own {
+                self.add_empty_non_terminals(index, zone, id);
             }
-            for name in names.keys().filter(|name| occluded(name)) {
-                for above in ancestors(name, &zone.apex).take_while(|above| !cuts.contains(above)) {
-                    glue.entry(above).or_insert(None);
+            let is_other = |name: &[u8]| cuts.contains(name) || apexes.contains_key(name);
+            for wire in names.keys().map(|name| lower(name.as_slice())).filter(|wire| occluded(wire)) {
+                for above in above(&wire, apex_octets).take_while(|above| !is_other(above)) {
+                    glue.entry(above.to_vec()).or_insert(None);
                 }
             }
             self.add_negative_soa(index, zone);
@@ -425,13 +467,72 @@ mod builder {
             glue
         }
 
-        fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, wire: &[u8]) -> NodeId {
-            let id = NodeId(self.tree.nodes.len() as u32);
-            let name_at = self.tree.octets.len() as u32;
+        /// The node of a name in lower case that is in the hash table.
+        fn id(&mut self, wire: &[u8]) -> Option<NodeId> {
+            self.name.read(wire)?;
+            self.tree.probe(&self.name, 0)
+        }
+
+        /// Puts a name that a node has into the hash table, and returns the node that had it there before.
+        fn insert(&mut self, wire: &[u8], id: NodeId) -> Option<NodeId> {
+            let before = self.id(wire);
+            match before {
+                Some(before) => {
+                    // Both have the same name, so a search for the one ends at the other.
+                    let slots = self.tree.slots.len();
+                    let mut at = (self.name.hash(0) >> 32) as usize & (slots - 1);
+                    while self.tree.slots[at].node != before.0 {
+                        at = (at + 1) & (slots - 1);
+                    }
+                    self.tree.slots[at].node = id.0;
+                }
+                None => {
+                    self.names += 1;
+                    if self.names * 2 > self.tree.slots.len() {
+                        self.double_slots();
+                        self.name.read(wire);
+                    }
+                    self.tree.depth = self.tree.depth.max(self.name.labels());
+                    self.fill_slot(id);
+                }
+            }
+            before
+        }
+
+        fn double_slots(&mut self) {
+            let size = self.tree.slots.len() * 2;
+            let old = std::mem::replace(&mut self.tree.slots, vec![Slot { tag: 0, node: NONE }; size]);
+            for slot in old.into_iter().filter(|slot| slot.node != NONE) {
+                let node = &self.tree.nodes[slot.node as usize];
+                self.name.read(self.tree.name(node));
+                self.fill_slot(NodeId(slot.node));
+            }
+        }
+
+        /// Puts the name read last into the first free place for it.
+        fn fill_slot(&mut self, id: NodeId) {
+            let hash = self.name.hash(0);
+            let slots = &mut self.tree.slots;
+            let mask = slots.len() - 1;
+            let mut at = (hash >> 32) as usize & mask;
+            while slots[at].node != NONE {
+                at = (at + 1) & mask;
+            }
+            slots[at] = Slot { tag: hash as u32, node: id.0 };
+        }
+
+        /// Adds the octets of a name in lower case, and returns where they are.
+        fn add_name(&mut self, wire: &[u8]) -> u32 {
+            let at = self.tree.octets.len() as u32;
             self.tree.octets.extend_from_slice(wire);
+            at
+        }
+
+        fn add_node(&mut self, zone_index: usize, zone: &ZoneRecords, name_at: u32, name_octets: usize) -> NodeId {
+            let id = NodeId(self.tree.nodes.len() as u32);
             self.tree.nodes.push(Node {
                 name_at,
-                name_octets: wire.len() as u8,
+                name_octets: name_octets as u8,
                 apex_octets: zone.apex.len() as u8,
                 is_cut: false,
                 zone: zone_index as u32,
@@ -444,32 +545,30 @@ mod builder {
             id
         }
 
-        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, name: &Name) {
-            for above in ancestors(name, &zone.apex) {
-                if !self.ids.contains_key(&above) {
-                    let id = self.add_node(index, zone, &above);
-                    self.ids.insert(above, id);
+        /// Adds the names above one that is there; each is the end of that one's octets.
+        fn add_empty_non_terminals(&mut self, index: usize, zone: &ZoneRecords, id: NodeId) {
+            let Node { name_at, name_octets, .. } = self.tree.nodes[id.0 as usize];
+            let wire = self.tree.name(&self.tree.nodes[id.0 as usize]).to_vec();
+            for above in above(&wire, zone.apex.len()) {
+                // Where one is, all above it are, or come with the names of records that they are.
+                if self.id(above).is_some() {
+                    break;
                 }
+                let at = name_at + u32::from(name_octets) - above.len() as u32;
+                let id = self.add_node(index, zone, at, above.len());
+                self.insert(above, id);
             }
         }
 
-        fn add_service(&mut self, name: &Name, service: usize, zones: &[ZoneRecords]) {
-            let closest = zones
-                .iter()
-                .enumerate()
-                .filter(|(_, zone)| name.ends_with(&zone.apex))
-                .max_by_key(|(_, zone)| zone.apex.label_count());
-            let Some((index, zone)) = closest else { return };
+        fn add_service(&mut self, name: &Name, service: usize, index: usize, zone: &ZoneRecords) {
             let wire = lower(name.as_slice());
-            let id = match self.ids.get(&wire) {
-                Some(id) => *id,
-                None => {
-                    let id = self.add_node(index, zone, &wire);
-                    self.ids.insert(wire, id);
-                    self.add_empty_non_terminals(index, zone, name);
-                    id
-                }
-            };
+            let id = self.id(&wire).unwrap_or_else(|| {
+                let name_at = self.add_name(&wire);
+                let id = self.add_node(index, zone, name_at, wire.len());
+                self.insert(&wire, id);
+                self.add_empty_non_terminals(index, zone, id);
+                id
+            });
             self.tree.nodes[id.0 as usize].service = service as u32;
         }
 
@@ -555,24 +654,17 @@ mod builder {
 
         /// The node of a zone that has a name's addresses: the name's own, or that of the wildcard at its closest encloser
         /// (RFC 4592 section 3.3.1). `name` and `apex` are in lower case.
-        fn addresses_of(&self, name: &[u8], zone: usize, apex: &[u8], glue: &Glue) -> Option<NodeId> {
+        fn addresses_of(&mut self, name: &[u8], zone: usize, apex: &[u8], glue: &Glue) -> Option<NodeId> {
             // Nothing for a name that isn't there, and no node for one that is, but has no records in this zone.
-            let exists = |name: &[u8]| -> Option<Option<NodeId>> {
-                let own = || self.ids.get(name).map(|id| self.side_in(*id, zone));
-                glue.get(name).copied().or_else(own)
+            let mut exists = |name: &[u8]| -> Option<Option<NodeId>> {
+                let known = glue.get(name).copied();
+                known.or_else(|| self.id(name).map(|id| self.side_in(id, zone)))
             };
-            let with_addresses = |found: Option<NodeId>| found.filter(|found| self.has_addresses(*found));
-            if let Some(found) = exists(name) {
-                return with_addresses(found);
-            }
-            let mut above = name;
-            while above.len() > apex.len() {
-                above = above.get(1 + usize::from(*above.first()?)..)?;
-                if exists(above).is_some() {
-                    return with_addresses(exists(&[b"\x01*", above].concat()).flatten());
-                }
-            }
-            None
+            let found = exists(name).or_else(|| {
+                let encloser = above(name, apex.len()).find(|above| exists(above).is_some())?;
+                exists(&[b"\x01*", encloser].concat())
+            });
+            found.flatten().filter(|found| self.has_addresses(*found))
         }
 
         fn has_addresses(&self, id: NodeId) -> bool {
@@ -582,11 +674,12 @@ mod builder {
 
         /// A wildcard stands for names of its own zone: an apex that begins with `*` is none, but its parent's side is.
         fn link_wildcards(&mut self) {
-            for (wire, id) in &self.ids {
-                let Some(parent) = wire.strip_prefix(b"\x01*").and_then(|parent| self.ids.get(parent)) else {
-                    continue;
-                };
-                let own = self.side_in(*id, self.tree.node(*parent).zone());
+            for at in 0..self.tree.slots.len() {
+                let Some(node) = self.tree.nodes.get(self.tree.slots[at].node as usize) else { continue };
+                let Some(parent) = self.tree.name(node).strip_prefix(b"\x01*") else { continue };
+                self.name.read(parent);
+                let Some(parent) = self.tree.probe(&self.name, 0) else { continue };
+                let own = self.side_in(NodeId(self.tree.slots[at].node), self.tree.node(parent).zone());
                 self.tree.nodes[parent.0 as usize].wildcard = own.map_or(NONE, |own| own.0);
             }
         }
@@ -596,22 +689,6 @@ mod builder {
             let sides = [id.0, self.tree.node(id).parent_side];
             let own = |side: &u32| self.tree.nodes.get(*side as usize).is_some_and(|node| node.zone() == zone);
             sides.into_iter().find(own).map(NodeId)
-        }
-
-        fn fill_slots(&mut self) {
-            let size = (self.ids.len() * 2).next_power_of_two();
-            self.tree.slots = vec![Slot { tag: 0, node: NONE }; size];
-            let mut name = LookupName::default();
-            for (wire, id) in &self.ids {
-                name.read(wire);
-                self.tree.depth = self.tree.depth.max(name.labels());
-                let hash = name.hash(0);
-                let mut at = (hash >> 32) as usize & (size - 1);
-                while self.tree.slots[at].node != NONE {
-                    at = (at + 1) & (size - 1);
-                }
-                self.tree.slots[at] = Slot { tag: hash as u32, node: id.0 };
-            }
         }
     }
 

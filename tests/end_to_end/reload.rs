@@ -141,14 +141,15 @@ fn a_broken_zone_keeps_its_records_while_all_else_is_taken_in() {
     let metric = |name: &str, label: &str| site.meridian.metric(name, label);
     let outdated = |zone: &str| metric("meridian_zone_outdated", &format!("zone=\"{zone}\""));
 
-    // One that was never served is left out with its service; the change of the service beside it is taken in.
+    // One that was never served is left out, and its service is one of the zone above; the change of the service beside
+    // it is taken in.
     site.folder.put("meridian.toml", with_child("192.0.2.22"));
     site.folder.put("child.zone", child("192.0.2.300"));
     let log = site.meridian.reload();
     assert!(!log.contains(FAILED), "{log}");
     assert!(log.contains("child.zone:4:7: not A data") && log.contains("was not served before"), "{log}");
     assert_eq!(site.says(), ["NoError 192.0.2.22", "NoError 192.0.2.100"]);
-    assert_eq!(in_child(), ["NXDomain", "NXDomain"]);
+    assert_eq!(in_child(), ["NXDomain", "NoError 192.0.2.22"]);
     assert_eq!((outdated("child.geo.example"), metric("meridian_zones_outdated", "")), (1.0, 1.0));
     assert_eq!((metric("meridian_last_reload_successful", ""), site.reloads("partial")), (0.0, 1.0));
     assert!(site.meridian.get("/api/v1/health").contains("child.zone:4:7: not A data"));
@@ -200,14 +201,46 @@ fn a_broken_zone_keeps_its_records_while_all_else_is_taken_in() {
 
 /// What the kept records leave no room for: a service at a name that has a static address in them.
 #[test]
-fn a_service_that_a_kept_zone_has_no_room_for_refuses_the_reload() {
+fn a_service_that_a_kept_zone_has_no_room_for_is_left_out() {
     let site = Site::start();
     site.folder.put("geo.example.zone", zone("192.0.2.300"));
     site.folder.put("meridian.toml", config("192.0.2.22") + "[services.\"static.geo.example\"]\npool = \"web\"\n");
     let log = site.meridian.reload();
-    assert!(log.contains(FAILED) && log.contains("the zone geo.example can't be kept as it is served"), "{log}");
+    assert!(!log.contains(FAILED) && log.contains("the service static.geo.example is left out: static.geo"), "{log}");
+    assert_eq!(site.says(), ["NoError 192.0.2.22", AT_FIRST[1]]);
+    assert_eq!((site.reloads("partial"), site.meridian.metric("meridian_zones_outdated", "")), (1.0, 1.0));
+}
+
+/// The only zone with another name, and broken.
+#[test]
+fn a_reload_that_would_leave_no_zone_is_refused() {
+    let site = Site::start();
+    site.folder.put("other.zone", zone("192.0.2.300"));
+    let renamed = config("192.0.2.22").replace("geo.example", "other").replace("www.other", "www.other.example");
+    site.folder.put("meridian.toml", renamed.replace("zones.\"other\"", "zones.\"other.example\""));
+    let log = site.meridian.reload();
+    assert!(log.contains(FAILED) && log.contains("no zone would be left to serve"), "{log}");
     assert_eq!(site.says(), AT_FIRST);
-    assert_eq!((site.reloads("failure"), site.meridian.metric("meridian_zones_outdated", "")), (1.0, 0.0));
+}
+
+/// What a reload by systemd asks: 3 where only zone files are wrong, 1 where anything else is.
+#[test]
+fn check_tells_broken_zones_from_all_else() {
+    let folder = Folder::new("check");
+    folder.put("geo.mmdb", database(IN_GERMANY));
+    let good = config("192.0.2.2");
+    for (toml, address, code, says) in [
+        (good.clone(), "192.0.2.100", 0, ": good: 1 zones"),
+        (good.clone(), "192.0.2.300", 3, "geo.example.zone:4:10"),
+        (good.replace("geo.mmdb", "none.mmdb"), "192.0.2.300", 1, "none.mmdb"),
+        (good.replace("pool = \"web\"", "pool = \"nowhere\""), "192.0.2.100", 1, "nowhere"),
+    ] {
+        folder.put("geo.example.zone", zone(address));
+        let output = Meridian::command(&["check", "-c"]).arg(folder.put("meridian.toml", toml)).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|octets| String::from_utf8(octets).unwrap()).concat();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(says), "{text}");
+    }
 }
 
 /// What the operator is just writing waits for a signal, and does not hold the database up.

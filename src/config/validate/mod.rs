@@ -15,6 +15,7 @@ use zone::{ZoneNames, distinct_names};
 use super::names::parse_owner;
 use super::reader::{Entry, Names, Report, Table, Value};
 use super::{Config, MAX_REGIONS, schema};
+use crate::zone::Served;
 
 /// Reads a whole file. What can't be read is noted in the report, and then what comes back must not be used.
 pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
@@ -42,11 +43,9 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let pools = pool::pools(&pool_entries, &region_names, &probe_names);
     let zone_names = ZoneNames::new(&zone_entries, report);
     let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
-    let zones: Vec<_> = zone_entries
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| zone::zone(entry, index, &zone_names, &service_names))
-        .collect();
+    let served = Served::new(zone_names.iter(), service_names.iter().flatten());
+    let zones: Vec<_> =
+        zone_entries.iter().enumerate().map(|(index, entry)| zone::zone(entry, index, &zone_names, &served)).collect();
     let context =
         service::Context { regions: &region_names, pool_names: &pool_names, pools: &pools, zones: &zone_names, report };
     let services: Vec<_> = service_entries

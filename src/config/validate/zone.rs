@@ -8,7 +8,7 @@ use crate::config::names::parse_owner;
 use crate::config::reader::{Entry, Report, Table, Value, listed};
 use crate::config::schema::{self, Kind};
 use crate::config::{Zone, ZoneOrigin};
-use crate::zone::Name;
+use crate::zone::{Name, Served};
 
 /// Nameservers of one zone.
 const MAX_NAMESERVERS: usize = 32;
@@ -49,6 +49,11 @@ impl ZoneNames {
             report.add(service.span.clone(), format!("{name} is in none of the zones"), hint);
         }
         zone
+    }
+
+    /// Those that are names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter().flatten()
     }
 
     /// The apex of a zone.
@@ -92,8 +97,8 @@ pub(super) fn distinct_names<'a>(
     entries.iter().map(name_of).collect()
 }
 
-/// Reads one zone. `names` are all zones', `services` all services'.
-pub(super) fn zone(entry: &Entry<'_>, index: usize, names: &ZoneNames, services: &[Option<Name>]) -> Option<Zone> {
+/// Reads one zone. `names` are all zones', `served` those of zones and services.
+pub(super) fn zone(entry: &Entry<'_>, index: usize, names: &ZoneNames, served: &Served) -> Option<Zone> {
     if !entry.unquoted_names(&schema::ZONE).is_empty() {
         return None;
     }
@@ -106,7 +111,7 @@ pub(super) fn zone(entry: &Entry<'_>, index: usize, names: &ZoneNames, services:
             ZoneOrigin::File { path: file.value.path()?, span: file.value.span() }
         }
         (None, Some(_)) => made(&table, apex, |nameserver| {
-            names.closest(nameserver) == Some(index) && !services.contains(&Some(nameserver.clone()))
+            names.closest(nameserver) == Some(index) && !served.gives_addresses(apex, nameserver)
         })?,
         (None, None) => {
             // What the other keys say is checked all the same.
