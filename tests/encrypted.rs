@@ -366,6 +366,16 @@ async fn quic_ends_a_connection_that_breaks_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn quic_answers_nothing_from_another_address_than_the_proved_one() {
+    let site = Site::start(LIMITS);
+    let endpoint = site.quic_endpoint();
+    let connection = endpoint.connect(site.address(Transport::Quic), NAME).unwrap().await.unwrap();
+    ask_quic(&connection, &query(1)).await.unwrap();
+    endpoint.rebind(UdpSocket::bind("127.0.0.2:0").unwrap()).unwrap();
+    tokio::time::timeout(Duration::from_millis(300), ask_quic(&connection, &query(2))).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn unfinished_queries_of_one_connection_are_bounded_together() {
     let site = Site::start(LIMITS);
     let connection = site.quic().await;

@@ -75,6 +75,8 @@ impl Listener {
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
             .transport_config(Arc::new(transport))
+            // A new address would be believed before it is proved, and with it whom access lists let in.
+            .migration(false)
             .max_incoming(MAX_WAITING_CLIENTS)
             .incoming_buffer_size(MAX_WAITING_OCTETS)
             .incoming_buffer_size_total(MAX_WAITING_OCTETS_IN_ALL);
@@ -204,9 +206,7 @@ async fn answer(
     stop: &mut Stop,
 ) -> End {
     let mut streams = JoinSet::new();
-    let answer = |(send, receive)| {
-        Stream { send, receive, connection: connection.clone(), ticket: ticket.clone() }.answer(responder.clone())
-    };
+    let answer = |(send, receive)| Stream { send, receive, ticket: ticket.clone() }.answer(responder.clone());
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
@@ -242,7 +242,6 @@ fn asks_for_keepalive(request: &[u8]) -> bool {
 struct Stream {
     send: SendStream,
     receive: RecvStream,
-    connection: Connection,
     ticket: Rc<Ticket>,
 }
 
@@ -261,11 +260,9 @@ impl Stream {
         }
         let mut framed = Vec::new();
         {
-            // The client may have moved to another address meanwhile.
-            let client = self.connection.remote_address().ip();
             let mut responder = responder.borrow_mut();
             let mut batch = responder.batch();
-            let response = batch.respond(request, client, Transport::Quic);
+            let response = batch.respond(request, self.ticket.client, Transport::Quic);
             put_framed(response.ok_or(End::Violation("not a query"))?, &mut framed);
         }
         drop(query);
