@@ -380,7 +380,7 @@ impl Scrape<'_> {
         );
         families.counters(
             "meridian_connections_evicted_total",
-            "Idle connections closed to make room for a new one.",
+            "Connections closed to make room for a new one.",
             of(&all, |connections| &connections.evicted),
         );
         families.counters(

@@ -4,6 +4,7 @@
 //! each of the two by itself, so that neither a lock nor a flood of one is the other's.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -46,8 +47,9 @@ struct Open {
 
 /// What a connection is doing.
 struct Activity {
-    /// When its last query was answered, or it was opened. Octets that make no whole query don't count.
-    idle_since: Cell<Instant>,
+    /// When it last made progress: it was opened, a query was answered, or a write began or ceased to wait. Octets that
+    /// make no whole query don't count.
+    since: Cell<Instant>,
     /// Writes that wait for the client.
     blocked_writes: Cell<usize>,
 }
@@ -62,8 +64,8 @@ impl Connections {
         self.published.load().compiled.config.server.tcp
     }
 
-    /// Serves a new connection as a task of this thread, if need be in place of the one that is idle longest. At a limit
-    /// `serve` is dropped with what it holds of the connection.
+    /// Serves a new connection as a task of this thread, at a limit in place of another: of its own client network where
+    /// that has as many as it may, else of the network that has most.
     pub(super) fn admit<Serve: Future<Output = ()> + 'static>(
         self: &Rc<Self>,
         client: IpAddr,
@@ -73,21 +75,17 @@ impl Connections {
         let counters = self.counters.connections(transport);
         counters.accepted.increment();
         let limits = self.limits();
-        let network = self.published.load().compiled.config.server.client_network.of(client);
+        let network = self.network(client);
         let mut table = self.table.borrow_mut();
-        if table.per_network.get(&network).is_some_and(|open| *open >= limits.connections_per_client) {
-            return counters.refused.increment();
-        }
-        if table.by_id.len() >= limits.connections {
-            let Some(idlest) = table.remove_idlest() else { return counters.refused.increment() };
-            let counters = self.counters.connections(idlest.transport);
+        while let Some(evicted) = table.make_room(network, &limits) {
+            let counters = self.counters.connections(evicted.transport);
             counters.evicted.increment();
             counters.open.decrement();
-            idlest.task.abort();
+            evicted.task.abort();
         }
         let id = table.next_id;
         table.next_id += 1;
-        let activity = Rc::new(Activity { idle_since: Cell::new(Instant::now()), blocked_writes: Cell::new(0) });
+        let activity = Rc::new(Activity { since: Cell::new(Instant::now()), blocked_writes: Cell::new(0) });
         let ticket = Rc::new(Ticket {
             id,
             client,
@@ -101,10 +99,23 @@ impl Connections {
         counters.open.increment();
     }
 
-    /// Whether a further connection needs the place of another.
-    pub(super) fn is_full(&self) -> bool {
-        self.table.borrow().by_id.len() >= self.limits().connections
+    /// Whether a further connection of this client needs the place of another.
+    pub(super) fn is_full(&self, client: IpAddr) -> bool {
+        let network = self.network(client);
+        self.table.borrow().full(network, &self.limits()).is_some()
     }
+
+    fn network(&self, client: IpAddr) -> IpAddr {
+        self.published.load().compiled.config.server.client_network.of(client)
+    }
+}
+
+/// What has as many connections as it may.
+enum Full {
+    /// The new client's network.
+    Network,
+    /// The whole table.
+    Table,
 }
 
 impl Table {
@@ -124,11 +135,29 @@ impl Table {
         Some(open)
     }
 
-    /// Forgets and returns the connection that waits longest for a query; none if all are being written to.
-    fn remove_idlest(&mut self) -> Option<Open> {
-        let idle = self.by_id.iter().filter(|(_, open)| open.activity.blocked_writes.get() == 0);
-        let (&id, _) = idle.min_by_key(|(id, open)| (open.activity.idle_since.get(), **id))?;
+    /// What keeps a further connection of `network` from a place of its own.
+    fn full(&self, network: IpAddr, limits: &TcpLimits) -> Option<Full> {
+        if self.open_of(network) >= limits.connections_per_client {
+            return Some(Full::Network);
+        }
+        (self.by_id.len() >= limits.connections).then_some(Full::Table)
+    }
+
+    /// Forgets and returns a connection that has to go for a new one of `network`; none where there is room. Of those
+    /// that may be taken it is the one that made no progress for longest, whether it waits for a query or for its client
+    /// to read: else those who read nothing would keep everyone else out.
+    fn make_room(&mut self, network: IpAddr, limits: &TcpLimits) -> Option<Open> {
+        let full = self.full(network, limits)?;
+        let candidates = self.by_id.iter().filter_map(|(&id, open)| match full {
+            Full::Network if open.network != network => None,
+            _ => Some((Reverse(self.open_of(open.network)), open.activity.since.get(), id)),
+        });
+        let (.., id) = candidates.min()?;
         self.remove(id)
+    }
+
+    fn open_of(&self, network: IpAddr) -> usize {
+        self.per_network.get(&network).copied().unwrap_or_default()
     }
 }
 
@@ -154,12 +183,14 @@ impl Ticket {
 
     /// A whole query was answered: the wait for the next one begins.
     pub(super) fn note_answer(&self) {
-        self.activity.idle_since.set(Instant::now());
+        self.activity.since.set(Instant::now());
     }
 
-    /// A write waits for the client. Until it ends, the connection isn't idle, and need not make room.
+    /// A write waits for the client. Until it ends, the connection isn't idle.
     pub(super) fn begin_blocked_write(&self) {
-        self.activity.blocked_writes.update(|count| count + 1);
+        if self.activity.blocked_writes.replace(self.activity.blocked_writes.get() + 1) == 0 {
+            self.activity.since.set(Instant::now());
+        }
     }
 
     /// What waited was taken.
@@ -170,7 +201,7 @@ impl Ticket {
 
     /// When the connection will have been idle for too long, unless a query comes or a write waits.
     pub(super) fn idle_deadline(&self) -> Instant {
-        self.activity.idle_since.get() + self.limits().idle_timeout
+        self.activity.since.get() + self.limits().idle_timeout
     }
 
     /// Returns once the connection has been idle for too long.

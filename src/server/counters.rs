@@ -65,7 +65,7 @@ pub struct ConnectionCounters {
     pub accept_errors: Counter,
     /// Connections closed at once because a limit was reached.
     pub refused: Counter,
-    /// Idle connections closed to make room for a new one.
+    /// Connections closed to make room for a new one.
     pub evicted: Counter,
     /// Connections closed because the handshake, a query or the acceptance of a response took too long.
     pub timed_out: Counter,

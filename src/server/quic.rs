@@ -120,17 +120,17 @@ pub(super) async fn accept(
             continue;
         };
         failures.clear();
+        let client = incoming.remote_address().ip();
         // Anyone can write any address into a datagram: while many do, or a connection would have to go for it, the
         // client has to prove its own.
         let most_unproved = MAX_UNPROVED_HANDSHAKES.min(connections.limits().connections_per_client / 2);
-        let is_busy = handshakes.get() >= most_unproved || connections.is_full();
+        let is_busy = handshakes.get() >= most_unproved || connections.is_full(client);
         if is_busy && !incoming.remote_address_validated() {
             counters.quic_retries.increment();
             // Fails only for those that can't be told to.
             let _ = incoming.retry();
             continue;
         }
-        let client = incoming.remote_address().ip();
         connections.admit(client, Transport::Quic, |ticket| {
             let (responder, handshake) = (responder.clone(), Handshake::begin(&handshakes));
             serve(incoming, ticket, responder, handshake, stop.clone())
