@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -35,6 +35,11 @@ const STOP_BOUND: Duration = Duration::from_millis(1500);
 const PROTOCOL_ERROR: u32 = 2;
 const EXCESSIVE_LOAD: u32 = 4;
 
+/// `big.example. IN TXT`, which has an answer of nearly 58 kB.
+fn big_query() -> Vec<u8> {
+    b"\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03big\x07example\x00\x00\x10\x00\x01".to_vec()
+}
+
 /// A server with one listener of each kind.
 struct Site {
     _folder: Folder,
@@ -47,11 +52,15 @@ impl Site {
         let folder = Folder::new("encrypted");
         let identity = Identity::new();
         identity.put(&folder);
+        let strings = format!("\"{}\" ", "x".repeat(250)).repeat(230);
+        let zone = folder.put("big.zone", format!("@ 60 SOA a. b. 1 2 3 4 5\n@ 60 NS a.\n@ 60 TXT {strings}\n"));
         let settings = format!(
             "listen = [\"127.0.0.1:0\"]\nworkers = 1\n[server.encrypted]\ncertificate = \"{}\"\nkey = \"{}\"\n\
-             tls = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nquic = [\"127.0.0.1:0\"]\n",
+             tls = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nquic = [\"127.0.0.1:0\"]\n\
+             [zones.\"big.example\"]\nfile = \"{}\"\n",
             folder.path("certificate.pem").display(),
-            folder.path("key.pem").display()
+            folder.path("key.pem").display(),
+            zone.display()
         );
         let server = Server::start_with(&settings, limits);
         Self { _folder: folder, identity, server }
@@ -80,6 +89,18 @@ impl Site {
         let crypto = QuicClientConfig::try_from(config).unwrap();
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
         endpoint
+    }
+
+    /// A connection on which the server may send so much of each response until it is read.
+    async fn quic_with_window(&self, octets: u32) -> Connection {
+        let mut endpoint = self.quic_endpoint();
+        let config = self.identity.client_of_versions(&["doq"], &[&rustls::version::TLS13]);
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(octets.into());
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
+        endpoint.connect(self.address(Transport::Quic), NAME).unwrap().await.unwrap()
     }
 
     async fn quic(&self) -> Connection {
@@ -248,21 +269,35 @@ fn https_says_by_the_status_what_is_wrong() {
 type H2 = http2::SendRequest<Full<Bytes>>;
 
 async fn h2(site: &Site) -> H2 {
+    h2_with_window(site, 65_535).await
+}
+
+/// A client that lets the server send so much of each response until it is read.
+async fn h2_with_window(site: &Site, octets: u32) -> H2 {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(site.identity.client(&["h2"])));
     let stream = tokio::net::TcpStream::connect(site.address(Transport::Https)).await.unwrap();
     let stream = connector.connect(NAME.try_into().unwrap(), stream).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(octets)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn h2_post(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Bytes>> {
+/// Posts, and reads the head of the response alone.
+async fn h2_post_only(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Incoming>> {
     let request = Request::post(format!("https://{NAME}/dns-query"))
         .header("content-type", "application/dns-message")
         .body(Full::new(Bytes::from(body)))
         .unwrap();
     sender.ready().await?;
-    let (head, body) = sender.send_request(request).await?.into_parts();
+    sender.send_request(request).await
+}
+
+async fn h2_post(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Bytes>> {
+    let (head, body) = h2_post_only(sender, body).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
 }
 
@@ -389,6 +424,41 @@ async fn unfinished_queries_of_one_connection_are_bounded_together() {
     assert_eq!(application_error(&error), Some(EXCESSIVE_LOAD), "{error}");
     let fresh = site.quic().await;
     assert!(is_refused(&ask_quic(&fresh, &query(1)).await.unwrap(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn responses_that_a_client_does_not_take_are_bounded_together() {
+    let site = Site::start(LIMITS);
+    // With the smallest window, HTTP has the rest of a response in its own hands.
+    for window in [0, 1] {
+        let mut sender = h2_with_window(&site, window).await;
+        let mut untaken = Vec::new();
+        for _ in 0..6 {
+            untaken.push(h2_post_only(&mut sender, big_query()).await.unwrap());
+        }
+        let statuses: Vec<u16> = untaken.iter().map(|response| response.status().as_u16()).collect();
+        assert_eq!(statuses, [200, 200, 200, 200, 503, 503], "{window}");
+        // What the client doesn't want any more doesn't count.
+        drop(untaken);
+        let deadline = Instant::now() + PATIENCE;
+        while h2_post_only(&mut sender, big_query()).await.unwrap().status() != StatusCode::OK {
+            assert!(Instant::now() < deadline, "{window}");
+        }
+    }
+    let connection = site.quic_with_window(5).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&framed(&big_query())).await.unwrap();
+        send.finish().unwrap();
+        receive.read_exact(&mut [0; 2]).await.unwrap();
+        streams.push(receive);
+    }
+    assert!(connection.close_reason().is_none());
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    send.write_all(&framed(&big_query())).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(application_error(&connection.closed().await), Some(EXCESSIVE_LOAD));
 }
 
 #[test]
@@ -569,15 +639,8 @@ fn a_client_that_does_not_read_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_quic_client_that_takes_no_response_is_given_up() {
     let site = Site::start(TcpLimits { write_timeout: Duration::from_millis(500), ..LIMITS });
-    let mut endpoint = site.quic_endpoint();
-    let config = site.identity.client_of_versions(&["doq"], &[&rustls::version::TLS13]);
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
-    let mut transport = quinn::TransportConfig::default();
     // Less than a response has.
-    transport.stream_receive_window(5_u32.into());
-    config.transport_config(Arc::new(transport));
-    endpoint.set_default_client_config(config);
-    let connection = endpoint.connect(site.address(Transport::Quic), NAME).unwrap().await.unwrap();
+    let connection = site.quic_with_window(5).await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(&framed(&query(1))).await.unwrap();
     send.finish().unwrap();

@@ -21,6 +21,9 @@ use crate::snapshot::Published;
 /// Octets of queries that one connection may have begun and not ended, where it can begin many at once: four of the
 /// longest ones.
 const MAX_UNFINISHED_OCTETS: usize = 4 << 16;
+/// Octets of responses that the client of one connection may have yet to take, where they can be many at once: four of
+/// the longest ones.
+const MAX_UNTAKEN_OCTETS: usize = 4 << 16;
 
 /// The open connections of one thread. No borrow of its cells is held over an `await`.
 pub(super) struct Connections {
@@ -92,6 +95,7 @@ impl Connections {
             transport,
             activity: activity.clone(),
             unfinished_octets: Cell::new(0),
+            untaken_octets: Cell::new(0),
             connections: self.clone(),
         });
         let task = spawn_local(serve(ticket)).abort_handle();
@@ -169,6 +173,7 @@ pub(super) struct Ticket {
     pub(super) transport: Transport,
     activity: Rc<Activity>,
     unfinished_octets: Cell<usize>,
+    untaken_octets: Cell<usize>,
     connections: Rc<Connections>,
 }
 
@@ -273,5 +278,35 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         self.ticket.unfinished_octets.update(|octets| octets.saturating_sub(self.octets.len()));
+    }
+}
+
+/// A response that the client has yet to take, one of several at once on its connection.
+pub(super) struct Untaken {
+    ticket: Rc<Ticket>,
+    octets: Vec<u8>,
+}
+
+impl Untaken {
+    /// Counts the response until it is dropped. None where its connection has too much of them.
+    pub(super) fn new(ticket: Rc<Ticket>, octets: Vec<u8>) -> Option<Self> {
+        let untaken = ticket.untaken_octets.get() + octets.len();
+        if untaken > MAX_UNTAKEN_OCTETS {
+            return None;
+        }
+        ticket.untaken_octets.set(untaken);
+        Some(Self { ticket, octets })
+    }
+}
+
+impl AsRef<[u8]> for Untaken {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.ticket.untaken_octets.update(|octets| octets.saturating_sub(self.octets.len()));
     }
 }

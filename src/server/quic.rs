@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::LULL;
-use super::connections::{Connections, Excess, Ticket, Unfinished};
+use super::connections::{Connections, Excess, Ticket, Unfinished, Untaken};
 use super::counters::ServerCounters;
 use super::encrypted::handshake_timeout;
 use super::failures::Failures;
@@ -182,7 +182,7 @@ async fn serve(
     match end {
         End::Done | End::TimedOut => connection.close(NO_ERROR, b""),
         End::Violation(reason) => connection.close(PROTOCOL_ERROR, reason.as_bytes()),
-        End::TooMuch => connection.close(EXCESSIVE_LOAD, b"too much of unfinished queries"),
+        End::TooMuch => connection.close(EXCESSIVE_LOAD, b"too much of unfinished queries or unread responses"),
     }
 }
 
@@ -195,7 +195,7 @@ enum End {
     TimedOut,
     /// The client broke the protocol, so.
     Violation(&'static str),
-    /// Its unfinished queries together are too large.
+    /// Its unfinished queries, or the responses it has yet to take, are too large together.
     TooMuch,
 }
 
@@ -266,8 +266,9 @@ impl Stream {
             put_framed(response.ok_or(End::Violation("not a query"))?, &mut framed);
         }
         drop(query);
+        let framed = Untaken::new(self.ticket.clone(), framed).ok_or(End::TooMuch)?;
         self.ticket.begin_blocked_write();
-        let written = timeout(self.ticket.limits().write_timeout, self.write(&framed)).await;
+        let written = timeout(self.ticket.limits().write_timeout, self.write(framed.as_ref())).await;
         self.ticket.end_blocked_write();
         written.map_err(|_| End::TimedOut)
     }
