@@ -618,6 +618,28 @@ async fn only_a_quic_client_with_a_proved_address_takes_the_place_of_another() {
     assert_eq!(site.counters(Transport::Quic).evicted.get(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn quic_connections_that_have_ended_are_bounded_as_long_as_they_are_in_memory() {
+    let site = Site::start(TcpLimits { connections: 1, ..LIMITS });
+    let quic = site.counters(Transport::Quic);
+    for initial in initials(&site, 3).await {
+        let silent = udp_client(site.address(Transport::Quic));
+        silent.send(&initial).unwrap();
+        wait_until("it is accepted", || quic.open.get() == 1);
+        // It has no idea yet how far its client is, so it waits for seconds once it has ended.
+        ask_tcp(&mut site.tls(), 1);
+        wait_until("the place is free", || site.counters(Transport::Tls).open.get() == 0);
+    }
+    assert_eq!((quic.evicted.get(), quic.refused.get()), (3, 0));
+    let address = site.address(Transport::Quic);
+    site.quic_endpoint().connect(address, NAME).unwrap().await.unwrap_err();
+    assert_eq!(quic.refused.get(), 1);
+    let deadline = Instant::now() + PATIENCE;
+    while site.quic_endpoint().connect(address, NAME).unwrap().await.is_err() {
+        assert!(Instant::now() < deadline, "they never left");
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_is_given_up() {
     let site = Site::start(TcpLimits { write_timeout: Duration::from_millis(500), ..LIMITS });

@@ -40,6 +40,9 @@ const SEND_WINDOW_OCTETS: u64 = 1 << 18;
 /// Handshakes under way from which on a client has to prove its address before its own begins; where one client network
 /// may have few connections, half of these, so that nobody uses up another's with forged addresses.
 const MAX_UNPROVED_HANDSHAKES: usize = 16;
+/// From how many times the connections that may be open on none is accepted: those that have ended stay in memory until
+/// what is still on its way to them must have come, which their clients can put off (RFC 9000 section 10.2).
+const MAX_DRAINING_FACTOR: usize = 2;
 /// What may wait for the thread before a handshake begins: clients, and octets that they sent after the first datagram.
 const MAX_WAITING_CLIENTS: usize = 1_024;
 const MAX_WAITING_OCTETS: u64 = 1 << 14;
@@ -120,6 +123,11 @@ pub(super) async fn accept(
             continue;
         };
         failures.clear();
+        if endpoint.open_connections() > MAX_DRAINING_FACTOR * connections.limits().connections {
+            counters.connections(Transport::Quic).refused.increment();
+            incoming.refuse();
+            continue;
+        }
         let client = incoming.remote_address().ip();
         // Anyone can write any address into a datagram: while many do, or a connection would have to go for it, the
         // client has to prove its own.
