@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -35,6 +35,11 @@ const STOP_BOUND: Duration = Duration::from_millis(1500);
 const PROTOCOL_ERROR: u32 = 2;
 const EXCESSIVE_LOAD: u32 = 4;
 
+/// `big.example. IN TXT`, which has an answer of nearly 58 kB.
+fn big_query() -> Vec<u8> {
+    b"\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03big\x07example\x00\x00\x10\x00\x01".to_vec()
+}
+
 /// A server with one listener of each kind.
 struct Site {
     _folder: Folder,
@@ -47,11 +52,15 @@ impl Site {
         let folder = Folder::new("encrypted");
         let identity = Identity::new();
         identity.put(&folder);
+        let strings = format!("\"{}\" ", "x".repeat(250)).repeat(230);
+        let zone = folder.put("big.zone", format!("@ 60 SOA a. b. 1 2 3 4 5\n@ 60 NS a.\n@ 60 TXT {strings}\n"));
         let settings = format!(
             "listen = [\"127.0.0.1:0\"]\nworkers = 1\n[server.encrypted]\ncertificate = \"{}\"\nkey = \"{}\"\n\
-             tls = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nquic = [\"127.0.0.1:0\"]\n",
+             tls = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nquic = [\"127.0.0.1:0\"]\n\
+             [zones.\"big.example\"]\nfile = \"{}\"\n",
             folder.path("certificate.pem").display(),
-            folder.path("key.pem").display()
+            folder.path("key.pem").display(),
+            zone.display()
         );
         let server = Server::start_with(&settings, limits);
         Self { _folder: folder, identity, server }
@@ -80,6 +89,18 @@ impl Site {
         let crypto = QuicClientConfig::try_from(config).unwrap();
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
         endpoint
+    }
+
+    /// A connection on which the server may send so much of each response until it is read.
+    async fn quic_with_window(&self, octets: u32) -> Connection {
+        let mut endpoint = self.quic_endpoint();
+        let config = self.identity.client_of_versions(&["doq"], &[&rustls::version::TLS13]);
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(octets.into());
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
+        endpoint.connect(self.address(Transport::Quic), NAME).unwrap().await.unwrap()
     }
 
     async fn quic(&self) -> Connection {
@@ -248,21 +269,35 @@ fn https_says_by_the_status_what_is_wrong() {
 type H2 = http2::SendRequest<Full<Bytes>>;
 
 async fn h2(site: &Site) -> H2 {
+    h2_with_window(site, 65_535).await
+}
+
+/// A client that lets the server send so much of each response until it is read.
+async fn h2_with_window(site: &Site, octets: u32) -> H2 {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(site.identity.client(&["h2"])));
     let stream = tokio::net::TcpStream::connect(site.address(Transport::Https)).await.unwrap();
     let stream = connector.connect(NAME.try_into().unwrap(), stream).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(octets)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn h2_post(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Bytes>> {
+/// Posts, and reads the head of the response alone.
+async fn h2_post_only(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Incoming>> {
     let request = Request::post(format!("https://{NAME}/dns-query"))
         .header("content-type", "application/dns-message")
         .body(Full::new(Bytes::from(body)))
         .unwrap();
     sender.ready().await?;
-    let (head, body) = sender.send_request(request).await?.into_parts();
+    sender.send_request(request).await
+}
+
+async fn h2_post(sender: &mut H2, body: Vec<u8>) -> hyper::Result<Response<Bytes>> {
+    let (head, body) = h2_post_only(sender, body).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
 }
 
@@ -366,6 +401,16 @@ async fn quic_ends_a_connection_that_breaks_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn quic_answers_nothing_from_another_address_than_the_proved_one() {
+    let site = Site::start(LIMITS);
+    let endpoint = site.quic_endpoint();
+    let connection = endpoint.connect(site.address(Transport::Quic), NAME).unwrap().await.unwrap();
+    ask_quic(&connection, &query(1)).await.unwrap();
+    endpoint.rebind(UdpSocket::bind("127.0.0.2:0").unwrap()).unwrap();
+    tokio::time::timeout(Duration::from_millis(300), ask_quic(&connection, &query(2))).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn unfinished_queries_of_one_connection_are_bounded_together() {
     let site = Site::start(LIMITS);
     let connection = site.quic().await;
@@ -379,6 +424,41 @@ async fn unfinished_queries_of_one_connection_are_bounded_together() {
     assert_eq!(application_error(&error), Some(EXCESSIVE_LOAD), "{error}");
     let fresh = site.quic().await;
     assert!(is_refused(&ask_quic(&fresh, &query(1)).await.unwrap(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn responses_that_a_client_does_not_take_are_bounded_together() {
+    let site = Site::start(LIMITS);
+    // With the smallest window, HTTP has the rest of a response in its own hands.
+    for window in [0, 1] {
+        let mut sender = h2_with_window(&site, window).await;
+        let mut untaken = Vec::new();
+        for _ in 0..6 {
+            untaken.push(h2_post_only(&mut sender, big_query()).await.unwrap());
+        }
+        let statuses: Vec<u16> = untaken.iter().map(|response| response.status().as_u16()).collect();
+        assert_eq!(statuses, [200, 200, 200, 200, 503, 503], "{window}");
+        // What the client doesn't want any more doesn't count.
+        drop(untaken);
+        let deadline = Instant::now() + PATIENCE;
+        while h2_post_only(&mut sender, big_query()).await.unwrap().status() != StatusCode::OK {
+            assert!(Instant::now() < deadline, "{window}");
+        }
+    }
+    let connection = site.quic_with_window(5).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&framed(&big_query())).await.unwrap();
+        send.finish().unwrap();
+        receive.read_exact(&mut [0; 2]).await.unwrap();
+        streams.push(receive);
+    }
+    assert!(connection.close_reason().is_none());
+    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    send.write_all(&framed(&big_query())).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(application_error(&connection.closed().await), Some(EXCESSIVE_LOAD));
 }
 
 #[test]
@@ -482,17 +562,24 @@ async fn all_three_share_the_limits_apart_from_plain_tcp() {
     ask_tcp(&mut tls, 1);
     ask_https(&mut https, 2);
     ask_quic(&quic, &query(3)).await.unwrap();
-    // A fourth of the same network is refused, whatever it is.
-    for transport in [Transport::Tls, Transport::Https] {
-        assert!(is_closed(&mut connect(site.address(transport))));
-        assert_eq!(site.counters(transport).refused.get(), 1);
+    // A fourth of the same network takes the place of the one idle longest, whatever they are.
+    let mut second_https = site.https();
+    ask_https(&mut second_https, 1);
+    assert!(is_closed(&mut tls));
+    let second_quic = site.quic().await;
+    ask_quic(&second_quic, &query(2)).await.unwrap();
+    assert!(is_closed(&mut https));
+    assert!(site.server.counters.quic_retries.get() >= 1, "it had to prove its address");
+    let mut second_tls = site.tls();
+    ask_tcp(&mut second_tls, 3);
+    assert_eq!(application_error(&quic.closed().await), Some(0));
+    for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
+        assert_eq!(site.counters(transport).evicted.get(), 1, "{transport:?}");
     }
-    site.quic_endpoint().connect(site.address(Transport::Quic), NAME).unwrap().await.unwrap_err();
-    assert_eq!(site.counters(Transport::Quic).refused.get(), 1);
     // Plain TCP has limits of its own.
     let mut plain: Vec<TcpStream> = (0..3).map(|_| site.server.connect()).collect();
     plain.iter_mut().for_each(|stream| ask_tcp(stream, 4));
-    ask_tcp(&mut tls, 5);
+    ask_tcp(&mut second_tls, 5);
 }
 
 #[test]
@@ -524,16 +611,33 @@ async fn only_a_quic_client_with_a_proved_address_takes_the_place_of_another() {
     let first = site.quic().await;
     ask_quic(&first, &query(1)).await.unwrap();
     assert_eq!(site.server.counters.quic_retries.get(), 0);
-    // Until it has acknowledged its response it isn't idle, and the next one is refused.
-    let second = loop {
-        if let Ok(connection) = site.quic_endpoint().connect(site.address(Transport::Quic), NAME).unwrap().await {
-            break connection;
-        }
-    };
+    let second = site.quic().await;
     assert_eq!(application_error(&first.closed().await), Some(0));
     ask_quic(&second, &query(2)).await.unwrap();
     assert!(site.server.counters.quic_retries.get() >= 1);
     assert_eq!(site.counters(Transport::Quic).evicted.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn quic_connections_that_have_ended_are_bounded_as_long_as_they_are_in_memory() {
+    let site = Site::start(TcpLimits { connections: 1, ..LIMITS });
+    let quic = site.counters(Transport::Quic);
+    for initial in initials(&site, 3).await {
+        let silent = udp_client(site.address(Transport::Quic));
+        silent.send(&initial).unwrap();
+        wait_until("it is accepted", || quic.open.get() == 1);
+        // It has no idea yet how far its client is, so it waits for seconds once it has ended.
+        ask_tcp(&mut site.tls(), 1);
+        wait_until("the place is free", || site.counters(Transport::Tls).open.get() == 0);
+    }
+    assert_eq!((quic.evicted.get(), quic.refused.get()), (3, 0));
+    let address = site.address(Transport::Quic);
+    site.quic_endpoint().connect(address, NAME).unwrap().await.unwrap_err();
+    assert_eq!(quic.refused.get(), 1);
+    let deadline = Instant::now() + PATIENCE;
+    while site.quic_endpoint().connect(address, NAME).unwrap().await.is_err() {
+        assert!(Instant::now() < deadline, "they never left");
+    }
 }
 
 #[test]
@@ -557,15 +661,8 @@ fn a_client_that_does_not_read_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_quic_client_that_takes_no_response_is_given_up() {
     let site = Site::start(TcpLimits { write_timeout: Duration::from_millis(500), ..LIMITS });
-    let mut endpoint = site.quic_endpoint();
-    let config = site.identity.client_of_versions(&["doq"], &[&rustls::version::TLS13]);
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
-    let mut transport = quinn::TransportConfig::default();
     // Less than a response has.
-    transport.stream_receive_window(5_u32.into());
-    config.transport_config(Arc::new(transport));
-    endpoint.set_default_client_config(config);
-    let connection = endpoint.connect(site.address(Transport::Quic), NAME).unwrap().await.unwrap();
+    let connection = site.quic_with_window(5).await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(&framed(&query(1))).await.unwrap();
     send.finish().unwrap();

@@ -171,10 +171,12 @@ fn tcp_dripping_bytes_do_not_keep_a_connection_open() {
     assert_eq!(server.tcp().timed_out.get(), 1);
 }
 
-/// A connection whose client asks without end and reads nothing, at the point where the server can't write any more.
-fn blocked(server: &Server) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(server.address()), Type::STREAM, None).unwrap();
+/// A connection from this address whose client asks without end and reads nothing, at the point where the server can't
+/// write any more.
+fn blocked(client: &str, server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(&client.parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.connect(&server.address().into()).unwrap();
     let mut stream = TcpStream::from(socket);
     stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -188,14 +190,25 @@ fn blocked(server: &Server) -> TcpStream {
 
 #[test]
 fn tcp_gives_up_on_a_client_that_does_not_read() {
-    let limits = TcpLimits { connections: 1, write_timeout: Duration::from_secs(1), ..LIMITS };
+    let limits = TcpLimits { write_timeout: Duration::from_secs(1), ..LIMITS };
     let server = Server::start("127.0.0.1:0", 1, limits);
-    let _blocked = blocked(&server);
-    // It isn't idle, so it need not make room.
-    assert_eq!(read_message(&mut server.connect()), None);
-    assert_eq!(server.tcp().refused.get(), 1);
+    let _blocked = blocked("127.0.0.1:0", &server);
     wait_until("its time is out", || server.tcp().timed_out.get() == 1);
-    ask_tcp(&mut server.connect(), 1);
+    wait_until("it is forgotten", || server.tcp().open.get() == 0);
+}
+
+#[test]
+fn clients_that_do_not_read_keep_nobody_out() {
+    let server = Server::start("127.0.0.1:0", 1, TcpLimits { connections: 3, ..LIMITS });
+    let _blocked = ["127.0.0.1:0", "127.0.0.2:0", "127.0.1.1:0"].map(|client| blocked(client, &server));
+    let mut honest = connect_from("127.0.2.1:0", server.address());
+    ask_tcp(&mut honest, 1);
+    // It keeps its place when another network wants more of them.
+    let mut greedy = [(); 3].map(|()| connect_from("127.0.0.1:0", server.address()));
+    ask_tcp(&mut greedy[2], 2);
+    ask_tcp(&mut honest, 3);
+    let counters = server.tcp();
+    assert_eq!((counters.evicted.get(), counters.refused.get(), counters.timed_out.get()), (4, 0, 0));
 }
 
 /// A connection from this address.
@@ -215,14 +228,18 @@ fn tcp_bounds_the_connections_of_one_client_network() {
     // From another address of the same network.
     let mut second = connect_from("127.0.0.2:0", server.address());
     ask_tcp(&mut second, 2);
-    assert_eq!(read_message(&mut server.connect()), None);
-    assert_eq!((server.tcp().accepted.get(), server.tcp().refused.get()), (3, 1));
-    // Another network has its own bound, and a connection that ends makes room.
-    ask_tcp(&mut connect_from("127.0.1.1:0", server.address()), 3);
-    drop(first);
-    wait_until("the first is forgotten", || server.tcp().open.get() == 1);
-    ask_tcp(&mut server.connect(), 4);
-    ask_tcp(&mut second, 5);
+    // Another network has its own bound.
+    let mut other = connect_from("127.0.1.1:0", server.address());
+    ask_tcp(&mut other, 3);
+    ask_tcp(&mut first, 4);
+    let mut third = server.connect();
+    ask_tcp(&mut third, 5);
+    assert_eq!(read_message(&mut second), None, "it was idle longest in its network");
+    for stream in [&mut first, &mut third, &mut other] {
+        ask_tcp(stream, 6);
+    }
+    let counters = server.tcp();
+    assert_eq!((counters.evicted.get(), counters.refused.get(), counters.open.get()), (1, 0, 3));
 }
 
 #[test]
@@ -286,7 +303,7 @@ fn a_stop_answers_what_has_arrived_and_is_soon_over() {
 #[test]
 fn a_stop_does_not_wait_for_clients_that_do_not_read() {
     let server = Server::start("127.0.0.1:0", 1, LIMITS);
-    let _blocked = blocked(&server);
+    let _blocked = blocked("127.0.0.1:0", &server);
     let (told, counters) = (Instant::now(), server.counters);
     server.serving.shutdown();
     assert!(told.elapsed() < STOP_BOUND, "{:?}", told.elapsed());

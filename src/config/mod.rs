@@ -178,9 +178,10 @@ impl Server {
 /// `[server.tcp]`: bounds on connections (RFC 7766 section 6.2), whatever their transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Open connections in all, 1..=1000000; default 1000.
+    /// Open connections in all, 1..=20000; default 1000. At the limit one makes room for a new one.
     pub connections: usize,
-    /// Open connections of one [`ClientNetwork`], at most `connections`; default 50, or `connections` if less.
+    /// Open connections of one [`ClientNetwork`], at most `connections`; default 50, or `connections` if less. At
+    /// the limit one of them makes room for a new one.
     pub connections_per_client: usize,
     /// How long a connection may stay open without a whole query, 100 ms to 1 h; default 10 s.
     pub idle_timeout: Duration,

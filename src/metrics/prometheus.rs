@@ -365,7 +365,7 @@ impl Scrape<'_> {
         );
         families.counters(
             "meridian_connections_accepted_total",
-            "Connections accepted, those refused afterwards included.",
+            "Connections accepted.",
             of(&all, |connections| &connections.accepted),
         );
         families.counters(
@@ -375,12 +375,12 @@ impl Scrape<'_> {
         );
         families.counters(
             "meridian_connections_refused_total",
-            "Connections closed at once because a limit of [server.tcp] was reached.",
+            "QUIC connections refused because too many that have ended are still in memory.",
             of(&all, |connections| &connections.refused),
         );
         families.counters(
             "meridian_connections_evicted_total",
-            "Idle connections closed to make room for a new one.",
+            "Connections closed to make room for a new one.",
             of(&all, |connections| &connections.evicted),
         );
         families.counters(

@@ -4,6 +4,7 @@
 //! each of the two by itself, so that neither a lock nor a flood of one is the other's.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -20,6 +21,9 @@ use crate::snapshot::Published;
 /// Octets of queries that one connection may have begun and not ended, where it can begin many at once: four of the
 /// longest ones.
 const MAX_UNFINISHED_OCTETS: usize = 4 << 16;
+/// Octets of responses that the client of one connection may have yet to take, where they can be many at once: four of
+/// the longest ones.
+const MAX_UNTAKEN_OCTETS: usize = 4 << 16;
 
 /// The open connections of one thread. No borrow of its cells is held over an `await`.
 pub(super) struct Connections {
@@ -46,8 +50,9 @@ struct Open {
 
 /// What a connection is doing.
 struct Activity {
-    /// When its last query was answered, or it was opened. Octets that make no whole query don't count.
-    idle_since: Cell<Instant>,
+    /// When it last made progress: it was opened, a query was answered, or a write began or ceased to wait. Octets that
+    /// make no whole query don't count.
+    since: Cell<Instant>,
     /// Writes that wait for the client.
     blocked_writes: Cell<usize>,
 }
@@ -62,8 +67,8 @@ impl Connections {
         self.published.load().compiled.config.server.tcp
     }
 
-    /// Serves a new connection as a task of this thread, if need be in place of the one that is idle longest. At a limit
-    /// `serve` is dropped with what it holds of the connection.
+    /// Serves a new connection as a task of this thread, at a limit in place of another: of its own client network where
+    /// that has as many as it may, else of the network that has most.
     pub(super) fn admit<Serve: Future<Output = ()> + 'static>(
         self: &Rc<Self>,
         client: IpAddr,
@@ -73,27 +78,24 @@ impl Connections {
         let counters = self.counters.connections(transport);
         counters.accepted.increment();
         let limits = self.limits();
-        let network = self.published.load().compiled.config.server.client_network.of(client);
+        let network = self.network(client);
         let mut table = self.table.borrow_mut();
-        if table.per_network.get(&network).is_some_and(|open| *open >= limits.connections_per_client) {
-            return counters.refused.increment();
-        }
-        if table.by_id.len() >= limits.connections {
-            let Some(idlest) = table.remove_idlest() else { return counters.refused.increment() };
-            let counters = self.counters.connections(idlest.transport);
+        while let Some(evicted) = table.make_room(network, &limits) {
+            let counters = self.counters.connections(evicted.transport);
             counters.evicted.increment();
             counters.open.decrement();
-            idlest.task.abort();
+            evicted.task.abort();
         }
         let id = table.next_id;
         table.next_id += 1;
-        let activity = Rc::new(Activity { idle_since: Cell::new(Instant::now()), blocked_writes: Cell::new(0) });
+        let activity = Rc::new(Activity { since: Cell::new(Instant::now()), blocked_writes: Cell::new(0) });
         let ticket = Rc::new(Ticket {
             id,
             client,
             transport,
             activity: activity.clone(),
             unfinished_octets: Cell::new(0),
+            untaken_octets: Cell::new(0),
             connections: self.clone(),
         });
         let task = spawn_local(serve(ticket)).abort_handle();
@@ -101,10 +103,23 @@ impl Connections {
         counters.open.increment();
     }
 
-    /// Whether a further connection needs the place of another.
-    pub(super) fn is_full(&self) -> bool {
-        self.table.borrow().by_id.len() >= self.limits().connections
+    /// Whether a further connection of this client needs the place of another.
+    pub(super) fn is_full(&self, client: IpAddr) -> bool {
+        let network = self.network(client);
+        self.table.borrow().full(network, &self.limits()).is_some()
     }
+
+    fn network(&self, client: IpAddr) -> IpAddr {
+        self.published.load().compiled.config.server.client_network.of(client)
+    }
+}
+
+/// What has as many connections as it may.
+enum Full {
+    /// The new client's network.
+    Network,
+    /// The whole table.
+    Table,
 }
 
 impl Table {
@@ -124,11 +139,29 @@ impl Table {
         Some(open)
     }
 
-    /// Forgets and returns the connection that waits longest for a query; none if all are being written to.
-    fn remove_idlest(&mut self) -> Option<Open> {
-        let idle = self.by_id.iter().filter(|(_, open)| open.activity.blocked_writes.get() == 0);
-        let (&id, _) = idle.min_by_key(|(id, open)| (open.activity.idle_since.get(), **id))?;
+    /// What keeps a further connection of `network` from a place of its own.
+    fn full(&self, network: IpAddr, limits: &TcpLimits) -> Option<Full> {
+        if self.open_of(network) >= limits.connections_per_client {
+            return Some(Full::Network);
+        }
+        (self.by_id.len() >= limits.connections).then_some(Full::Table)
+    }
+
+    /// Forgets and returns a connection that has to go for a new one of `network`; none where there is room. Of those
+    /// that may be taken it is the one that made no progress for longest, whether it waits for a query or for its client
+    /// to read: else those who read nothing would keep everyone else out.
+    fn make_room(&mut self, network: IpAddr, limits: &TcpLimits) -> Option<Open> {
+        let full = self.full(network, limits)?;
+        let candidates = self.by_id.iter().filter_map(|(&id, open)| match full {
+            Full::Network if open.network != network => None,
+            _ => Some((Reverse(self.open_of(open.network)), open.activity.since.get(), id)),
+        });
+        let (.., id) = candidates.min()?;
         self.remove(id)
+    }
+
+    fn open_of(&self, network: IpAddr) -> usize {
+        self.per_network.get(&network).copied().unwrap_or_default()
     }
 }
 
@@ -140,6 +173,7 @@ pub(super) struct Ticket {
     pub(super) transport: Transport,
     activity: Rc<Activity>,
     unfinished_octets: Cell<usize>,
+    untaken_octets: Cell<usize>,
     connections: Rc<Connections>,
 }
 
@@ -154,12 +188,14 @@ impl Ticket {
 
     /// A whole query was answered: the wait for the next one begins.
     pub(super) fn note_answer(&self) {
-        self.activity.idle_since.set(Instant::now());
+        self.activity.since.set(Instant::now());
     }
 
-    /// A write waits for the client. Until it ends, the connection isn't idle, and need not make room.
+    /// A write waits for the client. Until it ends, the connection isn't idle.
     pub(super) fn begin_blocked_write(&self) {
-        self.activity.blocked_writes.update(|count| count + 1);
+        if self.activity.blocked_writes.replace(self.activity.blocked_writes.get() + 1) == 0 {
+            self.activity.since.set(Instant::now());
+        }
     }
 
     /// What waited was taken.
@@ -170,7 +206,7 @@ impl Ticket {
 
     /// When the connection will have been idle for too long, unless a query comes or a write waits.
     pub(super) fn idle_deadline(&self) -> Instant {
-        self.activity.idle_since.get() + self.limits().idle_timeout
+        self.activity.since.get() + self.limits().idle_timeout
     }
 
     /// Returns once the connection has been idle for too long.
@@ -242,5 +278,35 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         self.ticket.unfinished_octets.update(|octets| octets.saturating_sub(self.octets.len()));
+    }
+}
+
+/// A response that the client has yet to take, one of several at once on its connection.
+pub(super) struct Untaken {
+    ticket: Rc<Ticket>,
+    octets: Vec<u8>,
+}
+
+impl Untaken {
+    /// Counts the response until it is dropped. None where its connection has too much of them.
+    pub(super) fn new(ticket: Rc<Ticket>, octets: Vec<u8>) -> Option<Self> {
+        let untaken = ticket.untaken_octets.get() + octets.len();
+        if untaken > MAX_UNTAKEN_OCTETS {
+            return None;
+        }
+        ticket.untaken_octets.set(untaken);
+        Some(Self { ticket, octets })
+    }
+}
+
+impl AsRef<[u8]> for Untaken {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.ticket.untaken_octets.update(|octets| octets.saturating_sub(self.octets.len()));
     }
 }

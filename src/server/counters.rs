@@ -59,13 +59,13 @@ impl ServerCounters {
 /// Counts of one transport's connections. All but `open` only ever grow.
 #[derive(Debug, Default)]
 pub struct ConnectionCounters {
-    /// Connections accepted, those refused afterwards included.
+    /// Connections accepted.
     pub accepted: Counter,
     /// Accept calls that failed.
     pub accept_errors: Counter,
-    /// Connections closed at once because a limit was reached.
+    /// QUIC connections refused because too many that have ended are still in memory.
     pub refused: Counter,
-    /// Idle connections closed to make room for a new one.
+    /// Connections closed to make room for a new one.
     pub evicted: Counter,
     /// Connections closed because the handshake, a query or the acceptance of a response took too long.
     pub timed_out: Counter,

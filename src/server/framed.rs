@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::LULL;
@@ -70,6 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
             if !self.answer().await {
                 return;
             }
+            // A client that always has the next query ready would else be served while others wait.
+            yield_now().await;
         }
         self.end().await;
     }

@@ -9,18 +9,19 @@
 //! | 413 | a body of more than 65,535 octets |
 //! | 414 | a URI of more than 8,192 octets |
 //! | 415 | a body that is not `application/dns-message` |
-//! | 503 | too much of unfinished bodies on one connection |
+//! | 503 | too much of unfinished bodies, or of responses not yet taken, on one connection |
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::pin::pin;
 use std::rc::Rc;
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Either, Empty, Full};
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -32,7 +33,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::LULL;
-use super::connections::{Excess, Ticket, Unfinished};
+use super::connections::{Excess, Ticket, Unfinished, Untaken};
 use super::responder::Responder;
 use super::thread::Stop;
 use crate::zone::rtype;
@@ -60,6 +61,9 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The body of a response, counted until the last octet of it is sent.
+type Content = Either<Full<Cursor<Untaken>>, Empty<Cursor<Untaken>>>;
 
 /// What is served to all connections.
 #[derive(Clone)]
@@ -125,40 +129,37 @@ impl Https {
         let _ = timeout(LULL, connection).await;
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        ticket: Rc<Ticket>,
-    ) -> Result<Response<Full<Bytes>>, StatusCode> {
+    async fn answer(&self, request: Request<Incoming>, ticket: Rc<Ticket>) -> Result<Response<Content>, StatusCode> {
         if request.uri().path() != &*self.path {
             return Err(StatusCode::NOT_FOUND);
         }
-        let response = if request.method() == Method::GET {
+        if request.method() == Method::GET {
             self.respond(&query_in_uri(&request)?, &ticket)
         } else if request.method() == Method::POST {
             self.respond(query_in_body(request, &ticket).await?.octets(), &ticket)
         } else {
-            return Err(StatusCode::METHOD_NOT_ALLOWED);
-        };
-        response.ok_or(StatusCode::BAD_REQUEST)
+            Err(StatusCode::METHOD_NOT_ALLOWED)
+        }
     }
 
-    fn respond(&self, query: &[u8], ticket: &Ticket) -> Option<Response<Full<Bytes>>> {
+    fn respond(&self, query: &[u8], ticket: &Rc<Ticket>) -> Result<Response<Content>, StatusCode> {
         let mut responder = self.responder.borrow_mut();
         let mut batch = responder.batch();
-        let message = batch.respond(query, ticket.client, ticket.transport)?;
+        let message = batch.respond(query, ticket.client, ticket.transport).ok_or(StatusCode::BAD_REQUEST)?;
         // Not for shared caches: another client may be elsewhere.
-        let freshness = HeaderValue::try_from(format!("private, max-age={}", freshness_secs(message))).ok()?;
-        let mut response = Response::new(Full::new(Bytes::copy_from_slice(message)));
+        let freshness = HeaderValue::try_from(format!("private, max-age={}", freshness_secs(message)))
+            .map_err(|_| StatusCode::BAD_REQUEST)?;
+        let content = Untaken::new(ticket.clone(), message.to_vec()).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let mut response = Response::new(Either::Left(Full::new(Cursor::new(content))));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(DNS_MESSAGE));
         response.headers_mut().insert(CACHE_CONTROL, freshness);
         ticket.note_answer();
-        Some(response)
+        Ok(response)
     }
 }
 
-fn refusal(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn refusal(status: StatusCode) -> Response<Content> {
+    let mut response = Response::new(Either::Right(Empty::new()));
     *response.status_mut() = status;
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::LULL;
-use super::connections::{Connections, Excess, Ticket, Unfinished};
+use super::connections::{Connections, Excess, Ticket, Unfinished, Untaken};
 use super::counters::ServerCounters;
 use super::encrypted::handshake_timeout;
 use super::failures::Failures;
@@ -40,6 +40,9 @@ const SEND_WINDOW_OCTETS: u64 = 1 << 18;
 /// Handshakes under way from which on a client has to prove its address before its own begins; where one client network
 /// may have few connections, half of these, so that nobody uses up another's with forged addresses.
 const MAX_UNPROVED_HANDSHAKES: usize = 16;
+/// From how many times the connections that may be open on none is accepted: those that have ended stay in memory until
+/// what is still on its way to them must have come, which their clients can put off (RFC 9000 section 10.2).
+const MAX_DRAINING_FACTOR: usize = 2;
 /// What may wait for the thread before a handshake begins: clients, and octets that they sent after the first datagram.
 const MAX_WAITING_CLIENTS: usize = 1_024;
 const MAX_WAITING_OCTETS: u64 = 1 << 14;
@@ -75,6 +78,8 @@ impl Listener {
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
             .transport_config(Arc::new(transport))
+            // A new address would be believed before it is proved, and with it whom access lists let in.
+            .migration(false)
             .max_incoming(MAX_WAITING_CLIENTS)
             .incoming_buffer_size(MAX_WAITING_OCTETS)
             .incoming_buffer_size_total(MAX_WAITING_OCTETS_IN_ALL);
@@ -118,17 +123,22 @@ pub(super) async fn accept(
             continue;
         };
         failures.clear();
+        if endpoint.open_connections() > MAX_DRAINING_FACTOR * connections.limits().connections {
+            counters.connections(Transport::Quic).refused.increment();
+            incoming.refuse();
+            continue;
+        }
+        let client = incoming.remote_address().ip();
         // Anyone can write any address into a datagram: while many do, or a connection would have to go for it, the
         // client has to prove its own.
         let most_unproved = MAX_UNPROVED_HANDSHAKES.min(connections.limits().connections_per_client / 2);
-        let is_busy = handshakes.get() >= most_unproved || connections.is_full();
+        let is_busy = handshakes.get() >= most_unproved || connections.is_full(client);
         if is_busy && !incoming.remote_address_validated() {
             counters.quic_retries.increment();
             // Fails only for those that can't be told to.
             let _ = incoming.retry();
             continue;
         }
-        let client = incoming.remote_address().ip();
         connections.admit(client, Transport::Quic, |ticket| {
             let (responder, handshake) = (responder.clone(), Handshake::begin(&handshakes));
             serve(incoming, ticket, responder, handshake, stop.clone())
@@ -180,7 +190,7 @@ async fn serve(
     match end {
         End::Done | End::TimedOut => connection.close(NO_ERROR, b""),
         End::Violation(reason) => connection.close(PROTOCOL_ERROR, reason.as_bytes()),
-        End::TooMuch => connection.close(EXCESSIVE_LOAD, b"too much of unfinished queries"),
+        End::TooMuch => connection.close(EXCESSIVE_LOAD, b"too much of unfinished queries or unread responses"),
     }
 }
 
@@ -193,7 +203,7 @@ enum End {
     TimedOut,
     /// The client broke the protocol, so.
     Violation(&'static str),
-    /// Its unfinished queries together are too large.
+    /// Its unfinished queries, or the responses it has yet to take, are too large together.
     TooMuch,
 }
 
@@ -204,9 +214,7 @@ async fn answer(
     stop: &mut Stop,
 ) -> End {
     let mut streams = JoinSet::new();
-    let answer = |(send, receive)| {
-        Stream { send, receive, connection: connection.clone(), ticket: ticket.clone() }.answer(responder.clone())
-    };
+    let answer = |(send, receive)| Stream { send, receive, ticket: ticket.clone() }.answer(responder.clone());
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
@@ -242,7 +250,6 @@ fn asks_for_keepalive(request: &[u8]) -> bool {
 struct Stream {
     send: SendStream,
     receive: RecvStream,
-    connection: Connection,
     ticket: Rc<Ticket>,
 }
 
@@ -261,16 +268,15 @@ impl Stream {
         }
         let mut framed = Vec::new();
         {
-            // The client may have moved to another address meanwhile.
-            let client = self.connection.remote_address().ip();
             let mut responder = responder.borrow_mut();
             let mut batch = responder.batch();
-            let response = batch.respond(request, client, Transport::Quic);
+            let response = batch.respond(request, self.ticket.client, Transport::Quic);
             put_framed(response.ok_or(End::Violation("not a query"))?, &mut framed);
         }
         drop(query);
+        let framed = Untaken::new(self.ticket.clone(), framed).ok_or(End::TooMuch)?;
         self.ticket.begin_blocked_write();
-        let written = timeout(self.ticket.limits().write_timeout, self.write(&framed)).await;
+        let written = timeout(self.ticket.limits().write_timeout, self.write(framed.as_ref())).await;
         self.ticket.end_blocked_write();
         written.map_err(|_| End::TimedOut)
     }

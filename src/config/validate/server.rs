@@ -33,8 +33,8 @@ const MAX_RESPONSES_PER_SECOND: u32 = 1_000_000;
 const MIN_TABLE_SIZE: u32 = 1 << 10;
 const DEFAULT_TABLE_SIZE: u32 = 1 << 17;
 const MAX_TABLE_SIZE: u32 = 1 << 24;
-/// TCP connections in all.
-const MAX_CONNECTIONS: usize = 1_000_000;
+/// TCP connections in all. Where they are all open, a new one is weighed against each.
+const MAX_CONNECTIONS: usize = 20_000;
 /// Bounds on the time-outs of TCP.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3_600);
