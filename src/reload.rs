@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
@@ -23,6 +21,7 @@ use crate::server::{Certificate, certificate, release_free_memory};
 use crate::snapshot::{
     Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
 };
+use crate::watch::Fingerprint;
 use crate::zone::Tree;
 
 /// Where a configuration comes from.
@@ -59,20 +58,28 @@ pub struct Prepared {
 pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
-    certificate: Option<Fingerprint>,
+    /// The files of databases when they were last to be read, well or not.
+    seen_databases: Fingerprint,
+    /// The files of the certificate likewise.
+    seen_certificate: Fingerprint,
     tallies: Option<Tallies>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
 }
 
-/// What was read, with each file's inode, length and time: equal ones need not be read again.
-type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
-
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None, rate_limiter: None }
+        Self {
+            origin,
+            database: None,
+            seen_databases: Fingerprint::default(),
+            seen_certificate: Fingerprint::default(),
+            tallies: None,
+            own_cookies: None,
+            rate_limiter: None,
+        }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -138,8 +145,8 @@ impl Loader {
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
-        // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
-        let fingerprint = fingerprint(config.geoip.database_paths());
+        let fingerprint = Fingerprint::of(config.geoip.database_paths());
+        self.seen_databases = fingerprint.clone();
         match &self.database {
             Some((known, database)) if *known == fingerprint => Ok(Arc::clone(database)),
             _ => {
@@ -152,23 +159,10 @@ impl Loader {
 
     /// Reads what encrypted listeners show; nothing where there are none.
     fn load_certificate(&mut self, config: &Config) -> Result<Option<Arc<CertifiedKey>>, Problems> {
-        // Before the files are read, as above.
-        let fingerprint = fingerprint(config.server.certificate_paths());
+        self.seen_certificate = Fingerprint::of(config.server.certificate_paths());
         let settings = config.server.encrypted.as_ref();
-        let read = settings.map(|settings| certificate::read(settings, &config.source)).transpose()?;
-        self.certificate = Some(fingerprint);
-        Ok(read)
+        settings.map(|settings| certificate::read(settings, &config.source)).transpose()
     }
-}
-
-fn fingerprint<'a>(paths: impl Iterator<Item = &'a Path>) -> Fingerprint {
-    paths
-        .map(|path| {
-            let facts =
-                fs::metadata(path).ok().and_then(|facts| Some((facts.ino(), facts.len(), facts.modified().ok()?)));
-            (path.to_owned(), facts)
-        })
-        .collect()
 }
 
 /// Why something is loaded anew.
@@ -289,18 +283,14 @@ impl Reloader {
         self.certificate.as_ref()
     }
 
-    /// Whether a database that serves was replaced after it was read.
-    pub fn has_outdated_database(&self) -> bool {
-        let read = lock(&self.loader).database.as_ref().map(|(fingerprint, _)| fingerprint.clone());
-        read.is_some_and(|read| read != fingerprint(self.publisher.current().compiled.config.geoip.database_paths()))
+    /// The files of databases when they were last to be read, well or not.
+    pub(crate) fn seen_databases(&self) -> Fingerprint {
+        lock(&self.loader).seen_databases.clone()
     }
 
-    /// Whether the certificate that serves, or its key, was replaced after it was read.
-    pub fn has_outdated_certificate(&self) -> bool {
-        let read = lock(&self.loader).certificate.clone();
-        read.is_some_and(|read| {
-            read != fingerprint(self.publisher.current().compiled.config.server.certificate_paths())
-        })
+    /// The files of the certificate when they were last to be read, well or not.
+    pub(crate) fn seen_certificate(&self) -> Fingerprint {
+        lock(&self.loader).seen_certificate.clone()
     }
 
     /// Loads what the reason asks for anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it
