@@ -16,7 +16,7 @@ use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey, Verdict};
 use crate::logging;
 use crate::metrics::WorkerCounters;
-use crate::reload::{Loader, Origin, Reason, Reloader};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::Publisher;
@@ -61,8 +61,11 @@ impl Daemon {
         let config = prepared.compiled.config.clone();
         logging::start(config.log);
 
-        if let Err(problem) = raise_descriptor_limit() {
-            warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
+        match raise_descriptor_limit() {
+            Ok(limit) => warn_of_few_descriptors(limit, &config),
+            Err(problem) => {
+                warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
+            }
         }
         let sockets = Sockets::bind(&config.server)?;
         let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;

@@ -15,9 +15,10 @@ use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
 use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::Database;
+use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
-use crate::server::{Certificate, certificate, release_free_memory};
+use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
 };
@@ -332,6 +333,10 @@ impl Reloader {
             (loader.load_databases(&old)?, None)
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+        if reason == Reason::Signal {
+            // It was raised at the start, where that was possible; here it is asked for.
+            let _ = raise_descriptor_limit().map(|limit| warn_of_few_descriptors(limit, &compiled.config));
+        }
         let snapshot = self.publisher.replace(compiled);
         if let Some(prober) = prober {
             lock(&self.scheduler).replace(prober, self.publisher.health().keys());
@@ -394,6 +399,34 @@ fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
     Some(([&encrypted.tls, &encrypted.https, &encrypted.quic], &encrypted.https_path))
 }
 
+/// The most descriptors that are open at once: connections of the threads that have some, probes, and sockets.
+fn descriptors_needed(config: &Config) -> usize {
+    /// The admin interface's connections, event queues, and files that are read.
+    const OTHERS: usize = 128;
+    let server = &config.server;
+    let encrypted = server.encrypted.as_ref();
+    let threads_with_connections = 1 + usize::from(encrypted.is_some());
+    let probes = if config.probes.is_empty() { 0 } else { MAX_PROBES_IN_FLIGHT };
+    let encrypted_sockets =
+        encrypted.map_or(0, |encrypted| encrypted.tls.len() + encrypted.https.len() + encrypted.quic.len());
+    // Each address has a socket for each UDP worker and one for TCP.
+    let sockets = server.threads() + server.listen.len() + encrypted_sockets;
+    server.tcp.connections * threads_with_connections + probes + sockets + OTHERS
+}
+
+/// Warns where the limit of open descriptors is lower than what the configuration permits.
+pub(crate) fn warn_of_few_descriptors(limit: u64, config: &Config) {
+    let needed = descriptors_needed(config);
+    if limit < needed as u64 {
+        warn!(
+            limit,
+            needed,
+            "connections and probes may come to more open descriptors than the limit; set LimitNOFILE={needed} in the \
+             unit, or lower server.tcp.connections"
+        );
+    }
+}
+
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
@@ -406,5 +439,28 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     ];
     for (setting, _) in changes.iter().filter(|(_, changed)| *changed) {
         warn!(setting, "differs from what runs; it takes effect after a restart");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn descriptors_for_all_that_may_be_open_are_asked_for() {
+        let needed = |server: &str, probes: &str| {
+            let text = format!(
+                "[server]\nworkers = 3\n{server}\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n{probes}"
+            );
+            descriptors_needed(&Config::parse(&text, Path::new("m.toml")).unwrap())
+        };
+        let one = "listen = [\"127.0.0.1:53\"]\ntcp.connections = 5000";
+        // Three UDP sockets, a TCP socket and its thread.
+        assert_eq!(needed(one, ""), 5000 + 5 + 128);
+        let encrypted =
+            "encrypted = { certificate = \"c\", key = \"k\", tls = [\"127.0.0.1:853\"], quic = [\"127.0.0.1:853\"] }";
+        assert_eq!(needed(&format!("{one}\n{encrypted}"), ""), 10000 + 6 + 2 + 128);
     }
 }
