@@ -333,9 +333,11 @@ impl Reloader {
             (loader.load_databases(&old)?, None)
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
-        if reason == Reason::Signal {
-            // It was raised at the start, where that was possible; here it is asked for.
-            let _ = raise_descriptor_limit().map(|limit| warn_of_few_descriptors(limit, &compiled.config));
+        // Where it can't be raised, that was said at the start.
+        if reason == Reason::Signal
+            && let Ok(limit) = raise_descriptor_limit()
+        {
+            warn_of_few_descriptors(limit, &compiled.config);
         }
         let snapshot = self.publisher.replace(compiled);
         if let Some(prober) = prober {

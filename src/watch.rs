@@ -202,7 +202,7 @@ mod tests {
                     sleep(Duration::from_millis(400)).await;
                     events.notify_one();
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = settle(&events) => {}

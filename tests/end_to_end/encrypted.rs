@@ -241,6 +241,22 @@ fn a_folder_that_is_swapped_is_followed() {
 }
 
 #[test]
+fn a_pipe_in_place_of_the_key_blocks_no_reload() {
+    let site = Site::start();
+    let (before, pipe) = (site.meridian.process.written(), site.folder.path("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, site.folder.path("key.pem")).unwrap();
+    let is_refused = |line: &str| line.contains("goes on serving").then_some(());
+    site.meridian.process.wait_for("it is refused", before, is_refused);
+    let log = site.meridian.process.lines_after(before).join("\n");
+    assert!(log.contains("key.pem: it is a pipe"), "{log}");
+    let (second, before) = (Identity::new(), site.meridian.process.written());
+    second.put(&site.folder);
+    site.meridian.wait_for_reload(before);
+    assert_eq!(site.shown(&[&site.identity, &second]), second.certificate);
+}
+
+#[test]
 fn a_start_without_a_good_certificate_is_refused() {
     let (folder, identity) = (Folder::new("no-certificate"), Identity::new());
     let path = folder.put("meridian.toml", config("absent.pem", ""));
