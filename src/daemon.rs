@@ -16,11 +16,11 @@ use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey, Verdict};
 use crate::logging;
 use crate::metrics::WorkerCounters;
-use crate::reload::{Loader, Origin, Reason, Reloader};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::Publisher;
-use crate::watch::FileWatch;
+use crate::watch::{FileWatch, LOOK_INTERVAL};
 
 /// Why the server did not start.
 pub type StartError = Box<dyn Error + Send + Sync>;
@@ -61,8 +61,11 @@ impl Daemon {
         let config = prepared.compiled.config.clone();
         logging::start(config.log);
 
-        if let Err(problem) = raise_descriptor_limit() {
-            warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
+        match raise_descriptor_limit() {
+            Ok(limit) => warn_of_few_descriptors(limit, &config),
+            Err(problem) => {
+                warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
+            }
         }
         let sockets = Sockets::bind(&config.server)?;
         let admin_listener = config.admin.as_ref().map(admin::bind).transpose()?;
@@ -207,16 +210,12 @@ async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedRec
 
 /// Reloads at SIGHUP and whenever a database or the certificate is replaced.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
-    let (mut databases, mut certificate) = (FileWatch::default(), FileWatch::default());
+    let (mut databases, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
     loop {
         let serving = reloader.publisher().current();
         let config = &serving.compiled.config;
-        if databases.follow(config.geoip.database_paths()) && reloader.has_outdated_database() {
-            databases.note_change();
-        }
-        if certificate.follow(config.server.certificate_paths()) && reloader.has_outdated_certificate() {
-            certificate.note_change();
-        }
+        databases.follow(config.geoip.database_paths(), reloader.seen_databases());
+        certificate.follow(config.server.certificate_paths(), reloader.seen_certificate());
         // It is not to be kept from being freed.
         drop(serving);
         let reason = tokio::select! {

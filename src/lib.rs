@@ -29,6 +29,8 @@ pub mod geo;
 pub mod health;
 mod logging;
 pub mod metrics;
+mod pem;
+mod regular_file;
 pub mod reload;
 pub mod routing;
 mod secret_file;

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
@@ -17,12 +15,14 @@ use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
 use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::Database;
+use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
-use crate::server::{Certificate, certificate, release_free_memory};
+use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
 };
+use crate::watch::Fingerprint;
 use crate::zone::Tree;
 
 /// Where a configuration comes from.
@@ -59,20 +59,28 @@ pub struct Prepared {
 pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
-    certificate: Option<Fingerprint>,
+    /// The files of databases when they were last to be read, well or not.
+    seen_databases: Fingerprint,
+    /// The files of the certificate likewise.
+    seen_certificate: Fingerprint,
     tallies: Option<Tallies>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
 }
 
-/// What was read, with each file's inode, length and time: equal ones need not be read again.
-type Fingerprint = Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>;
-
 impl Loader {
     /// Nothing is read yet.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, database: None, certificate: None, tallies: None, own_cookies: None, rate_limiter: None }
+        Self {
+            origin,
+            database: None,
+            seen_databases: Fingerprint::default(),
+            seen_certificate: Fingerprint::default(),
+            tallies: None,
+            own_cookies: None,
+            rate_limiter: None,
+        }
     }
 
     /// Reads and compiles the configuration with all that it names. Every problem in the TOML is reported at once; when
@@ -138,8 +146,8 @@ impl Loader {
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
-        // Taken before the file is read: one that is replaced meanwhile is read once more at the next reload.
-        let fingerprint = fingerprint(config.geoip.database_paths());
+        let fingerprint = Fingerprint::of(config.geoip.database_paths());
+        self.seen_databases = fingerprint.clone();
         match &self.database {
             Some((known, database)) if *known == fingerprint => Ok(Arc::clone(database)),
             _ => {
@@ -152,23 +160,10 @@ impl Loader {
 
     /// Reads what encrypted listeners show; nothing where there are none.
     fn load_certificate(&mut self, config: &Config) -> Result<Option<Arc<CertifiedKey>>, Problems> {
-        // Before the files are read, as above.
-        let fingerprint = fingerprint(config.server.certificate_paths());
+        self.seen_certificate = Fingerprint::of(config.server.certificate_paths());
         let settings = config.server.encrypted.as_ref();
-        let read = settings.map(|settings| certificate::read(settings, &config.source)).transpose()?;
-        self.certificate = Some(fingerprint);
-        Ok(read)
+        settings.map(|settings| certificate::read(settings, &config.source)).transpose()
     }
-}
-
-fn fingerprint<'a>(paths: impl Iterator<Item = &'a Path>) -> Fingerprint {
-    paths
-        .map(|path| {
-            let facts =
-                fs::metadata(path).ok().and_then(|facts| Some((facts.ino(), facts.len(), facts.modified().ok()?)));
-            (path.to_owned(), facts)
-        })
-        .collect()
 }
 
 /// Why something is loaded anew.
@@ -289,18 +284,14 @@ impl Reloader {
         self.certificate.as_ref()
     }
 
-    /// Whether a database that serves was replaced after it was read.
-    pub fn has_outdated_database(&self) -> bool {
-        let read = lock(&self.loader).database.as_ref().map(|(fingerprint, _)| fingerprint.clone());
-        read.is_some_and(|read| read != fingerprint(self.publisher.current().compiled.config.geoip.database_paths()))
+    /// The files of databases when they were last to be read, well or not.
+    pub(crate) fn seen_databases(&self) -> Fingerprint {
+        lock(&self.loader).seen_databases.clone()
     }
 
-    /// Whether the certificate that serves, or its key, was replaced after it was read.
-    pub fn has_outdated_certificate(&self) -> bool {
-        let read = lock(&self.loader).certificate.clone();
-        read.is_some_and(|read| {
-            read != fingerprint(self.publisher.current().compiled.config.server.certificate_paths())
-        })
+    /// The files of the certificate when they were last to be read, well or not.
+    pub(crate) fn seen_certificate(&self) -> Fingerprint {
+        lock(&self.loader).seen_certificate.clone()
     }
 
     /// Loads what the reason asks for anew and publishes it, or says what is wrong and leaves all as it is. Blocks while it
@@ -342,6 +333,12 @@ impl Reloader {
             (loader.load_databases(&old)?, None)
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+        // Where it can't be raised, that was said at the start.
+        if reason == Reason::Signal
+            && let Ok(limit) = raise_descriptor_limit()
+        {
+            warn_of_few_descriptors(limit, &compiled.config);
+        }
         let snapshot = self.publisher.replace(compiled);
         if let Some(prober) = prober {
             lock(&self.scheduler).replace(prober, self.publisher.health().keys());
@@ -404,6 +401,34 @@ fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
     Some(([&encrypted.tls, &encrypted.https, &encrypted.quic], &encrypted.https_path))
 }
 
+/// The most descriptors that are open at once: connections of the threads that have some, probes, and sockets.
+fn descriptors_needed(config: &Config) -> usize {
+    /// The admin interface's connections, event queues, and files that are read.
+    const OTHERS: usize = 128;
+    let server = &config.server;
+    let encrypted = server.encrypted.as_ref();
+    let threads_with_connections = 1 + usize::from(encrypted.is_some());
+    let probes = if config.probes.is_empty() { 0 } else { MAX_PROBES_IN_FLIGHT };
+    let encrypted_sockets =
+        encrypted.map_or(0, |encrypted| encrypted.tls.len() + encrypted.https.len() + encrypted.quic.len());
+    // Each address has a socket for each UDP worker and one for TCP.
+    let sockets = server.threads() + server.listen.len() + encrypted_sockets;
+    server.tcp.connections * threads_with_connections + probes + sockets + OTHERS
+}
+
+/// Warns where the limit of open descriptors is lower than what the configuration permits.
+pub(crate) fn warn_of_few_descriptors(limit: u64, config: &Config) {
+    let needed = descriptors_needed(config);
+    if limit < needed as u64 {
+        warn!(
+            limit,
+            needed,
+            "connections and probes may come to more open descriptors than the limit; set LimitNOFILE={needed} in the \
+             unit, or lower server.tcp.connections"
+        );
+    }
+}
+
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
@@ -416,5 +441,28 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     ];
     for (setting, _) in changes.iter().filter(|(_, changed)| *changed) {
         warn!(setting, "differs from what runs; it takes effect after a restart");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn descriptors_for_all_that_may_be_open_are_asked_for() {
+        let needed = |server: &str, probes: &str| {
+            let text = format!(
+                "[server]\nworkers = 3\n{server}\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n{probes}"
+            );
+            descriptors_needed(&Config::parse(&text, Path::new("m.toml")).unwrap())
+        };
+        let one = "listen = [\"127.0.0.1:53\"]\ntcp.connections = 5000";
+        // Three UDP sockets, a TCP socket and its thread.
+        assert_eq!(needed(one, ""), 5000 + 5 + 128);
+        let encrypted =
+            "encrypted = { certificate = \"c\", key = \"k\", tls = [\"127.0.0.1:853\"], quic = [\"127.0.0.1:853\"] }";
+        assert_eq!(needed(&format!("{one}\n{encrypted}"), ""), 10000 + 6 + 2 + 128);
     }
 }

@@ -6,13 +6,15 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::regular_file;
+
 /// What others than the owner and the group may do, and the group may write.
 const TOO_OPEN: u32 = 0o027;
 
 /// Why a file can't be used.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// It can't be opened.
+    /// It can't be opened, or is no regular file.
     Unreadable(io::Error),
     /// Its mode lets others in.
     TooOpen(u32),
@@ -37,7 +39,7 @@ impl From<io::Error> for OpenError {
 
 /// Opens a file that is closed to others.
 pub(crate) fn open(path: &Path) -> Result<File, OpenError> {
-    let file = File::open(path)?;
+    let file = regular_file::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & TOO_OPEN != 0 { Err(OpenError::TooOpen(mode)) } else { Ok(file) }
 }

@@ -14,7 +14,6 @@ mod units;
 mod validate;
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
@@ -29,6 +28,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
+use crate::regular_file;
 use crate::zone::Name;
 
 /// A whole configuration, checked and resolved.
@@ -77,7 +77,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let shown = path.display();
         let mut octets = Vec::new();
-        File::open(path)
+        regular_file::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
             .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
         if octets.len() > MAX_FILE_BYTES {
@@ -795,7 +795,7 @@ mod tests {
             problems.replace(&folder.display().to_string(), "FOLDER")
         };
         std::fs::write(folder.join("latin1.toml"), b"[server]\nnsid = \"\xe9\"\n").unwrap();
-        File::create(folder.join("large.toml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        std::fs::File::create(folder.join("large.toml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
         let expected = "error: can't read the configuration FOLDER/none.toml: No such file or directory (os error 2)\n";
         assert_eq!(problem("none.toml"), expected);
         assert!(problem("").starts_with("error: can't read the configuration FOLDER/: "));

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use super::address_table::{AddressTable, AddressTableBuilder};
 use super::intern::Interner;
 use super::tree::{Leaf, SearchTree};
 use super::{Continent, Coordinates, CountryCode, Location, Subdivision};
+use crate::regular_file;
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 2 << 30;
@@ -122,7 +122,7 @@ impl Database {
 
 /// Reads a whole file of at most [`MAX_FILE_BYTES`].
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::Unreadable)?;
+    let file = regular_file::open(path).map_err(Error::Unreadable)?;
     let expected = file.metadata().map_err(Error::Unreadable)?.len();
     if expected > MAX_FILE_BYTES {
         return Err(Error::TooLarge("2 GiB"));

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::counters::ConnectionCounters;
+use super::counters::ServerCounters;
 use super::failures::Failures;
 use super::thread::Stop;
+use crate::dns::Transport;
 
 /// Hands each connection to `admit` until told to stop. No error ends it.
 pub(super) async fn accept(
     listener: TcpListener,
-    counters: &ConnectionCounters,
+    transport: Transport,
+    counters: &ServerCounters,
     mut stop: Stop,
     admit: impl Fn(TcpStream, SocketAddr),
 ) {
@@ -30,8 +32,9 @@ pub(super) async fn accept(
                     continue;
                 }
                 Err(error) => {
-                    counters.accept_errors.increment();
-                    failures.record("accepting TCP", &error, std::time::Instant::now())
+                    counters.connections(transport).accept_errors.increment();
+                    let what = format!("accepting {}", transport.name().to_uppercase());
+                    failures.record(&what, &error, std::time::Instant::now())
                 }
             }
         };

@@ -1,7 +1,5 @@
 //! The certificate that encrypted listeners show: read from PEM files, checked, and replaced while they serve.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
 use crate::config::{Encrypted, Problem, Problems, Source, Span};
+use crate::pem;
 
 /// The largest PEM file, in bytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
@@ -76,32 +75,21 @@ pub fn read(settings: &Encrypted, source: &Arc<Source>) -> Result<Arc<CertifiedK
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read_pem(path)?;
+    let pem = pem::read(path, MAX_PEM_BYTES)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err("no certificate in it".to_owned()),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("not a PEM file of certificates: {error}")),
+        Err(error) => Err(format!("not a PEM file of certificates: {}", pem::reason(&error))),
     }
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = read_pem(path)?;
+    let pem = pem::read(path, MAX_PEM_BYTES)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         rustls::pki_types::pem::Error::NoItemsFound => "no private key in it".to_owned(),
-        error => format!("not a PEM file of a private key: {error}"),
+        error => format!("not a PEM file of a private key: {}", pem::reason(&error)),
     })
-}
-
-fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| error.to_string())?;
-    if pem.len() as u64 > MAX_PEM_BYTES {
-        return Err(format!("larger than {MAX_PEM_BYTES} bytes"));
-    }
-    Ok(pem)
 }
 
 #[cfg(test)]
@@ -130,6 +118,25 @@ mod tests {
         for kind in ["ec-sec1", "rsa-pkcs1", "ed25519-pkcs8"] {
             read_files(&format!("{kind}.pem"), &format!("{kind}.key.pem")).unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_half_written_is_told_in_words_and_without_the_key() {
+        let folder = std::env::temp_dir().join(format!("meridian-half-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+        std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
+        for (text, expected) in [
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n", "private key: the line `-----END PRIVATE KEY-----` is missing"),
+            ("-----BEGIN PRIVATE KEY----- c2VjcmV0\n", "private key: a line begins with `-----BEGIN ` and does not"),
+        ] {
+            std::fs::write(&key, text).unwrap();
+            // Absolute paths stand for themselves.
+            let problems = read_files(certificate.to_str().unwrap(), key.to_str().unwrap()).unwrap_err().to_string();
+            assert!(problems.contains("certificates: the line `-----END CERTIFICATE-----` is missing"), "{problems}");
+            assert!(problems.contains(expected) && !problems.contains("c2VjcmV0"), "{problems}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

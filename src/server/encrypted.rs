@@ -52,7 +52,7 @@ pub(super) fn spawn(
                 let (acceptor, responder, connections) = (acceptor.clone(), responder.clone(), connections.clone());
                 let (https, counters, stop) = (https.clone(), counters.clone(), stop.clone());
                 tasks.spawn_local(async move {
-                    accept(listener, counters.connections(transport), stop.clone(), |stream, peer| {
+                    accept(listener, transport, &counters, stop.clone(), |stream, peer| {
                         connections.admit(peer.ip(), transport, |ticket| {
                             let (acceptor, responder) = (acceptor.clone(), responder.clone());
                             let (https, mut stop) = (https.clone(), stop.clone());

@@ -108,11 +108,11 @@ pub fn serve(
     Ok(serving)
 }
 
-/// Lets the process have as many descriptors as the system grants it.
+/// Lets the process have as many descriptors as the system grants it, and returns how many these are.
 ///
 /// # Errors
 /// Where the system refuses.
-pub fn raise_descriptor_limit() -> io::Result<()> {
+pub fn raise_descriptor_limit() -> io::Result<u64> {
     sys::raise_descriptor_limit()
 }
 

@@ -440,17 +440,18 @@ pub(super) fn set_uids(uid: u32) -> io::Result<()> {
 }
 
 /// Lets the process have as many descriptors as its hard limit allows: the usual soft limit of 1,024 is for programs
-/// that use select(2).
+/// that use select(2). Returns how many these are.
 ///
 /// # Errors
 /// As setrlimit(2).
-pub(super) fn raise_descriptor_limit() -> io::Result<()> {
+pub(super) fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: writes the limit.
     succeeded(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: reads the limit.
-    succeeded(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
+    succeeded(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok(limit.rlim_cur as u64)
 }
 
 /// Gives memory that was freed back to the system, as far as the allocator can.

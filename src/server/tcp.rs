@@ -40,7 +40,7 @@ pub(super) fn spawn(listeners: Vec<std::net::TcpListener>, settings: Settings) -
             let (responder, connections) = (responder.clone(), connections.clone());
             let (counters, stop) = (counters.clone(), stop.clone());
             tasks.spawn_local(async move {
-                accept(listener, counters.connections(Transport::Tcp), stop.clone(), |stream, peer| {
+                accept(listener, Transport::Tcp, &counters, stop.clone(), |stream, peer| {
                     connections.admit(peer.ip(), Transport::Tcp, |ticket| {
                         let stream = BoundedWrites::new(stream, ticket.clone());
                         Framed::new(stream, ticket, responder.clone()).run(stop.clone())

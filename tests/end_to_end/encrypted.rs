@@ -146,9 +146,10 @@ fn a_bad_certificate_leaves_the_old_one() {
     ] {
         site.identity.put(&site.folder);
         wait_until("the good one is taken", || site.meridian.metric("meridian_last_reload_successful", "") == 1.0);
-        let (before, failed) = (site.meridian.process.written(), failures());
+        let before = site.meridian.process.written();
         site.folder.put(file, content);
-        wait_until("it is refused", || failures() > failed);
+        let is_refused = |line: &str| line.contains("goes on serving").then_some(());
+        site.meridian.process.wait_for("it is refused", before, is_refused);
         let log = site.meridian.process.lines_after(before).join("\n");
         assert!(log.contains(says) && log.contains(file) && log.contains("meridian.toml:"), "{log}");
         assert_eq!(site.shown(&[&site.identity, &other]), site.identity.certificate);
@@ -210,6 +211,48 @@ fn a_folder_that_is_replaced_is_noticed() {
     put(2, &second);
     meridian.wait_for_reload(before);
     let site = Site { folder, identity: first, meridian };
+    assert_eq!(site.shown(&[&site.identity, &second]), second.certificate);
+}
+
+#[test]
+fn a_folder_that_is_swapped_is_followed() {
+    let (folder, first) = (Folder::new("swapped"), Identity::new());
+    let put = |name: &str, identity: &Identity| {
+        folder.put(&format!("{name}/certificate.pem"), &identity.certificate_pem);
+        folder.put(&format!("{name}/key.pem"), &identity.key_pem);
+    };
+    fs::create_dir(folder.path("tls")).unwrap();
+    put("tls", &first);
+    let config = config("tls/certificate.pem", "").replace("\"key.pem\"", "\"tls/key.pem\"");
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    let [second, third] = [Identity::new(), Identity::new()];
+    let before = meridian.process.written();
+    fs::create_dir(folder.path("tls.new")).unwrap();
+    put("tls.new", &second);
+    fs::rename(folder.path("tls"), folder.path("tls.old")).unwrap();
+    fs::rename(folder.path("tls.new"), folder.path("tls")).unwrap();
+    meridian.wait_for_reload(before);
+    let before = meridian.process.written();
+    put("tls", &third);
+    let log = meridian.wait_for_reload(before);
+    assert!(log.contains("the certificate changed"), "{log}");
+    let site = Site { folder, identity: first, meridian };
+    assert_eq!(site.shown(&[&second, &third]), third.certificate);
+}
+
+#[test]
+fn a_pipe_in_place_of_the_key_blocks_no_reload() {
+    let site = Site::start();
+    let (before, pipe) = (site.meridian.process.written(), site.folder.path("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, site.folder.path("key.pem")).unwrap();
+    let is_refused = |line: &str| line.contains("goes on serving").then_some(());
+    site.meridian.process.wait_for("it is refused", before, is_refused);
+    let log = site.meridian.process.lines_after(before).join("\n");
+    assert!(log.contains("key.pem: it is a pipe"), "{log}");
+    let (second, before) = (Identity::new(), site.meridian.process.written());
+    second.put(&site.folder);
+    site.meridian.wait_for_reload(before);
     assert_eq!(site.shown(&[&site.identity, &second]), second.certificate);
 }
 

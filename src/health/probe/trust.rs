@@ -1,7 +1,5 @@
 //! Whose certificates HTTPS probes trust.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::Problem;
+use crate::pem;
 
 /// The largest `ca_file`, in bytes.
 const MAX_CA_FILE_BYTES: u64 = 4 << 20;
@@ -39,16 +38,10 @@ pub(super) fn authorities(path: &Path) -> Result<ClientConfig, Problem> {
         Problem::new(format!("ca_file {}: {reason}", path.display()))
             .hint("name a PEM file with the certificates of the authorities to trust")
     };
-    let mut pem = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| problem(error.to_string()))?;
-    if pem.len() as u64 > MAX_CA_FILE_BYTES {
-        return Err(problem(format!("larger than {MAX_CA_FILE_BYTES} bytes")));
-    }
+    let pem = pem::read(path, MAX_CA_FILE_BYTES).map_err(problem)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| problem(error.to_string()))?;
+        let certificate = certificate.map_err(|error| problem(pem::reason(&error)))?;
         roots.add(certificate).map_err(|error| problem(error.to_string()))?;
     }
     if roots.is_empty() {

@@ -1,0 +1,44 @@
+//! Files of the operator's, of which nothing but a regular file is accepted: to open or to read a pipe could block for ever.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Opens a file for reading, without blocking.
+///
+/// # Errors
+/// As open(2); and where it is a folder, a pipe, a device or a socket.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        Ok(file)
+    } else if kind.is_dir() {
+        Err(io::Error::from_raw_os_error(libc::EISDIR))
+    } else {
+        Err(io::Error::other("it is a pipe, a device or a socket, and has to be a file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_a_pipe_does_not_block() {
+        let pipe = std::env::temp_dir().join(format!("meridian-pipe-{}", std::process::id()));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = open(&pipe).unwrap_err().to_string();
+        fs::remove_file(&pipe).unwrap();
+        assert!(error.starts_with("it is a pipe"), "{error}");
+        assert!(open(Path::new("/dev/zero")).is_err());
+        assert_eq!(open(Path::new("/")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert!(open(Path::new(file!())).is_ok());
+    }
+}
