@@ -41,9 +41,14 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Neither starts nor is good, and each says all of this.
 fn assert_refused(what: &str, config: &std::path::Path, all_of: &[&str]) {
-    for subcommand in ["serve", "check"] {
+    assert_refused_with(1, what, config, all_of);
+}
+
+/// The same where `check` ends with this code, as only zone files are wrong.
+fn assert_refused_with(check_code: i32, what: &str, config: &std::path::Path, all_of: &[&str]) {
+    for (subcommand, expected) in [("serve", 1), ("check", check_code)] {
         let (code, text) = run(&[subcommand, "-c", config.to_str().unwrap()]);
-        assert_eq!(code, Some(1), "{subcommand} with {what}:\n{text}");
+        assert_eq!(code, Some(expected), "{subcommand} with {what}:\n{text}");
         for part in all_of {
             assert!(text.contains(part), "{subcommand} with {what} does not say {part:?}:\n{text}");
         }
@@ -78,7 +83,12 @@ fn bad_input_is_refused_with_every_problem_named() {
     let zone = "$TTL 1h\n@ SOA ns1 host 1 1h 15m 2w 5m\n@ NS ns1\nns1 A 192.0.2.300\nmail MX ten mail\nx NOTYPE y\n";
     folder.put("broken.zone", zone);
     let path = folder.put("zone.toml", config("[zones.\"broken.example\"]\nfile = \"broken.zone\"\n"));
-    assert_refused("a broken zone", &path, &["192.0.2.300", "ten", "NOTYPE", "broken.zone:4:", "broken.zone:6:"]);
+    assert_refused_with(
+        3,
+        "a broken zone",
+        &path,
+        &["192.0.2.300", "ten", "NOTYPE", "broken.zone:4:", "broken.zone:6:"],
+    );
 
     let whole = meridian::geo::build::build(&b"network,country\n192.0.2.0/24,DE\n"[..], 0).unwrap();
     folder.put("short.mmdb", &whole[..whole.len() / 2]);
