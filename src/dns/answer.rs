@@ -126,16 +126,13 @@ impl<'s> Answer<'s, '_, '_> {
                     Step::Done(Rcode::NxDomain)
                 }
                 Found::Referral(id) => self.referral(self.tree.node(id), owner)?,
-                // An alias that came up before: what stands is the answer.
+                // What came up before goes on for ever, and what stands is the answer: an alias, or a name below a DNAME, which
+                // redirects each of its names elsewhere.
                 Found::Node(id) if visited.contains(&Some(id)) => Step::Done(Rcode::NoError),
+                Found::Dname(id) if redirected.contains(&Some((id, self.name.hash(0)))) => Step::Done(Rcode::NoError),
                 Found::Dname(id) => {
-                    // It redirects each name elsewhere, but a name that comes up again goes on for ever.
-                    let name = self.name.hash(0);
-                    if redirected.contains(&Some((id, name))) {
-                        return Ok(Rcode::NoError);
-                    }
                     let is_shown = redirected.iter().flatten().any(|(shown, _)| *shown == id);
-                    redirected[self.aliases] = Some((id, name));
+                    redirected[self.aliases] = Some((id, self.name.hash(0)));
                     self.dname(self.tree.node(id), owner, is_shown)?
                 }
                 Found::Node(id) => {
