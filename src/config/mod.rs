@@ -29,6 +29,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
 use crate::regular_file;
+pub use crate::routing::Sticky;
 use crate::zone::Name;
 
 /// A whole configuration, checked and resolved.
@@ -551,6 +552,8 @@ pub struct Service {
     pub steering: Steering,
     /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
+    /// Within which prefix clients are one, where they are to get the same endpoints again.
+    pub sticky: Option<Sticky>,
     /// Addresses per answer, 1..=[`MAX_ANSWERS`]; default 1.
     pub answers: u8,
     /// Seconds that an answer lives; default `"30s"`.
@@ -583,7 +586,7 @@ pub enum Steering {
 }
 
 /// How endpoints are picked inside the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Balance {
     /// By weight, at random.
     Weighted,

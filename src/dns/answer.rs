@@ -34,7 +34,6 @@ pub(super) struct Answer<'s, 'c, 'b> {
     /// Which name of ours was found first: for one that does not exist, its zone's; for one covered by a wildcard, that.
     pub(super) subject: u32,
     pub(super) draw: Draw<'c>,
-    pub(super) worker: usize,
 }
 
 /// Where resolution stands after one name.
@@ -339,7 +338,7 @@ impl<'s> Answer<'s, '_, '_> {
             return Err(Full);
         }
         self.scope = self.scope.max(decision.scope);
-        service.count(self.snapshot, &decision, self.worker);
+        service.count(self.snapshot, &decision, self.draw.worker);
         Ok(Step::Done(Rcode::NoError))
     }
 
@@ -374,7 +373,7 @@ impl<'s> Answer<'s, '_, '_> {
             return Err(Full);
         }
         self.scope = self.scope.max(decision.scope);
-        service.count(self.snapshot, decision, self.worker);
+        service.count(self.snapshot, decision, self.draw.worker);
         if matches!(self.qtype, rtype::CNAME | rtype::ANY) {
             return Ok(Step::Done(Rcode::NoError));
         }

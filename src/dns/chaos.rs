@@ -23,6 +23,8 @@ pub(super) struct Asker {
     pub(super) client: IpAddr,
     /// The client subnet's source prefix length, where there is one that names an address.
     pub(super) source_length: Option<u8>,
+    /// When, in seconds since 1970, modulo 2^32.
+    pub(super) unix_seconds: u32,
 }
 
 /// Answers a question of class CHAOS, with AA where the name is known.

@@ -14,7 +14,7 @@ use super::text;
 use crate::config::{Region, Target};
 use crate::geo::{self, Located, Location, Origin, Ranked};
 use crate::routing::{Considered, Decision, Draw, Family, Fate, Grounds, Outcome, decide};
-use crate::snapshot::{Service, Snapshot};
+use crate::snapshot::{Service, Snapshot, Tier};
 use crate::zone::{Found, LookupName, Node, Tree, rtype};
 
 /// The most regions told of in their order, and in each pool.
@@ -79,7 +79,13 @@ impl<'n> Subject<'n> {
             && let Some(index) = tree.node(id).service()
         {
             let service = &compiled.services[index];
-            let decision = decide(snapshot, service, client, self.family, &mut Draw { rng, advance: false });
+            let decision = decide(
+                snapshot,
+                service,
+                client,
+                self.family,
+                &mut Draw { rng, advance: false, worker: usize::MAX, unix_seconds: asker.unix_seconds },
+            );
             let grounds = Grounds::new(snapshot, service, client, &located, self.family, &decision);
             let explanation = Explanation { snapshot, service, decision: &decision, grounds };
             return explanation.write(self.name, tree.node(id), writer);
@@ -150,7 +156,7 @@ impl Explanation<'_> {
 
     fn write_pools(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
         let compiled = &self.snapshot.compiled;
-        for (tier, pool) in self.service.tiers.iter().enumerate().take(MAX_POOLS) {
+        for (tier, Tier { pool, .. }) in self.service.tiers.iter().enumerate().take(MAX_POOLS) {
             let kind = if tier == 0 { "pool" } else { "failover pool" };
             let name = &compiled.config.pools[*pool].name;
             for considered in self.grounds.groups(tier).take(MAX_REGIONS) {

@@ -117,14 +117,14 @@ pub fn respond(
             peer,
             client: address.unwrap_or(peer),
             source_length: subnet.filter(|_| address.is_some()).map(|subnet| subnet.source_length()),
+            unix_seconds: now.unix_seconds,
         },
         minimal: server.minimal_responses,
         aliases: 0,
         scope: 0,
         extended: None,
         subject: NO_NODE,
-        draw: Draw { rng, advance: *advance },
-        worker: *worker,
+        draw: Draw { rng, advance: *advance, worker: *worker, unix_seconds: now.unix_seconds },
     };
     let written = match query.opcode {
         Opcode::Query => answer.write(query.qclass),

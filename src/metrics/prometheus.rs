@@ -154,7 +154,7 @@ impl Scrape<'_> {
         let mut all_down = Vec::new();
         for (service, settings) in compiled.services.iter().zip(&compiled.config.services) {
             let name = settings.name.to_string();
-            let groups = service.tiers.iter().flat_map(|tier| compiled.pools[*tier].groups.clone());
+            let groups = service.tiers.iter().flat_map(|tier| compiled.pools[tier.pool].groups.clone());
             for (group, tally) in groups.zip(&service.tallies) {
                 let (pool, region) = place(compiled, group);
                 let labels = labels([("service", name.as_str()), ("pool", pool), ("region", region)]);

@@ -41,6 +41,8 @@ pub struct Choice<'s> {
     pub tier: usize,
     /// Index into the compiled groups.
     pub group: u32,
+    /// Index into the compiled layouts.
+    pub layout: u32,
     /// Its candidates of the asked family.
     pub candidates: &'s Candidates,
 }
@@ -79,9 +81,11 @@ pub fn decide<'s>(
     let ttl = if steered.failover_active || candidates.health != Health::Enough {
         service.ttl.min
     } else {
-        candidates.flip_seconds.clamp(service.ttl.min, service.ttl.max)
+        // By then what caches keep leads elsewhere.
+        let until_drain = candidates.drains_at.saturating_sub(draw.unix_seconds);
+        candidates.flip_seconds.min(until_drain).clamp(service.ttl.min, service.ttl.max)
     };
     let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    let picks = draw.pick(service.balance, candidates, usize::from(service.answers), rotation);
+    let picks = draw.pick(candidates, usize::from(service.answers), rotation);
     Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope: steered.scope }
 }

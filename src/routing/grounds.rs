@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Candidates, Choice, Decision, Family, Health, Outcome, region_weight};
-use crate::config::{Balance, EndpointState};
+use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
+use crate::config::EndpointState;
 use crate::geo::{Located, Ranked};
 use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
 
@@ -145,12 +145,10 @@ impl<'a> Grounds<'a> {
 
     /// The groups of a tier, in the order of the regions.
     pub fn groups(&self, tier: usize) -> impl Iterator<Item = Considered<'a>> {
-        let pool = &self.snapshot.compiled.pools[self.service.tiers[tier]];
         let choice = self.choice();
         let mut is_ahead = choice.is_none_or(|choice| tier <= choice.tier);
         self.regions().filter_map(move |(region, drawn)| {
-            let group = pool.group(region)?;
-            let candidates = self.snapshot.live.candidates(group, self.family);
+            let Choice { group, candidates, .. } = self.service.choice(self.snapshot, tier, region, self.family)?;
             let weight = drawn.map(|drawn| region_weight(drawn, candidates));
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
@@ -158,7 +156,7 @@ impl<'a> Grounds<'a> {
             let fate = match choice {
                 _ if is_chosen => Fate::Chosen,
                 _ if candidates.list.is_empty() || weight == Some(0) => Fate::Empty,
-                Some(choice) if !is_ahead || candidates.health >= choice.candidates.health => Fate::Standby,
+                Some(choice) if !is_ahead || candidates.fitness() >= choice.candidates.fitness() => Fate::Standby,
                 _ => Fate::PassedOver,
             };
             Some(Considered { group, region, candidates, weight, fate })
@@ -209,10 +207,10 @@ impl<'a> Grounds<'a> {
     pub fn pick_reason(&self) -> &'static str {
         match &self.decision.outcome {
             Outcome::Endpoints { choice, .. } if choice.candidates.list.len() == 1 => "there is no other to pick",
-            Outcome::Endpoints { .. } => match self.service.balance {
-                Balance::Weighted => "drawn at random by weight; this is one draw, and the next may differ",
-                Balance::RoundRobin => "in turn; each answer begins one further than the last",
-                Balance::Random => {
+            Outcome::Endpoints { choice, .. } => match choice.candidates.method {
+                Method::Weighted => "drawn at random by weight; this is one draw, and the next may differ",
+                Method::RoundRobin => "in turn; each answer begins one further than the last",
+                Method::Random => {
                     "drawn at random, each with the same chance; this is one draw, and the next may differ"
                 }
             },

@@ -9,12 +9,14 @@ mod decide;
 mod grounds;
 pub mod live;
 mod steering;
+pub mod sticky;
 
-pub use balance::{Draw, MAX_PICKS, Picks};
+pub use balance::{Draw, MAX_PICKS, Method, Picks};
 pub use decide::{Choice, Decision, Outcome, decide};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;
+pub use sticky::Sticky;
 
 /// The kind of address that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::zones::load_zones;
-use super::{AllDown, Compiled, Endpoint, Group, GroupKind, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering};
-use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
+use super::{
+    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
+    Tier,
+};
+use crate::config::{self, Balance, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
-use crate::routing::Family;
+use crate::routing::{Family, Sticky};
 use crate::secret_file;
 use crate::zone::{Name, Tree};
 
@@ -109,6 +112,7 @@ pub fn assemble(
         pools: Vec::new(),
         groups: Vec::new(),
         endpoints: Vec::new(),
+        layouts: Vec::new(),
         targets: Vec::new(),
         outdated,
         config,
@@ -175,6 +179,7 @@ fn all_members(config: &Config) -> Vec<usize> {
 
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
     let mut maps: HashMap<Vec<usize>, usize> = HashMap::new();
+    let mut first_layouts: HashMap<(usize, Balance, Option<Sticky>), u32> = HashMap::new();
     let all_members = all_members(&compiled.config);
     for service in &compiled.config.services {
         let config = &compiled.config;
@@ -245,10 +250,23 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             }
         }
         let all_down_tally = tallies.all_down(&service.name.to_string());
+        let tiers = service.tiers.iter().map(|pool| {
+            let first_layout = *first_layouts.entry((*pool, service.balance, service.sticky)).or_insert_with(|| {
+                let first = compiled.layouts.len() as u32;
+                compiled.layouts.extend(compiled.pools[*pool].groups.clone().map(|group| Layout {
+                    group,
+                    balance: service.balance,
+                    sticky: service.sticky,
+                }));
+                first
+            });
+            Tier { pool: *pool, first_layout }
+        });
         compiled.services.push(Service {
-            tiers: service.tiers.clone().into(),
+            tiers: tiers.collect(),
             steering,
             balance: service.balance,
+            sticky: service.sticky,
             answers: service.answers,
             ttl: service.ttl,
             when_all_down,
@@ -295,7 +313,7 @@ mod tests {
         assert_eq!(snapshot.compiled.maps.len(), MAX_OWN_MAPS + 1);
         for (index, service) in snapshot.compiled.services.iter().enumerate() {
             let mut rng = fastrand::Rng::with_seed(1);
-            let mut draw = Draw { rng: &mut rng, advance: false };
+            let mut draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
             let client = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
             let decision = decide(&snapshot, service, client, Family::V4, &mut draw);
             let Outcome::Endpoints { choice, picks } = decision.outcome else { panic!("an endpoint serves") };

@@ -22,7 +22,7 @@ use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
-use crate::routing::{Choice, Decision, Family, Health, Live, Outcome};
+use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
 use crate::zone::Tree;
 
 /// What the workers answer from; published whole.
@@ -55,6 +55,8 @@ pub struct Compiled {
     pub groups: Vec<Group>,
     /// Group by group.
     pub endpoints: Vec<Endpoint>,
+    /// What is laid out for drawing: each group, for each way in which services pick from it.
+    pub layouts: Vec<Layout>,
     /// What is probed, by [`TargetId`].
     pub targets: Vec<TargetKey>,
     /// Zones that are broken on disk.
@@ -68,12 +70,14 @@ pub struct Compiled {
 /// A service, compiled.
 #[derive(Debug)]
 pub struct Service {
-    /// Indices of pools: the service's own, then its failover pools.
-    pub tiers: Box<[usize]>,
+    /// The service's own pool, then its failover pools.
+    pub tiers: Box<[Tier]>,
     /// How regions are ordered.
     pub steering: Steering,
     /// How endpoints are picked.
     pub balance: Balance,
+    /// Within which prefix clients are one, where picks stick to them.
+    pub sticky: Option<Sticky>,
     /// Addresses per answer.
     pub answers: u8,
     /// Bounds of the TTL in seconds.
@@ -93,6 +97,26 @@ pub struct Service {
     pub all_down_tally: Arc<Tally>,
     /// Where each tier's groups begin in `rotations` (halved) and `tallies`.
     tier_starts: Box<[usize]>,
+}
+
+/// A pool of a service.
+#[derive(Debug, Clone, Copy)]
+pub struct Tier {
+    /// Index of the pool.
+    pub pool: usize,
+    /// Index into [`Compiled::layouts`] for the pool's first group; those for the others follow in their order.
+    pub first_layout: u32,
+}
+
+/// A group as it is picked from in one way.
+#[derive(Debug)]
+pub struct Layout {
+    /// Index into [`Compiled::groups`].
+    pub group: u32,
+    /// How endpoints are picked.
+    pub balance: Balance,
+    /// Within which prefix clients are one, where picks stick to them.
+    pub sticky: Option<Sticky>,
 }
 
 /// How a service orders regions.
@@ -224,9 +248,18 @@ impl Endpoint {
 }
 
 impl Service {
+    /// What a tier has in a region; nothing where the pool has no endpoint there.
+    pub fn choice<'s>(&self, snapshot: &'s Snapshot, tier: usize, region: u16, family: Family) -> Option<Choice<'s>> {
+        let Tier { pool, first_layout } = self.tiers[tier];
+        let pool = &snapshot.compiled.pools[pool];
+        let group = pool.group(region)?;
+        let layout = first_layout + (group - pool.groups.start);
+        Some(Choice { tier, group, layout, candidates: snapshot.live.candidates(layout, family) })
+    }
+
     /// The place of a group among those of all tiers.
     fn place(&self, snapshot: &Snapshot, choice: Choice<'_>) -> usize {
-        let groups = &snapshot.compiled.pools[self.tiers[choice.tier]].groups;
+        let groups = &snapshot.compiled.pools[self.tiers[choice.tier].pool].groups;
         self.tier_starts[choice.tier] + (choice.group - groups.start) as usize
     }
 

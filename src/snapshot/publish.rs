@@ -3,12 +3,14 @@
 //! Both writers, a reload and a change of health, go through one lock and each makes the next generation, so that an
 //! older state can never replace a newer one. Readers never wait: they load an [`ArcSwap`].
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use super::{Compiled, Snapshot, TargetId};
+use crate::config::EndpointState;
 use crate::health::{Observation, Table, TargetKey, Transition, Verdict};
 use crate::routing::Live;
 use crate::routing::live::Standing;
@@ -40,7 +42,8 @@ impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
     pub fn new(compiled: Compiled) -> Self {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned());
-        let first = snapshot(1, Arc::new(compiled), &table);
+        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint));
+        let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self { published: Arc::new(ArcSwap::from_pointee(first)), table: Mutex::new(table) }
     }
 
@@ -63,7 +66,8 @@ impl Publisher {
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
         let mut table = self.health();
         *table = table.rebuilt(compiled.targets.iter().cloned());
-        self.store(Arc::new(compiled), &table)
+        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint));
+        self.store(Arc::new(compiled), live)
     }
 
     /// Takes in observations made by `now`, publishes once what follows from all of them, and returns the changes of
@@ -74,40 +78,52 @@ impl Publisher {
         now: Instant,
     ) -> Vec<Change> {
         let mut table = self.health();
-        let compiled = Arc::clone(&self.published.load().compiled);
+        let current = self.current();
+        let compiled = &current.compiled;
         let mut changes = Vec::new();
-        let mut matters = false;
+        let mut changed: HashSet<TargetId> = HashSet::new();
         for (key, observation) in observations {
             let reason = observation.to_string();
             let Some(effect) = table.observe(&key, observation, now) else { continue };
-            matters |= effect.matters;
+            if effect.matters {
+                changed.insert(effect.id);
+            }
             if let Some(transition) = effect.transition {
-                let endpoints = endpoints_of(&compiled, effect.id);
+                let endpoints = endpoints_of(compiled, effect.id);
                 changes.push(Change { transition, target: key.to_string(), endpoints, reason });
             }
         }
-        if matters {
-            self.store(compiled, &table);
+        if !changed.is_empty() {
+            let has_changed = |endpoint: u32| {
+                compiled.endpoints[endpoint as usize].target.is_some_and(|target| changed.contains(&target))
+            };
+            let live = current.live.updated(compiled, |endpoint| standing(compiled, &table, endpoint), has_changed);
+            self.store(Arc::clone(compiled), live);
         }
         changes
     }
 
-    fn store(&self, compiled: Arc<Compiled>, table: &Table) -> Arc<Snapshot> {
-        let next = Arc::new(snapshot(self.published.load().generation + 1, compiled, table));
+    /// Publishes the next generation. The table is locked meanwhile, so that there is one writer.
+    fn store(&self, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
+        let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
         self.published.store(Arc::clone(&next));
         next
     }
 }
 
-fn snapshot(generation: u64, compiled: Arc<Compiled>, table: &Table) -> Snapshot {
-    let live = Live::build(&compiled, |id| match table.get(id) {
+/// What is known of an endpoint.
+fn standing(compiled: &Compiled, table: &Table, endpoint: u32) -> Standing {
+    let endpoint = &compiled.endpoints[endpoint as usize];
+    let unprobed = Standing { drains: endpoint.state == EndpointState::Draining, ..Standing::UNPROBED };
+    let Some(target) = endpoint.target else { return unprobed };
+    match table.get(target) {
         Some(target) => Standing {
             verdict: target.machine.verdict(),
             flip_seconds: target.soonest_change().map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
+            ..unprobed
         },
-        None => Standing { verdict: Verdict::Unknown, flip_seconds: None },
-    });
-    Snapshot { generation, compiled, live }
+        None => Standing { verdict: Verdict::Unknown, ..unprobed },
+    }
 }
 
 fn endpoints_of(compiled: &Compiled, target: TargetId) -> Vec<String> {
@@ -173,7 +189,7 @@ ttl = { min = "5s", max = "60s" }
     fn answer(publisher: &Publisher) -> (IpAddr, u32) {
         let snapshot = publisher.current();
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut draw = Draw { rng: &mut rng, advance: false };
+        let mut draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
         let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
         let decision = decide(&snapshot, &snapshot.compiled.services[0], client, Family::V4, &mut draw);
         let Outcome::Endpoints { choice, picks } = decision.outcome else { panic!("an endpoint serves") };

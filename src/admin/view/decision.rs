@@ -4,10 +4,10 @@ use super::explain::Evidence;
 use super::{
     Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier,
 };
-use crate::config::{self, Balance, EndpointState};
+use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::health::Verdict;
-use crate::routing::{self, Candidates, Choice, Considered, Decision, Family, Grounds, Health, Outcome};
+use crate::routing::{self, Candidates, Choice, Considered, Decision, Family, Grounds, Health, Method, Outcome};
 use crate::snapshot::{self, Service};
 
 /// What an explanation shows of a decision.
@@ -91,7 +91,7 @@ impl<'a> Shown<'a> {
 
     fn tiers(&self) -> Vec<Tier> {
         let compiled = &self.evidence.snapshot.compiled;
-        let tiers = self.service.tiers.iter().enumerate().map(|(tier, pool)| Tier {
+        let tiers = self.service.tiers.iter().enumerate().map(|(tier, snapshot::Tier { pool, .. })| Tier {
             pool: compiled.config.pools[*pool].name.clone(),
             min_healthy: compiled.pools[*pool].min_healthy,
             groups: self.grounds.groups(tier).map(|considered| self.group(tier, &considered)).collect(),
@@ -153,9 +153,9 @@ impl<'a> Shown<'a> {
 
     /// The chance of a candidate to be the first in the answer.
     fn share_percent(&self, candidates: &Candidates, place: usize) -> f64 {
-        match self.service.balance {
-            Balance::Weighted => percent(candidates.weight(place), candidates.total_weight()),
-            Balance::RoundRobin | Balance::Random => percent(1, candidates.list.len() as u64),
+        match candidates.method {
+            Method::Weighted => percent(candidates.weight(place), candidates.total_weight()),
+            Method::RoundRobin | Method::Random => percent(1, candidates.list.len() as u64),
         }
     }
 

@@ -46,7 +46,7 @@ impl Explanation {
         let located = geo::locate(&snapshot.compiled.database, &config.geoip.networks, &config.regions, client);
         let evidence = Evidence { snapshot, health, now, given: question.client, client, located };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let draw = Draw { rng: &mut rng, advance: false };
+        let draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
         let mut walk = Walk { evidence: &evidence, qtype: question.qtype, draw, visited: Vec::new() };
         let names = message::names(question, &response);
         let steps = names.iter().map(|name| Step { name: name.to_string(), found: walk.find(name) }).collect();

@@ -64,6 +64,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         tiers: tiers?,
         steering: steering?,
         balance,
+        sticky: None,
         answers,
         ttl,
         when_all_down: when_all_down?,

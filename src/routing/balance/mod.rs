@@ -6,7 +6,8 @@ mod weighted;
 
 use std::sync::atomic::AtomicU32;
 
-use super::live::Candidates;
+use super::Sticky;
+use super::live::{Candidates, Standing};
 use crate::config::{Balance, MAX_ANSWERS};
 
 /// The most endpoints in one answer.
@@ -35,13 +36,60 @@ impl Picks {
     }
 }
 
+/// How one of several candidates is picked: all that is left of a balance when a query comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// By weight, at random.
+    Weighted,
+    /// In turn.
+    RoundRobin,
+    /// Evenly at random.
+    Random,
+}
+
+/// An endpoint as a balance sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// What the operator says that it weighs; above 0.
+    pub weight: u32,
+    /// What is known of it.
+    pub standing: Standing,
+}
+
+/// What a balance makes of an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Laid {
+    /// Its part of the line that is drawn on; above 0.
+    pub weight: u64,
+    /// How busy it is beside the others.
+    pub load: u32,
+}
+
+/// What a balance makes of endpoints that may be answered: how one is picked, and what each weighs in that.
+pub fn lay_out(balance: Balance, _sticky: Option<Sticky>, members: &[Member]) -> (Method, Vec<Laid>) {
+    let method = match balance {
+        Balance::Weighted => Method::Weighted,
+        Balance::RoundRobin => Method::RoundRobin,
+        Balance::Random => Method::Random,
+    };
+    let laid = members.iter().map(|member| {
+        let weight = u64::from(member.weight) * u64::from(member.standing.share);
+        Laid { weight: weight.max(1), load: 0 }
+    });
+    (method, laid.collect())
+}
+
 /// What a decision draws from.
 #[derive(Debug)]
 pub struct Draw<'a> {
     /// The worker's generator.
     pub rng: &'a mut fastrand::Rng,
-    /// False for a decision that only shows what would be: rotations stay where they are.
+    /// False for a decision that only shows what would be: rotations stay where they are, and nothing is counted.
     pub advance: bool,
+    /// The worker that counts; see [`Tally::add`](crate::metrics::Tally::add).
+    pub worker: usize,
+    /// Seconds since 1970, modulo 2^32.
+    pub unix_seconds: u32,
 }
 
 impl Draw<'_> {
@@ -51,12 +99,12 @@ impl Draw<'_> {
     }
 
     /// Picks `answers` of the candidates, or all if there are fewer.
-    pub fn pick(&mut self, balance: Balance, from: &Candidates, answers: usize, rotation: &AtomicU32) -> Picks {
+    pub fn pick(&mut self, from: &Candidates, answers: usize, rotation: &AtomicU32) -> Picks {
         let count = answers.min(from.list.len()).min(MAX_PICKS);
-        match balance {
-            Balance::Weighted => weighted::pick(from, count, self),
-            Balance::RoundRobin => round_robin::pick(from, count, rotation, self.advance),
-            Balance::Random => random::pick(from, count, self),
+        match from.method {
+            Method::Weighted => weighted::pick(from, count, self),
+            Method::RoundRobin => round_robin::pick(from, count, rotation, self.advance),
+            Method::Random => random::pick(from, count, self),
         }
     }
 }
@@ -68,24 +116,31 @@ mod tests {
     use super::*;
     use crate::routing::live::{Candidate, Health};
 
-    fn candidates(weights: &[u32]) -> Candidates {
+    fn candidates(method: Method, weights: &[u32]) -> Candidates {
         let mut cumulative_weight = 0;
         let list = weights.iter().enumerate().map(|(index, weight)| {
             cumulative_weight += u64::from(*weight);
-            Candidate { cumulative_weight, endpoint: index as u32, address: [0; 16] }
+            Candidate { cumulative_weight, endpoint: index as u32, load: 0, address: [0; 16] }
         });
-        Candidates { list: list.collect(), health: Health::Enough, flip_seconds: u32::MAX }
+        Candidates {
+            list: list.collect(),
+            method,
+            health: Health::Enough,
+            other_family_serves: true,
+            flip_seconds: u32::MAX,
+            drains_at: u32::MAX,
+        }
     }
 
     /// How often each candidate is picked first, and how often at all, in `times` answers.
-    fn counts(balance: Balance, weights: &[u32], answers: usize, times: u32) -> (Vec<f64>, Vec<f64>) {
-        let from = candidates(weights);
+    fn counts(method: Method, weights: &[u32], answers: usize, times: u32) -> (Vec<f64>, Vec<f64>) {
+        let from = candidates(method, weights);
         let mut rng = fastrand::Rng::with_seed(11);
-        let mut draw = Draw { rng: &mut rng, advance: true };
+        let mut draw = Draw { rng: &mut rng, advance: true, worker: usize::MAX, unix_seconds: 0 };
         let rotation = AtomicU32::new(0);
         let (mut first, mut any) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
         for _ in 0..times {
-            let picks = draw.pick(balance, &from, answers, &rotation);
+            let picks = draw.pick(&from, answers, &rotation);
             let mut sorted = picks.as_slice().to_vec();
             first[sorted[0] as usize] += 1.0;
             sorted.iter().for_each(|index| any[*index as usize] += 1.0);
@@ -120,7 +175,7 @@ mod tests {
         // Bounds at p = 10⁻⁴ for 4 and 99 degrees of freedom.
         for (weights, bound) in [(short, 23.5), (long, 161.0)] {
             let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-            let (first, any) = counts(Balance::Weighted, &weights, 2, TIMES);
+            let (first, any) = counts(Method::Weighted, &weights, 2, TIMES);
             let expected: Vec<f64> =
                 weights.iter().map(|weight| f64::from(*weight) / total * f64::from(TIMES)).collect();
             // What is expected less than five times says nothing here.
@@ -139,7 +194,7 @@ mod tests {
     fn random_shares_are_even_in_short_and_long_lists() {
         for (length, answers, bound) in [(5, 1, 23.5), (5, 3, 23.5), (32, 16, 73.0), (100, 16, 161.0)] {
             let weights: Vec<u32> = (0..length).map(|index| 1 + index * 1000).collect();
-            let (first, any) = counts(Balance::Random, &weights, answers, 200_000);
+            let (first, any) = counts(Method::Random, &weights, answers, 200_000);
             let even = 200_000.0 / f64::from(length);
             let statistic = chi_squared(&first, &vec![even; weights.len()]);
             assert!(statistic < bound, "first of {answers} from {length}: {statistic}");
@@ -152,7 +207,7 @@ mod tests {
     fn a_few_heavy_candidates_do_not_keep_the_others_out() {
         let mut weights = vec![1; 40];
         weights[..3].fill(1_000_000);
-        let (first, any) = counts(Balance::Weighted, &weights, 16, 1000);
+        let (first, any) = counts(Method::Weighted, &weights, 16, 1000);
         assert!(first[3..].iter().sum::<f64>() <= 2.0, "light candidates are first about 12 times in a million");
         assert_eq!(any[..3].iter().sum::<f64>(), 3000.0, "heavy ones are always among 16");
         let even = 13_000.0 / 37.0;
@@ -161,11 +216,12 @@ mod tests {
 
     #[test]
     fn round_robin_takes_turns_and_a_dry_run_stays() {
-        let from = candidates(&[1, 5, 9]);
+        let from = candidates(Method::RoundRobin, &[1, 5, 9]);
         let rotation = AtomicU32::new(0);
         let mut rng = fastrand::Rng::with_seed(1);
         let mut turn = |advance| {
-            Draw { rng: &mut rng, advance }.pick(Balance::RoundRobin, &from, 2, &rotation).as_slice().to_vec()
+            let mut draw = Draw { rng: &mut rng, advance, worker: usize::MAX, unix_seconds: 0 };
+            draw.pick(&from, 2, &rotation).as_slice().to_vec()
         };
         assert_eq!(
             (turn(true), turn(false), turn(true), turn(true), turn(true)),

@@ -3,13 +3,14 @@
 use super::Steered;
 use crate::routing::Family;
 use crate::routing::decide::Choice;
-use crate::routing::live::Health;
+use crate::routing::live::Candidates;
 use crate::snapshot::{Service, Snapshot};
 
 /// Goes through the tiers, and in each through the regions in order.
 ///
-/// The first group with enough healthy endpoints serves; else the first with any; else the first that could serve if
-/// health were not asked.
+/// The first group with enough healthy endpoints of each family that it has serves, so that A and AAAA lead to the same
+/// region; else the first with enough of the asked one; else the first with any; else the first that could serve if health
+/// were not asked.
 pub(super) fn steer<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
@@ -19,18 +20,17 @@ pub(super) fn steer<'s>(
 ) -> Steered<'s> {
     let mut best: Option<Choice<'s>> = None;
     let mut passed_over = false;
-    for (tier, pool) in service.tiers.iter().enumerate() {
+    for tier in 0..service.tiers.len() {
         for region in order {
-            let Some(group) = snapshot.compiled.pools[*pool].group(*region) else { continue };
-            let candidates = snapshot.live.candidates(group, family);
-            if candidates.list.is_empty() {
+            let Some(choice) = service.choice(snapshot, tier, *region, family) else { continue };
+            if choice.candidates.list.is_empty() {
                 continue;
             }
-            if best.is_none_or(|best| candidates.health > best.candidates.health) {
+            if best.is_none_or(|best| choice.candidates.fitness() > best.candidates.fitness()) {
                 passed_over = best.is_some();
-                best = Some(Choice { tier, group, candidates });
+                best = Some(choice);
             }
-            if candidates.health == Health::Enough {
+            if choice.candidates.fitness() == Candidates::FITTEST {
                 return Steered { found: best, failover_active: passed_over, scope };
             }
         }

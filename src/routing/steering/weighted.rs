@@ -1,7 +1,6 @@
 //! Regions drawn at random by weight, among those that can serve.
 
 use super::Steered;
-use crate::routing::decide::Choice;
 use crate::routing::live::{Candidates, Health};
 use crate::routing::{Draw, Family};
 use crate::snapshot::{RegionWeight, Service, Snapshot};
@@ -17,18 +16,17 @@ pub(super) fn steer<'s>(
 ) -> Steered<'s> {
     let mut failover_active = false;
     for least in [Health::Enough, Health::Few, Health::None] {
-        for (tier, pool) in service.tiers.iter().enumerate() {
+        for tier in 0..service.tiers.len() {
             let groups = || {
                 regions.iter().filter_map(|region| {
-                    let group = snapshot.compiled.pools[*pool].group(region.region)?;
-                    let candidates = snapshot.live.candidates(group, family);
-                    let weight = region_weight(region, candidates);
-                    (weight > 0).then_some((group, candidates, weight))
+                    let choice = service.choice(snapshot, tier, region.region, family)?;
+                    let weight = region_weight(region, choice.candidates);
+                    (weight > 0).then_some((choice, weight))
                 })
             };
             let mut total = 0;
-            for (_, candidates, weight) in groups() {
-                if candidates.health >= least {
+            for (choice, weight) in groups() {
+                if choice.candidates.health >= least {
                     total += weight;
                 } else {
                     failover_active = true;
@@ -38,10 +36,9 @@ pub(super) fn steer<'s>(
                 continue;
             }
             let mut left = draw.below(total);
-            for (group, candidates, weight) in groups().filter(|(_, candidates, _)| candidates.health >= least) {
+            for (choice, weight) in groups().filter(|(choice, _)| choice.candidates.health >= least) {
                 if left < weight {
-                    let found = Some(Choice { tier, group, candidates });
-                    return Steered { found, failover_active, scope: 0 };
+                    return Steered { found: Some(choice), failover_active, scope: 0 };
                 }
                 left -= weight;
             }
