@@ -137,6 +137,7 @@ impl Server {
             headers: Vec::new(),
             expect_status: vec![200..=299],
             expect_body: None,
+            load: Vec::new(),
             ca_file: None,
         }
     }

@@ -65,6 +65,7 @@ pub(super) const HTTP_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "interval",
         "timeout",
         "fall",
@@ -82,12 +83,17 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "ca_file",
         "interval",
         "timeout",
         "fall",
         "rise",
     ],
+};
+pub(super) const LOAD: Kind = Kind {
+    title: "`[probes.*.load]`",
+    keys: &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"],
 };
 pub(super) const POOL: Kind = Kind {
     title: "pools",
@@ -138,6 +144,7 @@ pub(super) const ALL: &[&Kind] = &[
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
+    &LOAD,
     &POOL,
     &BREAKER,
     &ENDPOINT,
@@ -197,6 +204,7 @@ mod tests {
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
+            (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
