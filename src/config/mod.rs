@@ -27,8 +27,8 @@ use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use crate::health::Measure;
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
+pub use crate::health::Measure;
 use crate::regular_file;
 pub use crate::routing::Sticky;
 use crate::zone::Name;

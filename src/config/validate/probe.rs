@@ -133,7 +133,8 @@ fn load(value: Value<'_>) -> Option<Vec<(Measure, String)>> {
             const EXPECTED: &str = "the path of a field";
             let path = value.text(EXPECTED, "\"server.active\"")?;
             let steps = path.split('.').count();
-            if path.len() > MAX_FIELD_PATH_LENGTH || steps > MAX_FIELD_PATH_STEPS || path.split('.').any(str::is_empty) {
+            if path.len() > MAX_FIELD_PATH_LENGTH || steps > MAX_FIELD_PATH_STEPS || path.split('.').any(str::is_empty)
+            {
                 return value.reject(
                     format!("expected {EXPECTED}, 1 to {MAX_FIELD_PATH_STEPS} names joined by dots, found {path:?}"),
                     "write for example `\"server.active\"`, or `\"servers.0.active\"` for the first of a list",

@@ -86,7 +86,8 @@ fn header_report(response: &Response) -> Option<Result<Load, Rejection>> {
     let mut lines = [orca::HEADER, orca::JSON_HEADER].into_iter().flat_map(|name| headers.get_all(name)).peekable();
     lines.peek()?;
     // Several lines are one list (RFC 9110 section 5.3).
-    let lines: Result<Vec<&str>, Rejection> = lines.map(|line| line.to_str().map_err(|_| Rejection::Malformed)).collect();
+    let lines: Result<Vec<&str>, Rejection> =
+        lines.map(|line| line.to_str().map_err(|_| Rejection::Malformed)).collect();
     Some(lines.and_then(|lines| orca::parse(&lines.join(", "))))
 }
 
