@@ -107,7 +107,14 @@ pub(super) const SERVICE: Kind = Kind {
         "ttl",
         "when_all_down",
         "last_resort",
+        "https",
+        "svcb",
     ],
+};
+/// A service's `https` and `svcb`.
+pub(super) const BINDING: Kind = Kind {
+    title: "`https` and `svcb` tables",
+    keys: &["alpn", "no_default_alpn", "port", "hints", "priority", "target"],
 };
 /// A service's `ttl` where it is a table.
 pub(super) const TTL: Kind = Kind { title: "a `ttl` table", keys: &["min", "max"] };
@@ -135,6 +142,7 @@ pub(super) const ALL: &[&Kind] = &[
     &ENDPOINT,
     &ZONE,
     &SERVICE,
+    &BINDING,
     &TTL,
 ];
 

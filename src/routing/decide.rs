@@ -34,6 +34,34 @@ pub enum Outcome<'s> {
     NoData,
 }
 
+impl Outcome<'_> {
+    /// Hands the octets of each address that is answered to `each`, in order, until one fails. Hostnames have none.
+    ///
+    /// # Errors
+    /// That of `each`.
+    pub fn try_for_each_address<E>(
+        &self,
+        family: Family,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let octets = match family {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        };
+        match self {
+            Self::Endpoints { choice, picks } => picks
+                .as_slice()
+                .iter()
+                .try_for_each(|pick| each(&choice.candidates.list[*pick as usize].address[..octets])),
+            Self::LastResort(addresses) => addresses.iter().try_for_each(|address| match address {
+                IpAddr::V4(address) => each(&address.octets()),
+                IpAddr::V6(address) => each(&address.octets()),
+            }),
+            Self::NoData => Ok(()),
+        }
+    }
+}
+
 /// The group that serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice<'s> {

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU32;
 
 use super::zones::load_zones;
 use super::{
-    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
-    Tier,
+    AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service,
+    Steering, Tier,
 };
 use crate::config::{self, Balance, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
@@ -270,6 +270,8 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             answers: service.answers,
             ttl: service.ttl,
             when_all_down,
+            https: service.https.as_ref().map(Binding::new),
+            svcb: service.svcb.as_ref().map(Binding::new),
             has_family,
             is_alias,
             rotations: (0..service_tallies.len() * 2).map(|_| AtomicU32::new(0)).collect(),
