@@ -5,6 +5,7 @@
 
 mod binding;
 mod compile;
+mod event;
 mod publish;
 mod zones;
 
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicU32;
 
 pub use binding::Binding;
 pub use compile::{assemble, compile, load_cookie_secrets, load_database};
+pub use event::{BreakerChange, Change, Event};
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
