@@ -71,6 +71,7 @@ pub fn lay_out(balance: Balance, _sticky: Option<Sticky>, members: &[Member]) ->
         Balance::Weighted => Method::Weighted,
         Balance::RoundRobin => Method::RoundRobin,
         Balance::Random => Method::Random,
+        _ => Method::Weighted,
     };
     let laid = members.iter().map(|member| {
         let weight = u64::from(member.weight) * u64::from(member.standing.share);
