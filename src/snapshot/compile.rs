@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use super::zones::load_zones;
 use super::{
     AllDown, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
-    Tier,
+    Tier, winners,
 };
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
@@ -17,6 +17,7 @@ use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
+use crate::routing::balance::rendezvous;
 use crate::secret_file;
 use crate::zone::{Name, Tree};
 
@@ -119,6 +120,7 @@ pub fn assemble(
     };
     add_pools(&mut compiled);
     add_services(&mut compiled, tallies)?;
+    winners::add(&mut compiled);
     Ok(compiled)
 }
 
@@ -150,6 +152,7 @@ fn add_pools(compiled: &mut Compiled) {
                 });
                 compiled.endpoints.push(Endpoint {
                     destination: endpoint.target.clone(),
+                    identity: rendezvous::identity(&endpoint.target),
                     weight: endpoint.weight,
                     state: endpoint.state,
                     target,
@@ -265,6 +268,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
                     group,
                     balance: service.balance,
                     sticky: service.sticky,
+                    winners: [None, None],
                 }));
                 first
             });
@@ -276,6 +280,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             balance: service.balance,
             sticky: service.sticky,
             answers: service.answers,
+            answer_order: service.answer_order,
             ttl: service.ttl,
             when_all_down,
             has_family,
