@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::decide::pick;
 use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
 use crate::snapshot::{Service, Snapshot, Steering};
 
@@ -40,7 +41,7 @@ pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpA
         let outcome = match (led, &service.steering) {
             // Where regions are drawn, the other may as well have been drawn here.
             (Outcome::Endpoints { choice, .. }, Steering::Weighted { .. }) => {
-                pick_beside(snapshot, service, *choice, other, draw)
+                pick_beside(snapshot, service, *choice, client, other, draw)
             }
             _ => Outcome::NoData,
         };
@@ -71,6 +72,7 @@ fn pick_beside<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
     choice: Choice<'s>,
+    client: IpAddr,
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Outcome<'s> {
@@ -79,6 +81,5 @@ fn pick_beside<'s>(
         return Outcome::NoData;
     }
     let choice = Choice { candidates, ..choice };
-    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    Outcome::Endpoints { choice, picks: draw.pick(candidates, usize::from(service.answers), rotation) }
+    Outcome::Endpoints { choice, picks: pick(snapshot, service, choice, client, family, draw) }
 }

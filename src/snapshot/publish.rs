@@ -52,7 +52,7 @@ impl Publisher {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         let now = Instant::now();
         let standings = standings(&compiled, &table, now);
-        let live = Live::build(&compiled, |endpoint| standings[endpoint as usize]);
+        let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
@@ -85,7 +85,9 @@ impl Publisher {
         let mut known = self.known();
         known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         known.standings = standings(&compiled, &known.table, known.now);
-        let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize]);
+        let current = self.current();
+        let before = Some((current.compiled.as_ref(), &current.live));
+        let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
         self.store(Arc::new(compiled), live)
     }
 
@@ -140,7 +142,7 @@ impl Publisher {
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
         let standings = standings(&current.compiled, &known.table, now);
         let changed: Vec<bool> = standings.iter().zip(&known.standings).map(|(new, old)| new != old).collect();
-        if changed.contains(&true) {
+        if changed.contains(&true) || current.live.is_due(now) {
             known.standings = standings;
             self.update(&known, &current, |endpoint| changed[endpoint as usize]);
         }
@@ -167,7 +169,7 @@ impl Publisher {
     /// Publishes the lists of groups of which `has_changed` says that an endpoint has.
     fn update(&self, known: &Known, current: &Snapshot, has_changed: impl Fn(u32) -> bool) {
         let compiled = &current.compiled;
-        let live = current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed);
+        let live = current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
         self.store(Arc::clone(compiled), live);
     }
 
