@@ -169,7 +169,8 @@ impl Publisher {
     /// Publishes the lists of groups of which `has_changed` says that an endpoint has.
     fn update(&self, known: &Known, current: &Snapshot, has_changed: impl Fn(u32) -> bool) {
         let compiled = &current.compiled;
-        let live = current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
+        let live =
+            current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
         self.store(Arc::clone(compiled), live);
     }
 

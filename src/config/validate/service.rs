@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::binding::binding;
 use super::balance::{Stickiness, balance};
+use super::binding::binding;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
@@ -66,6 +66,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
+        map: None,
         balance,
         sticky,
         region_sticky: stickiness.of_regions(),
