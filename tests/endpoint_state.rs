@@ -39,12 +39,13 @@ BREAKER
 nameservers = ["ns.example.net"]
 [services."www.example.com"]
 pool = "web"
+BALANCE
 "#;
 
 const BREAKER: &str = "[pools.web.breaker]\nfailures = 5\nopen_for = \"30s\"\nhalf_open_share = 0.05\nsuccesses = 3";
 
-fn compiled(pool: &str, breaker: &str) -> Compiled {
-    let text = CONFIGURATION.replace("POOL", pool).replace("BREAKER", breaker);
+fn compiled(pool: &str, breaker: &str, balance: &str) -> Compiled {
+    let text = CONFIGURATION.replace("POOL", pool).replace("BREAKER", breaker).replace("BALANCE", balance);
     Loader::new(Origin::Embedded(text)).load().unwrap_or_else(|problems| panic!("{problems}")).compiled
 }
 
@@ -57,7 +58,12 @@ struct Run {
 
 impl Run {
     fn new(pool: &str, breaker: &str) -> Self {
-        let run = Self { publisher: Publisher::new(compiled(pool, breaker)), start: Instant::now(), seconds: 0.0 };
+        Self::balanced(pool, breaker, "")
+    }
+
+    fn balanced(pool: &str, breaker: &str, balance: &str) -> Self {
+        let run =
+            Self { publisher: Publisher::new(compiled(pool, breaker, balance)), start: Instant::now(), seconds: 0.0 };
         (1..=3).for_each(|endpoint| drop(run.observe(endpoint, true)));
         run
     }
@@ -180,7 +186,7 @@ fn a_relapse_ends_the_ramp_and_a_reload_does_not() {
     (0..2).for_each(|_| drop(run.observe(3, true)));
     run.at(80.0);
     assert_eq!(run.share(3), WHOLE / 16 * 8);
-    run.publisher.replace(compiled("min_healthy = 1\nslow_start = \"160s\"", BREAKER));
+    run.publisher.replace(compiled("min_healthy = 1\nslow_start = \"160s\"", BREAKER, ""));
     assert_eq!(run.share(3), WHOLE / 16 * 8);
     run.assert_shares([1.0, 2.0, 1.5]);
     (0..3).for_each(|_| drop(run.observe(3, false)));
@@ -262,7 +268,7 @@ fn a_share_falls_with_failures_below_the_threshold_and_comes_back() {
 
 #[test]
 fn loads_alone_are_published_by_the_tick_and_only_where_they_differ() {
-    let mut run = Run::new("", "");
+    let mut run = Run::balanced("", "", "balance = \"least-connections\"");
     run.at(0.5);
     let generation = run.generation();
     let say = |run: &Run, value| run.push(pushed(Pushed { load: connections(value), ..Pushed::default() })).unwrap();
@@ -284,6 +290,12 @@ fn loads_alone_are_published_by_the_tick_and_only_where_they_differ() {
     assert_eq!((run.generation(), run.load(1)), (generation + 3, connections(1300.0)), "the probe's time is too old");
     run.at(33.001);
     assert_eq!((run.generation(), run.load(1)), (generation + 4, Load::default()));
+
+    let mut run = Run::new("", "");
+    let generation = run.generation();
+    say(&run, 5.0);
+    run.at(1.0);
+    assert_eq!(run.generation(), generation, "no list is laid out by loads");
 }
 
 #[test]
@@ -352,6 +364,7 @@ fn a_reload_keeps_states_by_identity() {
     let text = CONFIGURATION
         .replace("POOL", "")
         .replace("BREAKER", BREAKER)
+        .replace("BALANCE", "")
         .replace("{ region = \"here\", address = \"192.0.2.1\", weight = 1 },", "")
         .replace("endpoints = [", "endpoints = [{ region = \"here\", address = \"192.0.2.7\" },")
         .replace("weight = 3 },", "weight = 3 }, { region = \"here\", address = \"192.0.2.1\" },");

@@ -5,8 +5,10 @@
 //! names are kept for people only. Nothing here opens any other file than the TOML itself: zone files and
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
+mod balance;
 pub mod diagnostic;
 mod names;
+mod network;
 mod reader;
 mod schema;
 mod similar;
@@ -21,13 +23,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance};
 pub use diagnostic::{Problem, Problems, Source};
+pub(crate) use network::{NetworkError, parse_network};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
+use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 pub use crate::health::Measure;
 use crate::regular_file;
 pub use crate::routing::Sticky;
@@ -48,6 +52,8 @@ pub struct Config {
     pub geoip: GeoIp,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
+    /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].
+    pub maps: Vec<Map>,
     /// `[probes.*]` in file order.
     pub probes: Vec<Arc<Probe>>,
     /// `[pools.*]` in file order.
@@ -66,6 +72,10 @@ pub const MAX_ENDPOINTS: usize = 100_000;
 pub const MAX_TTL_SECS: u32 = i32::MAX as u32;
 /// Regions in one configuration.
 pub const MAX_REGIONS: usize = 1_000;
+/// Maps in one configuration, those in services included.
+pub const MAX_MAPS: usize = 64;
+/// Rules in one map.
+pub const MAX_RULES: usize = 10_000;
 /// The largest weight of an endpoint or a region.
 pub const MAX_WEIGHT: u32 = 1 << 20;
 /// The most addresses in one answer.
@@ -335,6 +345,15 @@ pub struct GeoIp {
     pub networks: Vec<Network>,
 }
 
+impl Config {
+    /// The files that say where clients are and where they may be sent.
+    pub fn geography_paths(&self) -> impl Iterator<Item = &Path> {
+        let rules = self.maps.iter().flat_map(|map| &map.rules);
+        let networks = rules.filter_map(|rule| rule.networks_file.as_ref()).map(|(path, _)| path.as_path());
+        self.geoip.database_paths().chain(networks)
+    }
+}
+
 impl GeoIp {
     /// The files of the databases, as far as they are given.
     pub fn database_paths(&self) -> impl Iterator<Item = &Path> {
@@ -379,6 +398,33 @@ pub struct Region {
     pub asns: Vec<u32>,
     /// −99..=99: above 0 multiplies the distance by 1 − bias/100, below 0 divides it by 1 + bias/100.
     pub bias: i8,
+}
+
+/// `[maps.NAME]`, or the `map` of one service.
+#[derive(Debug, Clone)]
+pub struct Map {
+    /// Its name; that of the service where it stands in one.
+    pub name: Arc<str>,
+    /// The map whose rules also hold where this one has none for the same: an index into [`Config::maps`]. No chain of
+    /// these loops.
+    pub inherits: Option<usize>,
+    /// In file order, at most [`MAX_RULES`]; then the default. No two for the same, as far as the files of networks aren't
+    /// concerned.
+    pub rules: Vec<MapRule>,
+}
+
+/// One of a map's rules.
+#[derive(Debug, Clone)]
+pub struct MapRule {
+    /// Whom it is for, each with where the TOML says so.
+    pub matchers: Vec<(Matcher, Span)>,
+    /// A file of networks that it is for, with where the TOML names it.
+    pub networks_file: Option<(PathBuf, Span)>,
+    /// Indices into [`Config::regions`], none twice, the first to try first; empty where these clients get no data on
+    /// purpose.
+    pub regions: Vec<usize>,
+    /// Whether they never leave these regions.
+    pub fence: bool,
 }
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
@@ -541,6 +587,8 @@ impl fmt::Display for Target {
 }
 
 /// What the operator wants of an endpoint.
+///
+/// An enabled one begins to drain at its `drain_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
     /// Serves while healthy.
@@ -598,16 +646,29 @@ pub struct Service {
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
+    /// Whose rules say where clients may be sent, ahead of the steering: an index into [`Config::maps`]. Always there
+    /// where the steering is geo.
+    pub map: Option<usize>,
     /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
-    /// Within which prefix clients are one, where they are to get the same endpoints again.
+    /// Within which prefix clients are one, where they are to get the same endpoints again; default none, but
+    /// [`Sticky::DEFAULT`] for balances that are hashes.
     pub sticky: Option<Sticky>,
+    /// Within which prefix clients are one, where regions that share clients are to keep theirs; default
+    /// [`Sticky::DEFAULT`].
+    pub region_sticky: Option<Sticky>,
     /// Addresses per answer, 1..=[`MAX_ANSWERS`]; default 1.
     pub answers: u8,
+    /// The order in which they come; default shuffled.
+    pub answer_order: AnswerOrder,
     /// Seconds that an answer lives; default `"30s"`.
     pub ttl: Ttl,
     /// What is answered when nothing is healthy; default serve-all.
     pub when_all_down: WhenAllDown,
+    /// Its HTTPS record (RFC 9460); none where its endpoints are hostnames.
+    pub https: Option<Binding>,
+    /// Its SVCB record (RFC 9460); none where its endpoints are hostnames.
+    pub svcb: Option<Binding>,
     /// Where the TOML names it.
     pub span: Span,
 }
@@ -621,38 +682,37 @@ pub struct Ttl {
     pub max: u32,
 }
 
+/// `[services.NAME.https]` or `[services.NAME.svcb]`: how to connect to a service (RFC 9460).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// SvcPriority, above 0; the least is tried first. Default 1.
+    pub priority: u16,
+    /// TargetName; without one it is the service itself (`"."`, the default).
+    pub target: Option<Name>,
+    /// Names of protocols, each of 1 to 255 octets, in order of preference; up to 16, none twice. Without any, the
+    /// scheme's default alone.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether the scheme's default protocol is not spoken; only where `alpn` has any. Default false.
+    pub no_default_alpn: bool,
+    /// Above 0; without it the scheme's default.
+    pub port: Option<u16>,
+    /// Whether the addresses that would be answered are in it, so that a client need not ask for them; never with a
+    /// `target`. Default true without one.
+    pub hints: bool,
+}
+
 /// How a service orders its regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steering {
     /// By claims, then distance.
     Proximity,
+    /// As the client's rule in the service's map says; then by proximity.
+    Geo,
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.
     Priority(Vec<usize>),
     /// At random by weight: `region_weights`, as (region, weight) for each region that the service's pools use, 0 where
     /// not listed; without the key a region weighs what its healthy endpoints weigh together.
     Weighted(Option<Vec<(usize, u32)>>),
-}
-
-/// How endpoints are picked inside the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// By weight, at random.
-    Weighted,
-    /// In turn; weights only tell drained from not.
-    RoundRobin,
-    /// Evenly at random; weights only tell drained from not.
-    Random,
-}
-
-impl Balance {
-    /// As the configuration has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weighted => "weighted",
-            Self::RoundRobin => "round-robin",
-            Self::Random => "random",
-        }
-    }
 }
 
 /// What is answered when no region of any tier can serve.

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
-use crate::config::EndpointState;
-use crate::geo::{Located, Ranked};
-use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
+use crate::config::{AnswerOrder, EndpointState};
+use crate::geo::{Located, Ranked, Standpoint};
+use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct Grounds<'a> {
     snapshot: &'a Snapshot,
     service: &'a Service,
     client: IpAddr,
-    located: &'a Located<'a>,
+    standpoint: Standpoint<'a>,
     family: Family,
     decision: &'a Decision<'a>,
     /// The regions in the order in which they are tried.
@@ -75,15 +76,18 @@ impl<'a> Grounds<'a> {
         family: Family,
         decision: &'a Decision<'a>,
     ) -> Self {
+        let compiled = &snapshot.compiled;
         let (order, drawn): (&[u16], &[RegionWeight]) = match &service.steering {
-            Steering::Proximity { map } => {
-                let map = &snapshot.compiled.maps[*map];
-                (map.order(map.lookup(client).0), &[])
+            Steering::Ordered { map, .. } => {
+                let map = &compiled.maps[*map];
+                (map.order(map.lookup(client).0).regions, &[])
             }
-            Steering::Priority { order } => (order, &[]),
-            Steering::Weighted { regions } => (&[], regions),
+            Steering::Weighted { regions, .. } => (&[], regions),
         };
-        let mut grounds = Self { snapshot, service, client, located, family, decision, order, drawn, drawn_weight: 0 };
+        let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let mut grounds =
+            Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
             let drawn_from =
                 grounds.groups(choice.tier).filter(|group| matches!(group.fate, Fate::Chosen | Fate::Standby));
@@ -125,17 +129,13 @@ impl<'a> Grounds<'a> {
     }
 
     /// How the regions stand to the client, in the order in which they are tried; where they are drawn, as in the file.
-    pub fn ranked(&self) -> impl Iterator<Item = Ranked> {
+    pub fn ranked(&self) -> impl Iterator<Item = Ranked<'a>> {
         self.regions().filter_map(|(region, _)| self.rank(region))
     }
 
-    fn rank(&self, region: u16) -> Option<Ranked> {
-        let Located { location, within, .. } = self.located;
-        let ranked = Ranked::of(&self.snapshot.compiled.config.regions, usize::from(region), location, *within)?;
-        Some(match self.service.steering {
-            Steering::Proximity { .. } => ranked,
-            Steering::Priority { .. } | Steering::Weighted { .. } => Ranked { claim: None, biased_km: None, ..ranked },
-        })
+    fn rank(&self, region: u16) -> Option<Ranked<'a>> {
+        let regions = &self.snapshot.compiled.config.regions;
+        Ranked::of(regions, usize::from(region), self.service.steering.measure(), &self.standpoint)
     }
 
     /// What the operator says that a region weighs.
@@ -204,19 +204,13 @@ impl<'a> Grounds<'a> {
     }
 
     /// How what is answered was picked; nothing where no data is answered.
-    pub fn pick_reason(&self) -> &'static str {
-        match &self.decision.outcome {
-            Outcome::Endpoints { choice, .. } if choice.candidates.list.len() == 1 => "there is no other to pick",
-            Outcome::Endpoints { choice, .. } => match choice.candidates.method {
-                Method::Weighted => "drawn at random by weight; this is one draw, and the next may differ",
-                Method::RoundRobin => "in turn; each answer begins one further than the last",
-                Method::Random => {
-                    "drawn at random, each with the same chance; this is one draw, and the next may differ"
-                }
-            },
-            Outcome::LastResort(_) => "in the order of last_resort",
-            Outcome::NoData => "",
-        }
+    pub fn pick_reason(&self) -> PickReason<'_> {
+        PickReason(self)
+    }
+
+    /// What the adaptive balance chose for the group that serves, and why; nothing for other balances.
+    pub fn adaptive(&self) -> Option<&'a Controller> {
+        self.snapshot.live.adaptive(self.choice()?.layout)
     }
 }
 
@@ -271,16 +265,22 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let compiled = &grounds.snapshot.compiled;
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
-    match (&grounds.service.steering, grounds.rank(group.region).map(|ranked| (ranked.claim, ranked.distance_km))) {
+    let ranked = grounds.rank(group.region);
+    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
+        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+            write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
+        }
         (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Priority { .. }, _) => f.write_str("the first region in the service's order")?,
-        (Steering::Proximity { .. }, Some((Some(claim), _))) => {
+        (Steering::Ordered { .. }, Some((Some(claim), _))) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Proximity { .. }, Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
+            f.write_str("the first region in the service's order")?
+        }
+        (Steering::Ordered { .. }, Some((None, Some(distance_km)))) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Proximity { .. }, _) => {
+        (Steering::Ordered { .. }, _) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }
@@ -295,6 +295,52 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
             " with endpoints at all: nothing is healthy, so all are answered as though they were \
              (when_all_down is serve-all, failing open)",
         ),
+    }
+}
+
+/// Shows how what is answered was picked.
+#[derive(Debug)]
+pub struct PickReason<'a>(&'a Grounds<'a>);
+
+impl Display for PickReason<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(grounds) = self;
+        let choice = match &grounds.decision.outcome {
+            Outcome::NoData => return Ok(()),
+            Outcome::LastResort(_) => return f.write_str("in the order of last_resort"),
+            Outcome::Endpoints { choice, .. } => choice,
+        };
+        if choice.candidates.list.len() == 1 {
+            return f.write_str("there is no other to pick");
+        }
+        if let Some(controller) = grounds.adaptive() {
+            let Event { choice, why, .. } = controller.latest();
+            write!(f, "by {}, as {why}; ", choice.balance().name())?;
+        }
+        let prefix = choice.candidates.method.sticky().map_or(0, |sticky| sticky.prefix(grounds.client));
+        match choice.candidates.method {
+            Method::Weighted => f.write_str("drawn at random by weight; this is one draw, and the next may differ")?,
+            Method::RoundRobin => f.write_str("in turn; each answer begins one further than the last")?,
+            Method::Random => {
+                f.write_str("drawn at random, each with the same chance; this is one draw, and the next may differ")?;
+            }
+            Method::PowerOfTwo => {
+                f.write_str(
+                    "the less busy of two drawn at random by weight; this is one draw, and the next may differ",
+                )?;
+            }
+            Method::IpHash(_) => {
+                write!(f, "by a hash of the client's /{prefix}, which gets the same as long as no weight changes")?;
+            }
+            Method::Hashed(_) => write!(
+                f,
+                "by consistent hash of the client's /{prefix}, which gets the same as long as that serves and its weight stays"
+            )?,
+        }
+        if grounds.service.answer_order == AnswerOrder::Fixed && grounds.service.answers > 1 {
+            f.write_str("; in the order of the file")?;
+        }
+        Ok(())
     }
 }
 
