@@ -95,7 +95,7 @@ impl Publisher {
                 changes.push(Change { transition, target: key.to_string(), endpoints, reason });
             }
         }
-        if !changed.is_empty() {
+        if !changed.is_empty() || current.live.is_due(now) {
             let has_changed = |endpoint: u32| {
                 compiled.endpoints[endpoint as usize].target.is_some_and(|target| changed.contains(&target))
             };
