@@ -59,10 +59,14 @@ impl Runner {
         Self { identity, inverse_weight: 1.0 / weight as f64 }
     }
 
+    /// Its ticket in a slot.
+    fn ticket(&self, slot: u16) -> u32 {
+        ticket(permute(slot, self.identity), slot, self.identity)
+    }
+
     /// Its time in a slot.
-    pub(super) fn time(&self, slot: u16) -> f64 {
-        let rank = permute(slot, self.identity);
-        exponential(ticket(rank, slot, self.identity)) * self.inverse_weight
+    fn time(&self, slot: u16) -> f64 {
+        exponential(self.ticket(slot)) * self.inverse_weight
     }
 
     /// Whether it wins with this time against another and its time. No two endpoints of a list have the same identity.
@@ -76,7 +80,12 @@ pub(super) fn winner(runners: &[Runner], slot: u16) -> usize {
     let Some(first) = runners.first() else { return 0 };
     let (mut best, mut best_time) = (0, first.time(slot));
     for (index, runner) in runners.iter().enumerate().skip(1) {
-        let time = runner.time(slot);
+        let ticket = runner.ticket(slot);
+        // −ln(1 − u) is more than u, which most tell by that they lose.
+        if place(ticket) * runner.inverse_weight > best_time {
+            continue;
+        }
+        let time = exponential(ticket) * runner.inverse_weight;
         if runner.wins(time, &runners[best], best_time) {
             (best, best_time) = (index, time);
         }
@@ -193,6 +202,11 @@ fn ticket(rank: u16, slot: u16, identity: u64) -> u32 {
     let mixed = identity.wrapping_add(u64::from(slot).wrapping_mul(0xd6e8_feb8_6659_fd93));
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xa076_1d64_78bd_642f);
     u32::from(rank) << 16 | (mixed >> 48) as u32
+}
+
+/// A ticket's place from 0 to 1, or a little below it.
+fn place(ticket: u32) -> f64 {
+    f64::from(ticket) / (1u64 << 32) as f64
 }
 
 /// Of a ticket a time that is exponential at rate 1: −ln(1 − u), where u is the ticket's place from 0 to 1.

@@ -305,7 +305,7 @@ fn only_clients_of_what_changes_move_and_no_more_than_must() {
         let without: Vec<Member> = all.iter().copied().filter(|member| member.place != CHANGED).collect();
         let mut heavier = all.clone();
         heavier[CHANGED as usize].weight = 4;
-        let is_long = count > 24;
+        let is_long = count > 12;
         let table_of = |members: &[Member]| {
             // Places count what the table is built of.
             is_long.then(|| winners(members))
