@@ -8,6 +8,7 @@
 mod balance;
 pub mod diagnostic;
 mod names;
+mod network;
 mod reader;
 mod schema;
 mod similar;
@@ -24,12 +25,13 @@ use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance};
 pub use diagnostic::{Problem, Problems, Source};
+pub(crate) use network::{NetworkError, parse_network};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
+use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 use crate::regular_file;
 pub use crate::routing::Sticky;
 use crate::zone::Name;
@@ -49,6 +51,8 @@ pub struct Config {
     pub geoip: GeoIp,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
+    /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].
+    pub maps: Vec<Map>,
     /// `[probes.*]` in file order.
     pub probes: Vec<Arc<Probe>>,
     /// `[pools.*]` in file order.
@@ -67,6 +71,10 @@ pub const MAX_ENDPOINTS: usize = 100_000;
 pub const MAX_TTL_SECS: u32 = i32::MAX as u32;
 /// Regions in one configuration.
 pub const MAX_REGIONS: usize = 1_000;
+/// Maps in one configuration, those in services included.
+pub const MAX_MAPS: usize = 64;
+/// Rules in one map.
+pub const MAX_RULES: usize = 10_000;
 /// The largest weight of an endpoint or a region.
 pub const MAX_WEIGHT: u32 = 1 << 20;
 /// The most addresses in one answer.
@@ -336,6 +344,15 @@ pub struct GeoIp {
     pub networks: Vec<Network>,
 }
 
+impl Config {
+    /// The files that say where clients are and where they may be sent.
+    pub fn geography_paths(&self) -> impl Iterator<Item = &Path> {
+        let rules = self.maps.iter().flat_map(|map| &map.rules);
+        let networks = rules.filter_map(|rule| rule.networks_file.as_ref()).map(|(path, _)| path.as_path());
+        self.geoip.database_paths().chain(networks)
+    }
+}
+
 impl GeoIp {
     /// The files of the databases, as far as they are given.
     pub fn database_paths(&self) -> impl Iterator<Item = &Path> {
@@ -380,6 +397,33 @@ pub struct Region {
     pub asns: Vec<u32>,
     /// −99..=99: above 0 multiplies the distance by 1 − bias/100, below 0 divides it by 1 + bias/100.
     pub bias: i8,
+}
+
+/// `[maps.NAME]`, or the `map` of one service.
+#[derive(Debug, Clone)]
+pub struct Map {
+    /// Its name; that of the service where it stands in one.
+    pub name: Arc<str>,
+    /// The map whose rules also hold where this one has none for the same: an index into [`Config::maps`]. No chain of
+    /// these loops.
+    pub inherits: Option<usize>,
+    /// In file order, at most [`MAX_RULES`]; then the default. No two for the same, as far as the files of networks aren't
+    /// concerned.
+    pub rules: Vec<MapRule>,
+}
+
+/// One of a map's rules.
+#[derive(Debug, Clone)]
+pub struct MapRule {
+    /// Whom it is for, each with where the TOML says so.
+    pub matchers: Vec<(Matcher, Span)>,
+    /// A file of networks that it is for, with where the TOML names it.
+    pub networks_file: Option<(PathBuf, Span)>,
+    /// Indices into [`Config::regions`], none twice, the first to try first; empty where these clients get no data on
+    /// purpose.
+    pub regions: Vec<usize>,
+    /// Whether they never leave these regions.
+    pub fence: bool,
 }
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
@@ -451,11 +495,55 @@ pub struct Pool {
     /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
     /// in the region that has most.
     pub min_healthy: u16,
+    /// Whether an endpoint whose probes fail now and then gets less of the answers; default true.
+    pub health_weighted: bool,
+    /// How long an endpoint that comes up takes to its whole weight, 1 s to 1 day; default at once.
+    pub slow_start: Option<Duration>,
+    /// The age after which what is said of an endpoint's load no longer counts, 1 s to 1 day; default three intervals of
+    /// the probe, or [`Pool::LOAD_MAX_AGE`] if that is more.
+    pub load_max_age: Option<Duration>,
+    /// `[pools.NAME.breaker]`: when endpoints are left out for a while; default never.
+    pub breaker: Option<Breaker>,
     /// At least one, and [`MAX_ENDPOINTS`] in all pools. All are addresses, or all are hostnames; none twice in a region.
     pub endpoints: Vec<Endpoint>,
 }
 
+/// `[pools.NAME.breaker]`: when an endpoint's circuit breaker opens, and when it closes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// Failures in a row that open it, 1..=1000; default 5.
+    pub failures: u32,
+    /// The part of results within the window that opens it when they fail, 0.01..=1; default 0.5.
+    pub error_rate: f64,
+    /// Results that there must be in the window for a rate, 1..=1000000; default 20.
+    pub min_reports: u32,
+    /// How far back results count, 1 s to 1 h; default 10 s.
+    pub window: Duration,
+    /// How long it stays open at first, 1 s to 1 h; default 30 s. Doubled when it opens again, up to 8 times as long.
+    pub open_for: Duration,
+    /// The part of its weight with which an endpoint is tried again, 0.001..=1; default 0.05.
+    pub half_open_share: f64,
+    /// Successes meanwhile that close it, 1..=1000; default 3.
+    pub successes: u32,
+}
+
+impl Breaker {
+    /// Of a table without keys.
+    pub const DEFAULT: Self = Self {
+        failures: 5,
+        error_rate: 0.5,
+        min_reports: 20,
+        window: Duration::from_secs(10),
+        open_for: Duration::from_secs(30),
+        half_open_share: 0.05,
+        successes: 3,
+    };
+}
+
 impl Pool {
+    /// How long what is said of load counts at least, where the operator does not say.
+    pub const LOAD_MAX_AGE: Duration = Duration::from_secs(30);
+
     /// Whether its endpoints are hostnames, so that a service that uses it is an alias. All are of the first's kind.
     pub fn has_hostnames(&self) -> bool {
         matches!(self.endpoints.first(), Some(Endpoint { target: Target::Hostname(_), .. }))
@@ -495,6 +583,8 @@ impl fmt::Display for Target {
 }
 
 /// What the operator wants of an endpoint.
+///
+/// An enabled one begins to drain at its `drain_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
     /// Serves while healthy.
@@ -552,6 +642,9 @@ pub struct Service {
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
+    /// Whose rules say where clients may be sent, ahead of the steering: an index into [`Config::maps`]. Always there
+    /// where the steering is geo.
+    pub map: Option<usize>,
     /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
     /// Within which prefix clients are one, where they are to get the same endpoints again; default none, but
@@ -568,6 +661,10 @@ pub struct Service {
     pub ttl: Ttl,
     /// What is answered when nothing is healthy; default serve-all.
     pub when_all_down: WhenAllDown,
+    /// Its HTTPS record (RFC 9460); none where its endpoints are hostnames.
+    pub https: Option<Binding>,
+    /// Its SVCB record (RFC 9460); none where its endpoints are hostnames.
+    pub svcb: Option<Binding>,
     /// Where the TOML names it.
     pub span: Span,
 }
@@ -581,11 +678,32 @@ pub struct Ttl {
     pub max: u32,
 }
 
+/// `[services.NAME.https]` or `[services.NAME.svcb]`: how to connect to a service (RFC 9460).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// SvcPriority, above 0; the least is tried first. Default 1.
+    pub priority: u16,
+    /// TargetName; without one it is the service itself (`"."`, the default).
+    pub target: Option<Name>,
+    /// Names of protocols, each of 1 to 255 octets, in order of preference; up to 16, none twice. Without any, the
+    /// scheme's default alone.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether the scheme's default protocol is not spoken; only where `alpn` has any. Default false.
+    pub no_default_alpn: bool,
+    /// Above 0; without it the scheme's default.
+    pub port: Option<u16>,
+    /// Whether the addresses that would be answered are in it, so that a client need not ask for them; never with a
+    /// `target`. Default true without one.
+    pub hints: bool,
+}
+
 /// How a service orders its regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steering {
     /// By claims, then distance.
     Proximity,
+    /// As the client's rule in the service's map says; then by proximity.
+    Geo,
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.
     Priority(Vec<usize>),
     /// At random by weight: `region_weights`, as (region, weight) for each region that the service's pools use, 0 where

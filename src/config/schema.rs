@@ -89,7 +89,14 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "rise",
     ],
 };
-pub(super) const POOL: Kind = Kind { title: "pools", keys: &["probe", "min_healthy", "endpoints"] };
+pub(super) const POOL: Kind = Kind {
+    title: "pools",
+    keys: &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "breaker", "endpoints"],
+};
+pub(super) const BREAKER: Kind = Kind {
+    title: "`[pools.*.breaker]`",
+    keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
+};
 pub(super) const ENDPOINT: Kind =
     Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state"] };
 pub(super) const ZONE: Kind =
@@ -111,7 +118,14 @@ pub(super) const SERVICE: Kind = Kind {
         "ttl",
         "when_all_down",
         "last_resort",
+        "https",
+        "svcb",
     ],
+};
+/// A service's `https` and `svcb`.
+pub(super) const BINDING: Kind = Kind {
+    title: "`https` and `svcb` tables",
+    keys: &["alpn", "no_default_alpn", "port", "hints", "priority", "target"],
 };
 /// A service's `sticky` where it is a table.
 pub(super) const STICKY: Kind = Kind { title: "a `sticky` table", keys: &["v4", "v6"] };
@@ -142,9 +156,11 @@ pub(super) const ALL: &[&Kind] = &[
     &HTTP_PROBE,
     &HTTPS_PROBE,
     &POOL,
+    &BREAKER,
     &ENDPOINT,
     &ZONE,
     &SERVICE,
+    &BINDING,
     &STICKY,
     &PERFORMANCE,
     &ADAPTIVE,
@@ -203,6 +219,7 @@ mod tests {
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
             (&POOL, &["pools", "*"]),
+            (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
             (&ZONE, &["zones", "*"]),
             (&SERVICE, &["services", "*"]),

@@ -5,6 +5,7 @@
 //! draws from a generator that it is given, and does nothing else: no clock, no allocation, no lock.
 
 pub mod balance;
+mod both;
 mod decide;
 mod grounds;
 pub mod live;
@@ -12,6 +13,7 @@ mod steering;
 pub mod sticky;
 
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
+pub use both::{Both, decide_both};
 pub use decide::{Choice, Decision, Outcome, decide};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};

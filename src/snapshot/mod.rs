@@ -3,8 +3,12 @@
 //! [`compile()`] makes a [`Compiled`] of a configuration and does all that can fail. Health is laid over it as
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
+mod binding;
 mod compile;
+mod event;
+mod geo_maps;
 mod publish;
+mod steering;
 mod winners;
 mod zones;
 
@@ -13,19 +17,22 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-pub use compile::{assemble, compile, load_cookie_secrets, load_database};
+pub use binding::Binding;
+pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
+pub use event::{BreakerChange, Change, Event};
+pub use geo_maps::load_geo_maps;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
 use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
-use crate::geo::{Database, RegionMap};
+use crate::geo::{Database, GeoMap, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
 use crate::routing::balance::Winners;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
-use crate::zone::Tree;
+use crate::zone::{Tree, rtype};
 
 /// What the workers answer from; published whole.
 #[derive(Debug)]
@@ -47,7 +54,9 @@ pub struct Compiled {
     pub tree: Arc<Tree>,
     /// Locations; shared by all maps and, over a reload that leaves it as it is, by snapshots.
     pub database: Arc<Database>,
-    /// Steering maps: one for each of the first distinct sets of regions, then one of all regions.
+    /// Rules, in the order of [`Config::maps`].
+    pub geo_maps: Arc<[GeoMap]>,
+    /// Steering maps, each shared by the services that are steered by the same.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
     pub services: Vec<Service>,
@@ -76,6 +85,8 @@ pub struct Service {
     pub tiers: Box<[Tier]>,
     /// How regions are ordered.
     pub steering: Steering,
+    /// Whose rules say where clients may be sent: an index into [`Compiled::geo_maps`].
+    pub rules: Option<usize>,
     /// How endpoints are picked.
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
@@ -88,6 +99,10 @@ pub struct Service {
     pub ttl: Ttl,
     /// What is answered when nothing is healthy.
     pub when_all_down: AllDown,
+    /// Its HTTPS record.
+    pub https: Option<Binding>,
+    /// Its SVCB record.
+    pub svcb: Option<Binding>,
     /// Whether any endpoint could answer IPv4 and IPv6, by [`Family::index`]. A type that the service has nowhere is
     /// no data whatever happens.
     pub has_family: [bool; 2],
@@ -125,24 +140,34 @@ pub struct Layout {
     pub winners: [Option<Winners>; 2],
 }
 
-/// How a service orders regions.
+/// How a service chooses among regions.
 #[derive(Debug)]
 pub enum Steering {
-    /// By where the client is.
-    Proximity {
+    /// They are tried in an order.
+    Ordered {
+        /// By what.
+        by: OrderedBy,
         /// Index into [`Compiled::maps`].
         map: usize,
     },
-    /// In this order for everyone.
-    Priority {
-        /// Indices of regions.
-        order: Box<[u16]>,
-    },
     /// At random.
     Weighted {
+        /// Index into [`Compiled::maps`], where a map says who may be sent where.
+        map: Option<usize>,
         /// The regions to draw from.
         regions: Box<[RegionWeight]>,
     },
+}
+
+/// What orders regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderedBy {
+    /// Claims, then the distance from the client.
+    Proximity,
+    /// The client's rule in the service's map.
+    Geo,
+    /// The operator, once for all.
+    Priority,
 }
 
 /// A region to draw.
@@ -216,12 +241,40 @@ pub struct Endpoint {
     pub target: Option<TargetId>,
 }
 
+impl OrderedBy {
+    /// What regions with the same claim are ordered by.
+    pub fn measure(self) -> Measure {
+        match self {
+            Self::Proximity => Measure::Proximity,
+            Self::Geo => Measure::Listed,
+            Self::Priority => Measure::Fixed,
+        }
+    }
+}
+
 impl Steering {
+    /// What regions with the same claim are ordered by.
+    pub fn measure(&self) -> Measure {
+        match self {
+            Self::Ordered { by, .. } => by.measure(),
+            Self::Weighted { .. } => Measure::Drawn,
+        }
+    }
+
+    /// The map that says where a client may be sent: an index into [`Compiled::maps`].
+    pub fn map(&self) -> Option<usize> {
+        match self {
+            Self::Ordered { map, .. } => Some(*map),
+            Self::Weighted { map, .. } => *map,
+        }
+    }
+
     /// As the configuration has it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Proximity { .. } => "proximity",
-            Self::Priority { .. } => "priority",
+            Self::Ordered { by: OrderedBy::Proximity, .. } => "proximity",
+            Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
+            Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",
         }
     }
@@ -263,6 +316,15 @@ impl Service {
         let group = pool.group(region)?;
         let layout = first_layout + (group - pool.groups.start);
         Some(Choice { tier, group, layout, candidates: snapshot.live.candidates(layout, family) })
+    }
+
+    /// The record of this type that it makes.
+    pub fn binding(&self, qtype: u16) -> Option<&Binding> {
+        match qtype {
+            rtype::HTTPS => self.https.as_ref(),
+            rtype::SVCB => self.svcb.as_ref(),
+            _ => None,
+        }
     }
 
     /// The place of a group among those of all tiers.

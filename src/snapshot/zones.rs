@@ -193,10 +193,23 @@ fn conflicts(config: &Config, services: &[usize], zone: &ZoneRecords) -> Vec<(us
     for record in &zone.records {
         let (owner, rtype) = (&record.owner, record.rtype);
         if let Some(service) = by_name.get(owner).copied() {
+            let settings = &config.services[service];
+            let makes_its_own = match rtype.to_int() {
+                rtype::HTTPS => settings.https.is_some(),
+                rtype::SVCB => settings.svcb.is_some(),
+                _ => false,
+            };
             let why = match rtype.to_int() {
-                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses",
-                _ if is_alias(service) => "its service answers with CNAME records, beside which nothing may stand",
-                _ => "",
+                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses".to_owned(),
+                _ if makes_its_own => {
+                    let (line, _) = config.source.line_and_column(settings.span.start);
+                    let path = config.source.path.display();
+                    format!("the service of that name makes its own ({path}:{line})")
+                }
+                _ if is_alias(service) => {
+                    "its service answers with CNAME records, beside which nothing may stand".to_owned()
+                }
+                _ => String::new(),
             };
             if !why.is_empty() {
                 let message = format!("{owner} has a static {rtype} record, but {why}");
@@ -233,7 +246,7 @@ mod tests {
     use crate::config::Config;
     use crate::dns::CookieSecrets;
     use crate::metrics::Tallies;
-    use crate::snapshot::{Compiled, compile, load_database};
+    use crate::snapshot::{Compiled, Geography, compile, load_database};
     use crate::zone::{Found, LookupName, Name, rtype};
 
     /// A folder with zone files, gone when the test ends.
@@ -265,9 +278,10 @@ mod tests {
                 text += &format!("[services.\"{service}\"]\npool = \"p\"\n");
             }
             let config = Config::parse(&text, &self.0.join("meridian.toml")).unwrap();
-            let database = Some(Arc::new(load_database(&config).unwrap()));
+            let database = Arc::new(load_database(&config).unwrap());
+            let geography = Some(Geography { database, geo_maps: Arc::default() });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            compile(config, database, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
+            compile(config, geography, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
                 .map_err(|problems| {
                     problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
                 })

@@ -1,6 +1,7 @@
 //! A TOML tree → [`Config`]: types, bounds, references and what keys say together.
 
 mod balance;
+mod binding;
 mod geoip;
 mod pool;
 mod probe;
@@ -66,6 +67,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         log,
         geoip,
         regions: regions.into_iter().flatten().collect(),
+        maps: Vec::new(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
         pools: pools.into_iter().flatten().collect(),
         zones: zones.into_iter().flatten().collect(),
