@@ -54,11 +54,11 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .with_state(state)
 }
 
-type Shared = State<Arc<super::State>>;
+pub(super) type Shared = State<Arc<super::State>>;
 
 /// What went wrong, as JSON.
 #[derive(Debug, Serialize)]
-struct Failure {
+pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
     error: String,
@@ -66,7 +66,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
         Self { status, error: error.into(), hint }
     }
 

@@ -17,6 +17,7 @@ mod api;
 mod connection;
 mod token;
 pub mod view;
+mod write;
 
 use std::fmt;
 use std::io;

@@ -1,0 +1,31 @@
+//! Who may change anything.
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::api::{Failure, Shared};
+
+/// Lets a request through to a page that changes something, or refuses it before its body is read. Without a token anyone
+/// on this host, and every page in a browser there, could write: so writing needs `token_file`. The token itself was
+/// looked at before.
+pub(super) async fn may_write(State(state): Shared, request: Request, next: Next) -> Response {
+    if state.token.is_none() {
+        let hint = "set token_file in [admin], and send the header `Authorization: Bearer TOKEN`";
+        return Failure::new(StatusCode::FORBIDDEN, "without a token nothing can be changed", hint).into_response();
+    }
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    if !is_json(content_type) {
+        let hint = "send the header `Content-Type: application/json`";
+        return Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this takes JSON only", hint).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a Content-Type header's value is JSON, with parameters or without.
+fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|&octet| octet == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
