@@ -7,6 +7,8 @@
 //! | `rank` | the order of regions for one client, and why |
 //! | `locate` | the same for one client with its reasons, for people |
 //! | `build` | CSV → .mmdb |
+//! | `latency` | round trips as they were measured, and those that count now |
+//! | `csv` | lines of fields below a header |
 //! | `tree` | the search tree of a .mmdb, walked within bounds |
 //! | `intern` | equal items found again while a list of distinct ones is built |
 //! | `address_table`, `table`, `ipv4_table` | addresses → numbers, and the prefix for which they hold |
@@ -17,9 +19,11 @@ pub mod build;
 mod code;
 mod coordinates;
 pub mod countries;
+mod csv;
 mod database;
 mod intern;
 mod ipv4_table;
+pub mod latency;
 mod locate;
 mod location;
 mod map;
@@ -31,6 +35,7 @@ pub use code::{Continent, CountryCode, Subdivision};
 pub use coordinates::Coordinates;
 pub use database::{Database, Error, LoadError, MAX_FILE_BYTES, MAX_LOCATIONS, MAX_NETWORKS};
 pub use locate::{Located, Origin, locate};
+pub use latency::LatencyTable;
 pub use location::Location;
 pub use map::{RegionMap, TooManyOrders};
 pub use rank::{Claim, Ranked};
