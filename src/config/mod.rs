@@ -27,6 +27,7 @@ use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
 use crate::regular_file;
 pub use crate::routing::Sticky;
@@ -45,6 +46,8 @@ pub struct Config {
     pub log: Log,
     /// `[geoip]`
     pub geoip: GeoIp,
+    /// `[latency]`; without the table no service is steered by latency.
+    pub latency: Option<Latency>,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
     /// `[probes.*]` in file order.
@@ -359,6 +362,15 @@ pub enum Place {
     Location(Coordinates),
     /// In this country.
     Country(CountryCode),
+}
+
+/// `[latency]`: round trips between clients and regions, as they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latency {
+    /// A CSV of measurements, with where the TOML names it; without one all come through the admin interface.
+    pub file: Option<(PathBuf, Span)>,
+    /// Which of them count: `max_age` is 1 s to 100 years, default 1 day; `min_confidence` is 0 to 1, default 0.5.
+    pub rules: Rules,
 }
 
 /// `[regions.NAME]`

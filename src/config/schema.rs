@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "latency", "regions", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -49,6 +49,7 @@ pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"]
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
+pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
 pub(super) const REGION: Kind =
     Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
 /// The keys that every probe has.
@@ -127,6 +128,7 @@ pub(super) const ALL: &[&Kind] = &[
     &LOG,
     &GEOIP,
     &NETWORK,
+    &LATENCY,
     &REGION,
     &TCP_PROBE,
     &HTTP_PROBE,
@@ -185,6 +187,7 @@ mod tests {
             (&LOG, &["log"]),
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
+            (&LATENCY, &["latency"]),
             (&REGION, &["regions", "*"]),
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),

@@ -1,6 +1,7 @@
 //! A TOML tree → [`Config`]: types, bounds, references and what keys say together.
 
 mod geoip;
+mod latency;
 mod pool;
 mod probe;
 mod region;
@@ -38,6 +39,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let admin = file.entry("admin").map(|entry| server::admin(entry.value));
     let log = server::log(&file);
     let geoip = geoip::geoip(&file, &region_names);
+    let latency = file.entry("latency").map(|entry| latency::latency(entry.value));
     let regions: Vec<_> = region_entries.iter().map(region::region).collect();
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
     let pools = pool::pools(&pool_entries, &region_names, &probe_names);
@@ -46,8 +48,14 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let served = Served::new(zone_names.iter(), service_names.iter().flatten());
     let zones: Vec<_> =
         zone_entries.iter().enumerate().map(|(index, entry)| zone::zone(entry, index, &zone_names, &served)).collect();
-    let context =
-        service::Context { regions: &region_names, pool_names: &pool_names, pools: &pools, zones: &zone_names, report };
+    let context = service::Context {
+        regions: &region_names,
+        pool_names: &pool_names,
+        pools: &pools,
+        zones: &zone_names,
+        has_latency: latency.is_some(),
+        report,
+    };
     let services: Vec<_> = service_entries
         .iter()
         .zip(&service_names)
@@ -64,6 +72,10 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         },
         log,
         geoip,
+        latency: match latency {
+            Some(latency) => Some(latency?),
+            None => None,
+        },
         regions: regions.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
         pools: pools.into_iter().flatten().collect(),
