@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
 use crate::config::EndpointState;
-use crate::geo::{Located, Ranked};
-use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
+use crate::geo::{Located, Ranked, Standpoint};
+use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Grounds<'a> {
     snapshot: &'a Snapshot,
     service: &'a Service,
     client: IpAddr,
-    located: &'a Located<'a>,
+    standpoint: Standpoint<'a>,
     family: Family,
     decision: &'a Decision<'a>,
     /// The regions in the order in which they are tried.
@@ -75,15 +75,18 @@ impl<'a> Grounds<'a> {
         family: Family,
         decision: &'a Decision<'a>,
     ) -> Self {
+        let compiled = &snapshot.compiled;
         let (order, drawn): (&[u16], &[RegionWeight]) = match &service.steering {
-            Steering::Proximity { map } => {
-                let map = &snapshot.compiled.maps[*map];
-                (map.order(map.lookup(client).0), &[])
+            Steering::Ordered { map, .. } => {
+                let map = &compiled.maps[*map];
+                (map.order(map.lookup(client).0).regions, &[])
             }
-            Steering::Priority { order } => (order, &[]),
-            Steering::Weighted { regions } => (&[], regions),
+            Steering::Weighted { regions, .. } => (&[], regions),
         };
-        let mut grounds = Self { snapshot, service, client, located, family, decision, order, drawn, drawn_weight: 0 };
+        let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let mut grounds =
+            Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
             let drawn_from =
                 grounds.groups(choice.tier).filter(|group| matches!(group.fate, Fate::Chosen | Fate::Standby));
@@ -125,17 +128,13 @@ impl<'a> Grounds<'a> {
     }
 
     /// How the regions stand to the client, in the order in which they are tried; where they are drawn, as in the file.
-    pub fn ranked(&self) -> impl Iterator<Item = Ranked> {
+    pub fn ranked(&self) -> impl Iterator<Item = Ranked<'a>> {
         self.regions().filter_map(|(region, _)| self.rank(region))
     }
 
-    fn rank(&self, region: u16) -> Option<Ranked> {
-        let Located { location, within, .. } = self.located;
-        let ranked = Ranked::of(&self.snapshot.compiled.config.regions, usize::from(region), location, *within)?;
-        Some(match self.service.steering {
-            Steering::Proximity { .. } => ranked,
-            Steering::Priority { .. } | Steering::Weighted { .. } => Ranked { claim: None, biased_km: None, ..ranked },
-        })
+    fn rank(&self, region: u16) -> Option<Ranked<'a>> {
+        let regions = &self.snapshot.compiled.config.regions;
+        Ranked::of(regions, usize::from(region), self.service.steering.measure(), &self.standpoint)
     }
 
     /// What the operator says that a region weighs.
@@ -271,16 +270,22 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let compiled = &grounds.snapshot.compiled;
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
-    match (&grounds.service.steering, grounds.rank(group.region).map(|ranked| (ranked.claim, ranked.distance_km))) {
+    let ranked = grounds.rank(group.region);
+    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
+        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+            write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
+        }
         (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Priority { .. }, _) => f.write_str("the first region in the service's order")?,
-        (Steering::Proximity { .. }, Some((Some(claim), _))) => {
+        (Steering::Ordered { .. }, Some((Some(claim), _))) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Proximity { .. }, Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
+            f.write_str("the first region in the service's order")?
+        }
+        (Steering::Ordered { .. }, Some((None, Some(distance_km)))) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Proximity { .. }, _) => {
+        (Steering::Ordered { .. }, _) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }

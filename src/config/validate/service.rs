@@ -65,6 +65,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
+        map: None,
         balance,
         sticky: None,
         answers,

@@ -15,8 +15,7 @@ mod table;
 pub use arrived::{Arrived, Outcome};
 pub use file::{FileError, MAX_FILE_BYTES, read_file};
 pub use measurement::{COLUMNS, LatencyKey, Measurement, RegionNames, Rules, Written};
-pub use table::{LatencyTable, RoundTrip, Source, estimate_ms};
-pub(super) use table::ClientTimes;
+pub use table::{ClientTimes, LatencyTable, RoundTrip, Source, estimate_ms};
 
 /// The most measurements of a file, and again of those that came one after the other.
 pub const MAX_MEASUREMENTS: usize = 1_000_000;

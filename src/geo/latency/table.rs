@@ -1,12 +1,14 @@
 //! The measurements that count at one time, for the steering maps.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use ipnet::IpNet;
 
-use super::super::{CountryCode, Location};
+use super::super::address_table::Fold;
+use super::super::{CountryCode, Located, Location, Origin};
 use super::{LatencyKey, Measurement, Rules};
+use crate::config::Network;
 
 /// What an access network and the machines on the way take, in milliseconds.
 const ESTIMATE_BASE_MS: f64 = 5.0;
@@ -135,20 +137,42 @@ impl LatencyTable {
         rows.filter(|(row, _)| self.has_any(&row.times, members)).map(|(row, index)| (row.key, index))
     }
 
+    /// Whether any autonomous system has a time of any of these regions.
+    pub(in super::super) fn has_systems(&self, members: &[u16]) -> bool {
+        self.systems.iter().any(|row| self.has_any(&row.times, members))
+    }
+
     /// Whether an autonomous system has a time of any of these regions.
     pub(in super::super) fn has_system(&self, number: u32, members: &[u16]) -> bool {
         let row = find(&self.systems, &number);
         row.is_some_and(|row| self.has_any(&row.times, members))
     }
 
-    /// The index of the longest network around an address that has a time of any of these regions.
+    /// The index of the longest network around an address that has a time of any of these regions; of an IPv4 client inside
+    /// IPv6, around its IPv4 address.
     pub(in super::super) fn network_of(&self, address: IpAddr, members: &[u16]) -> Option<u32> {
+        let address = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(outer) => Fold::of(outer.to_bits())
+                .map_or(address, |fold| Ipv4Addr::from_bits(fold.client(outer.to_bits()).0).into()),
+        };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         (0..=bits).rev().find_map(|length| {
             let network = IpNet::new(address, length).ok()?.trunc();
             let index = self.networks.binary_search_by_key(&network, |row| row.key).ok()?;
             self.has_any(&self.networks.get(index)?.times, members).then_some(index as u32)
         })
+    }
+
+    /// What is known of a located client's round trips to some regions.
+    pub fn of_located<'a>(&'a self, client: IpAddr, located: &Located<'_>, members: &[u16]) -> ClientTimes<'a> {
+        // Where one of the operator's networks is around the IPv6 address of an IPv4 client, nothing else is known of it.
+        let is_outer = match located.origin {
+            Origin::Network(Network { cidr: IpNet::V6(_), .. }) => Fold::of(as_ipv6(client)).is_some(),
+            _ => false,
+        };
+        let network = if is_outer { None } else { self.network_of(client, members) };
+        self.of_client(network, &located.location, members)
     }
 
     /// What is known of a client's round trips to some regions: the client is in this network, as [`Self::network_of`]
@@ -173,6 +197,13 @@ impl LatencyTable {
     }
 }
 
+fn as_ipv6(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
 fn find<'a, K: Ord>(rows: &'a [Row<K>], key: &K) -> Option<&'a Row<K>> {
     rows.get(rows.binary_search_by(|row| row.key.cmp(key)).ok()?)
 }
@@ -180,14 +211,15 @@ fn find<'a, K: Ord>(rows: &'a [Row<K>], key: &K) -> Option<&'a Row<K>> {
 /// One client's round trips; none at all where fewer than two of the regions have one, as there is nothing to compare
 /// with then.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in super::super) struct ClientTimes<'a> {
+pub struct ClientTimes<'a> {
     /// The most specific first.
     levels: [Option<(LatencyKey, &'a [Time])>; 3],
 }
 
 impl ClientTimes<'_> {
     /// What is known of a region that is so far away, its bias included.
-    pub(in super::super) fn round_trip(&self, region: u16, biased_km: Option<f64>) -> Option<RoundTrip> {
+    pub(in super::super) fn round_trip(&self, region: usize, biased_km: Option<f64>) -> Option<RoundTrip> {
+        let region = u16::try_from(region).ok()?;
         if self.levels.iter().all(Option::is_none) {
             return None;
         }
@@ -229,7 +261,7 @@ mod tests {
     fn shown(table: &LatencyTable, client: &str, location: &Location, members: &[u16]) -> String {
         let network = table.network_of(client.parse().unwrap(), members);
         let times = table.of_client(network, location, members);
-        let shown = members.iter().map(|region| match times.round_trip(*region, Some(600.0)) {
+        let shown = members.iter().map(|region| match times.round_trip(usize::from(*region), Some(600.0)) {
             None => "-".to_owned(),
             Some(RoundTrip { milliseconds, source: Source::Measured { of, .. } }) => format!("{milliseconds} by {of}"),
             Some(RoundTrip { milliseconds, source: Source::Estimated }) => format!("{milliseconds} or so"),

@@ -31,12 +31,11 @@ pub(super) fn steer<'s>(
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
     match &service.steering {
-        Steering::Proximity { map } => {
+        Steering::Ordered { map, .. } => {
             let map = &snapshot.compiled.maps[*map];
             let (order, scope) = map.lookup(client);
-            ordered::steer(snapshot, service, map.order(order), scope, family)
+            ordered::steer(snapshot, service, map.order(order).regions, scope, family)
         }
-        Steering::Priority { order } => ordered::steer(snapshot, service, order, 0, family),
-        Steering::Weighted { regions } => weighted::steer(snapshot, service, regions, family, draw),
+        Steering::Weighted { regions, .. } => weighted::steer(snapshot, service, regions, family, draw),
     }
 }
