@@ -16,7 +16,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::connection;
+use super::latency;
 use super::view::{Explanation, HealthReport, Question, Source};
+use super::write::writes;
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
@@ -30,6 +32,7 @@ Meridian's admin interface
 /api/v1/health                                every endpoint and what its probe says
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
+/api/v1/latency                               the round trips that are known; POST takes more in
 
 The same in words: meridian explain NAME [TYPE] --client ADDR/LEN
 ";
@@ -41,6 +44,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/latency", get(latency::show).merge(writes(&state, latency::put, latency::MAX_BODY_OCTETS)))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
         })
@@ -48,7 +52,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(|| async {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read", "use GET")
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page has no such method", "GET / lists what there is")
         })
         .layer(middleware::from_fn(connection::mark_at_work))
         .with_state(state)
@@ -104,7 +108,7 @@ impl super::State {
 }
 
 /// Makes a page on a thread of its own: the runtime's few threads also take health observations, which must not wait.
-async fn make(
+pub(super) async fn make(
     state: Arc<super::State>,
     page: impl FnOnce(&super::State) -> Result<Response, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
@@ -128,6 +132,7 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
             workers: &state.workers,
             server: &state.server,
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
+            measurements: state.reloader.measurements().counts(),
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;

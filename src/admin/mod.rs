@@ -1,4 +1,4 @@
-//! The HTTP interface: metrics, liveness, health and explanations. It shows and changes nothing.
+//! The HTTP interface: metrics, liveness, health and explanations; and round trips, which it takes in.
 //!
 //! | path | shows |
 //! |---|---|
@@ -8,13 +8,15 @@
 //! | `/readyz` | 200 from the first answer on, 503 while it stops |
 //! | `/api/v1/explain?name=&type=&client=` | one decision, with its reasons |
 //! | `/api/v1/health` | every endpoint and what its probe says |
+//! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
-//! given 5 s for each whole request head; two pages are made at a time; requests have no body that is read, and a head
-//! of hyper's limit, about 400 KiB. With a token all but `/livez` and `/readyz` needs it.
+//! given 5 s for each whole request head; two pages are made at a time; a request has a head of
+//! hyper's limit, about 400 KiB, and no body that is read but where it may write, at most 4 MiB. With a token all but `/livez` and `/readyz` needs it.
 
 mod api;
 mod connection;
+mod latency;
 mod token;
 pub mod view;
 mod write;

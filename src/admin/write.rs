@@ -1,17 +1,31 @@
 //! Who may change anything.
 
-use axum::extract::{Request, State};
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 
 use super::api::{Failure, Shared};
+
+/// What takes the POST requests of a page, with bodies of at most so many octets, from whoever [`may_write`].
+pub(super) fn writes<H, T>(state: &Arc<super::State>, handler: H, most_octets: usize) -> MethodRouter<Arc<super::State>>
+where
+    H: Handler<T, Arc<super::State>>,
+    T: 'static,
+{
+    let guard = from_fn_with_state(Arc::clone(state), may_write);
+    post(handler).layer(DefaultBodyLimit::max(most_octets)).layer(guard)
+}
 
 /// Lets a request through to a page that changes something, or refuses it before its body is read. Without a token anyone
 /// on this host, and every page in a browser there, could write: so writing needs `token_file`. The token itself was
 /// looked at before.
-pub(super) async fn may_write(State(state): Shared, request: Request, next: Next) -> Response {
+async fn may_write(State(state): Shared, request: Request, next: Next) -> Response {
     if state.token.is_none() {
         let hint = "set token_file in [admin], and send the header `Authorization: Bearer TOKEN`";
         return Failure::new(StatusCode::FORBIDDEN, "without a token nothing can be changed", hint).into_response();

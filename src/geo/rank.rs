@@ -131,7 +131,13 @@ impl<'a> Member<'a> {
     fn rank<'c>(&self, measure: Measure, client: &Standpoint<'c>, direction: Option<UnitVector>) -> Ranked<'c> {
         let ruling = client.ruling.filter(|ruling| ruling.rule.regions.contains(&self.index));
         let distance_km = direction.map(|direction| direction.distance_km(self.direction));
-        let ranked = Ranked { region: self.index, claim: ruling.map(Claim::Rule), distance_km, biased_km: None, round_trip: None };
+        let ranked = Ranked {
+            region: self.index,
+            claim: ruling.map(Claim::Rule),
+            distance_km,
+            biased_km: None,
+            round_trip: None,
+        };
         let biased_km = distance_km.map(|distance_km| distance_km * self.factor);
         match measure {
             Measure::Fixed | Measure::Drawn => ranked,

@@ -2,11 +2,14 @@
 
 use super::explain::Evidence;
 use super::{
-    Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier,
+    Client, Endpoint, Fate, Group, GroupEndpoint, Latency, OutcomeKind, Part, Place, RankedRegion, ServiceDecision,
+    Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
+use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
+use crate::measurements::unix_seconds;
 use crate::routing::{self, Candidates, Choice, Considered, Decision, Family, Grounds, Health, Method, Outcome};
 use crate::snapshot::{self, Service};
 
@@ -84,6 +87,7 @@ impl<'a> Shown<'a> {
             region: region.name.clone(),
             distance_km: ranked.distance_km,
             biased_km: ranked.biased_km.filter(|_| region.bias != 0),
+            latency: ranked.round_trip.map(latency),
             claim: ranked.claim.map(|claim| claim.to_string()),
             weight: self.grounds.configured_weight(ranked.region),
         }
@@ -196,4 +200,14 @@ impl<'a> Shown<'a> {
 
 fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
+}
+
+fn latency(round_trip: RoundTrip) -> Latency {
+    let (measured_for, age_seconds) = match round_trip.source {
+        latency::Source::Measured { of, measured } => {
+            (Some(of.to_string()), Some(unix_seconds().saturating_sub(measured)))
+        }
+        latency::Source::Estimated => (None, None),
+    };
+    Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
 }

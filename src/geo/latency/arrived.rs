@@ -51,9 +51,7 @@ impl Arrived {
                 *known = measurement;
                 Ok(Outcome::Accepted)
             }
-            None if is_full => {
-                Err(format!("there are {MAX_MEASUREMENTS} measurements already, and no more are kept"))
-            }
+            None if is_full => Err(format!("there are {MAX_MEASUREMENTS} measurements already, and no more are kept")),
             None => {
                 self.newest.insert(key, measurement);
                 Ok(Outcome::Accepted)
@@ -89,8 +87,9 @@ mod tests {
     /// What is kept: key, region and microseconds.
     fn shown(arrived: &Arrived, regions: &[Region]) -> Vec<String> {
         let kept = arrived.measurements(regions);
-        let mut shown: Vec<String> =
-            kept.map(|one| format!("{} {} {}", one.key, regions[usize::from(one.region)].name, one.microseconds)).collect();
+        let mut shown: Vec<String> = kept
+            .map(|one| format!("{} {} {}", one.key, regions[usize::from(one.region)].name, one.microseconds))
+            .collect();
         shown.sort();
         shown
     }

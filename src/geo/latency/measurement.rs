@@ -110,12 +110,14 @@ impl Measurement {
     /// above 0 and up to 60 s; no time of the measurement, or one more than 5 minutes ahead; a confidence that isn't from
     /// 0 to 1.
     pub fn read(written: &Written, regions: &RegionNames<'_>, now: u64) -> Result<Self, String> {
-        let [network, asn, country, region, milliseconds, measured, confidence] = written.each_ref().map(String::as_str);
+        let [network, asn, country, region, milliseconds, measured, confidence] =
+            written.each_ref().map(String::as_str);
         let key = match (network, asn, country) {
             (network, "", "") if !network.is_empty() => LatencyKey::Network(read_network(network)?),
             ("", asn, "") if !asn.is_empty() => LatencyKey::Asn(read_asn(asn)?),
             ("", "", country) if !country.is_empty() => LatencyKey::Country(
-                CountryCode::new(country).ok_or_else(|| format!("country {country:?} is not two letters such as DE"))?,
+                CountryCode::new(country)
+                    .ok_or_else(|| format!("country {country:?} is not two letters such as DE"))?,
             ),
             _ => return Err("exactly one of network, asn and country is wanted".to_owned()),
         };
@@ -145,7 +147,8 @@ impl Measurement {
 /// An address stands for the network of itself.
 fn read_network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let network = network.map_err(|_| format!("network {text:?} is not one such as 203.0.113.0/24 or 2001:db8::/32"))?;
+    let network =
+        network.map_err(|_| format!("network {text:?} is not one such as 203.0.113.0/24 or 2001:db8::/32"))?;
     if network.trunc() != network {
         return Err(format!("network {text:?} has bits after its prefix: write {}", network.trunc()));
     }

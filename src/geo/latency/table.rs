@@ -1,5 +1,6 @@
 //! The measurements that count at one time, for the steering maps.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
@@ -71,6 +72,15 @@ pub enum Source {
     },
     /// From the distance.
     Estimated,
+}
+
+impl fmt::Display for RoundTrip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            Source::Measured { of, .. } => write!(f, "{} ms measured for {of}", self.milliseconds),
+            Source::Estimated => write!(f, "{:.0} ms estimated from the distance", self.milliseconds),
+        }
+    }
 }
 
 impl LatencyTable {
@@ -223,9 +233,8 @@ impl ClientTimes<'_> {
         if self.levels.iter().all(Option::is_none) {
             return None;
         }
-        self.get(region).or_else(|| {
-            biased_km.map(|km| RoundTrip { milliseconds: estimate_ms(km), source: Source::Estimated })
-        })
+        self.get(region)
+            .or_else(|| biased_km.map(|km| RoundTrip { milliseconds: estimate_ms(km), source: Source::Estimated }))
     }
 
     /// What was measured to a region, of the most specific.
