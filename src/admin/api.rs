@@ -52,7 +52,11 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(|| async {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page has no such method", "GET / lists what there is")
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this page has no such method",
+                "use GET, or what GET / says of it",
+            )
         })
         .layer(middleware::from_fn(connection::mark_at_work))
         .with_state(state)

@@ -371,14 +371,16 @@ impl std::error::Error for TooManyOrders {}
 mod tests {
     use std::fmt::Write;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
 
     use ipnet::IpNet;
     use proptest::prelude::*;
 
     use super::super::address_table::Fold;
     use super::super::build::build;
+    use super::super::latency::{ClientTimes, LatencyKey, LatencyTable, Measurement, Rules};
     use super::super::rank::tests::region;
-    use super::super::rank::{Measure, Ranker, Standpoint};
+    use super::super::rank::{Measure, Ranked, Ranker, Standpoint};
     use super::super::{Coordinates, Database, Location};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
@@ -400,12 +402,15 @@ mod tests {
         holding.max_by_key(|(cidr, _)| cidr.prefix_len())
     }
 
-    /// One case: rows of a database (network, location), the operator's networks, and the regions.
+    /// One case: rows of a database (network, location), the operator's networks, the regions, and by what they are ordered.
     #[derive(Debug)]
     struct World {
         rows: Vec<(IpNet, Location)>,
         networks: Vec<(IpNet, Place)>,
         regions: Vec<Region>,
+        measure: Measure,
+        /// No two for the same.
+        measured: Vec<Measurement>,
     }
 
     impl World {
@@ -418,9 +423,40 @@ mod tests {
                 Some((_, Place::Country(code))) => (Location::of_country(*code), None),
                 None => (longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default(), None),
             };
-            let client = Standpoint { location: &location, within, ruling: None, times: ClientTimes::default() };
-            let ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&client);
+            let standpoint = Standpoint { location: &location, within, ruling: None, times: ClientTimes::default() };
+            let mut ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&standpoint);
+            let times: Vec<Option<f64>> =
+                members.iter().map(|region| self.naive_time(client, &location, *region as u16)).collect();
+            if self.measure == Measure::Latency && times.iter().flatten().count() > 1 {
+                let time = |ranked: &Ranked<'_>| {
+                    let estimate = ranked.biased_km.map(|km| 5.0 + km / 60.0);
+                    times[ranked.region].or(estimate).unwrap_or(f64::MAX)
+                };
+                // The claims stay ahead.
+                let is_alike = |a: &Ranked<'_>, b: &Ranked<'_>| match (&a.claim, &b.claim) {
+                    (Some(a), Some(b)) => std::mem::discriminant(a) == std::mem::discriminant(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                };
+                for alike in ranked.chunk_by_mut(is_alike) {
+                    alike.sort_by(|a, b| time(a).total_cmp(&time(b)));
+                }
+            }
             ranked.iter().map(|ranked| ranked.region as u16).collect()
+        }
+
+        /// The round trip to a region, in milliseconds, by searching what was measured.
+        fn naive_time(&self, client: IpAddr, location: &Location, region: u16) -> Option<f64> {
+            let is_folded = matches!(client, IpAddr::V6(address) if Fold::of(address.to_bits()).is_some());
+            let networks = self.measured.iter().filter_map(|one| match one.key {
+                LatencyKey::Network(cidr) if !is_folded => Some((cidr, ())),
+                _ => None,
+            });
+            let network = longest(&networks.collect::<Vec<_>>(), client).map(|(cidr, ())| LatencyKey::Network(*cidr));
+            let system = location.asn.map(LatencyKey::Asn);
+            let country = location.country.map(LatencyKey::Country);
+            let of = |key| self.measured.iter().find(|one| one.key == key && one.region == region);
+            let found = [network, system, country].into_iter().flatten().find_map(of)?;
+            Some(f64::from(found.microseconds) / 1000.0)
         }
 
         /// The same; a client inside a fold gets what is in the fold's own list.
@@ -447,13 +483,20 @@ mod tests {
             let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
             let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
             let members: Vec<usize> = (0..self.regions.len()).collect();
-            RegionMap::compile(&database, &networks, &self.regions, &members, Measure::Proximity, None, None).unwrap()
+            let rules = Rules { max_age: Duration::from_secs(1), min_confidence: 0.0 };
+            let latency = LatencyTable::new(self.measured.iter().copied(), rules, 0);
+            RegionMap::compile(&database, &networks, &self.regions, &members, self.measure, None, Some(&latency))
+                .unwrap()
         }
 
         /// Where something may begin or end.
         fn edges(&self, is_ipv6: bool) -> Vec<u128> {
+            let measured = self.measured.iter().filter_map(|one| match &one.key {
+                LatencyKey::Network(cidr) => Some(cidr),
+                LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
+            });
             let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
-            let own = own.filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
+            let own = own.chain(measured).filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
             let folds = Fold::ALL.into_iter().filter(|_| is_ipv6).map(|fold| {
                 let (first, length) = fold.network();
                 (first, first | u128::MAX >> length)
@@ -476,6 +519,11 @@ mod tests {
                     let Ok(expected) = self.naive_or_fold(client) else { continue };
                     let (index, length) = map.lookup(client);
                     prop_assert_eq!(map.order(index).regions, expected.as_slice(), "{}", client);
+                    if map.is_same_for_everyone() {
+                        // The clients of the folds are among them.
+                        prop_assert_eq!(length, 0, "{}", client);
+                        continue;
+                    }
                     // The clients that differ from it inside a prefix of this length: what changes, changes at an edge.
                     let is_uniform = |length: u8| {
                         let host_bits = u128::MAX.checked_shr(128 - bits + u32::from(length)).unwrap_or(0);
@@ -527,7 +575,34 @@ mod tests {
         ];
         let networks = prop::collection::vec((cidr(), place), 0..6);
         let regions = prop::collection::vec((coordinates(), 0..4_usize, 0..3_u32, -99..=99_i8), 3..5);
-        (rows, networks, regions).prop_map(|(rows, mut networks, regions)| {
+        let key = prop_oneof![
+            cidr().prop_map(LatencyKey::Network),
+            (1..3_u32).prop_map(LatencyKey::Asn),
+            prop::sample::select(&COUNTRIES[..]).prop_map(|code| LatencyKey::Country(code.parse().unwrap())),
+        ];
+        // Times that are often equal, near estimates of near regions, and of regions of which some worlds have fewer.
+        let measured = prop::collection::vec((key, 0..3_u16, 1..5_u32), 0..12);
+        let measure = prop::sample::select(vec![Measure::Proximity, Measure::Latency, Measure::Latency]);
+        (rows, networks, regions, measure, measured).prop_map(|(rows, mut networks, regions, measure, measured)| {
+            let mut measured: Vec<Measurement> = measured
+                .into_iter()
+                .map(|(key, region, time)| Measurement {
+                    key,
+                    region,
+                    microseconds: time * 40_000,
+                    measured: 0,
+                    confidence: 1.0,
+                })
+                // What is refused, as it is for IPv4 clients.
+                .filter(|one| match one.key {
+                    LatencyKey::Network(IpNet::V6(cidr)) => {
+                        Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
+                    }
+                    _ => true,
+                })
+                .collect();
+            measured.sort_by_key(|one| (one.key, one.region));
+            measured.dedup_by_key(|one| (one.key, one.region));
             networks.sort_by_key(|network| network.0);
             networks.dedup_by_key(|network| network.0);
             let mut rows: Vec<(IpNet, Location)> = rows
@@ -563,7 +638,7 @@ mod tests {
                     region
                 })
                 .collect();
-            World { rows, networks, regions }
+            World { rows, networks, regions, measure, measured }
         })
     }
 

@@ -5,5 +5,6 @@
 mod command;
 mod explain;
 mod http;
+mod latency;
 mod metrics;
 mod support;
