@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "latency", "regions", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -52,6 +52,21 @@ pub(super) const NETWORK: Kind =
 pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
 pub(super) const REGION: Kind =
     Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
+pub(super) const RULE: Kind = Kind {
+    title: "rules of maps",
+    keys: &[
+        "networks",
+        "networks_file",
+        "asns",
+        "cities",
+        "subdivisions",
+        "countries",
+        "continents",
+        "regions",
+        "fence",
+    ],
+};
 /// The keys that every probe has.
 pub(super) const TCP_PROBE: Kind =
     Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
@@ -101,6 +116,7 @@ pub(super) const SERVICE: Kind = Kind {
         "pool",
         "failover",
         "steering",
+        "map",
         "region_order",
         "region_weights",
         "balance",
@@ -130,6 +146,8 @@ pub(super) const ALL: &[&Kind] = &[
     &NETWORK,
     &LATENCY,
     &REGION,
+    &MAP,
+    &RULE,
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
@@ -189,6 +207,8 @@ mod tests {
             (&NETWORK, &["geoip", "networks", "*"]),
             (&LATENCY, &["latency"]),
             (&REGION, &["regions", "*"]),
+            (&MAP, &["maps", "*"]),
+            (&RULE, &["maps", "*", "rules", "*"]),
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),

@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meridian::admin::view::{Explanation, ServiceDecision, StepKind};
+use meridian::admin::view::{Explanation, Found, ServiceDecision};
 use meridian::reload::Reason;
 use serde_json::{Value, json};
 
@@ -35,9 +35,13 @@ fn read(interface: &Interface, path: &str) -> Response {
     get(interface.address, path, &format!("Authorization: Bearer {TOKEN}\r\n"))
 }
 
-fn explanation(interface: &Interface) -> Explanation {
+/// What the service decides for a client in Berlin.
+fn decision(interface: &Interface) -> ServiceDecision {
     let page = read(interface, "/api/v1/explain?name=fast.example.com&client=10.1.0.0/24");
-    serde_json::from_str(&page.body).unwrap()
+    let explanation: Explanation = serde_json::from_str(&page.body).unwrap();
+    let found = &explanation.steps[0].found;
+    let Found::Service(decision) = found else { panic!("no service decided: {found:?}") };
+    (**decision).clone()
 }
 
 #[test]
@@ -71,8 +75,8 @@ fn writing_needs_a_token_json_and_a_table_to_write_to() {
 fn good_rows_are_taken_and_bad_ones_named() {
     let file = TokenFile::new("latency-taken");
     let interface = Interface::start_with(&configuration(), Some(file.0.clone()));
-    let nearest = explanation(&interface);
-    assert!(nearest.services[0].reason.contains("nearest region"), "{}", nearest.services[0].reason);
+    let nearest = decision(&interface).reason;
+    assert!(nearest.starts_with("eu-central is the nearest region"), "{nearest}");
     let now = now();
     let receipt = post(
         &interface,
@@ -117,8 +121,7 @@ fn good_rows_are_taken_and_bad_ones_named() {
         assert_eq!((&known["newest"], &known["oldest"]), (&json!(now), &json!(now - 10)));
         assert_eq!(known["regions"][0], json!({"region": "us-east", "measurements": 1, "newest": now}));
         assert_eq!(known["regions"][2], json!({"region": "ap-southeast", "measurements": 0, "newest": null}));
-        let fastest = explanation(&interface);
-        let service = &fastest.services[0];
+        let service = decision(&interface);
         let expected = "us-east is the region with the shortest round trip (12.5 ms measured for 10.1.0.0/16)";
         assert_eq!(service.reason, expected, "{reason}");
         assert_eq!(service.scope, 16);

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::map;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    Balance, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    Balance, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -18,6 +19,7 @@ const NOT_THIS_STEERING: &str = "has no meaning with this `steering`";
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) regions: &'a Names<'a>,
+    pub(super) maps: map::Context<'a>,
     pub(super) pool_names: &'a Names<'a>,
     /// By index; absent where it can't be read.
     pub(super) pools: &'a [Option<Pool>],
@@ -39,8 +41,13 @@ impl Context<'_> {
     }
 }
 
-/// Reads one service; `name` is what its key reads as.
-pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<'_>) -> Option<Service> {
+/// Reads one service; `name` is what its key reads as. A map that stands in it becomes one more of `maps`.
+pub(super) fn service(
+    entry: &Entry<'_>,
+    name: Option<&Name>,
+    context: &Context<'_>,
+    maps: &mut Vec<Option<Map>>,
+) -> Option<Service> {
     if !entry.unquoted_names(&schema::SERVICE).is_empty() {
         return None;
     }
@@ -50,6 +57,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
     let tiers = tiers(&table, is_apex, context);
     let used_regions = tiers.as_ref().and_then(|tiers| context.regions_of(tiers));
     let steering = steering(&table, used_regions.as_ref(), context);
+    let map = map::of_service(&table, entry.name, context.maps, maps);
     let balance = table.or("balance", Balance::Weighted, |value| {
         value.choice(&[
             ("weighted", Balance::Weighted),
@@ -65,7 +73,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
-        map: None,
+        map,
         balance,
         sticky: None,
         answers,
@@ -121,6 +129,7 @@ fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<
 enum SteeringKind {
     Proximity,
     Latency,
+    Geo,
     Priority,
     Weighted,
 }
@@ -130,6 +139,7 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
         let kind = value.choice(&[
             ("proximity", SteeringKind::Proximity),
             ("latency", SteeringKind::Latency),
+            ("geo", SteeringKind::Geo),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
         ]);
@@ -150,6 +160,13 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
     match kind {
         SteeringKind::Proximity => Some(Steering::Proximity),
         SteeringKind::Latency => Some(Steering::Latency),
+        SteeringKind::Geo => match (table.entry("map"), table.entry("steering")) {
+            (None, Some(entry)) => entry.value.reject(
+                "this `steering` needs a `map`",
+                "add `map = \"world\"`, with its rules in `[maps.world]`, or `map = { rules = [...] }`",
+            ),
+            _ => Some(Steering::Geo),
+        },
         SteeringKind::Priority => {
             let mut order = table.or("region_order", Some(Vec::new()), |value| {
                 Some(value.distinct_list("a list of regions", "[\"us-east\"]", MAX_REGIONS, |element| {
