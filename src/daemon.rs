@@ -21,6 +21,7 @@ use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
+use crate::unix_time::unix_seconds;
 use crate::watch::{FileWatch, LOOK_INTERVAL};
 
 /// Why the server did not start.
@@ -210,7 +211,7 @@ async fn keep_time(publisher: Arc<Publisher>) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        publisher.tick(Instant::now()).iter().for_each(Event::log);
+        publisher.tick(Instant::now(), unix_seconds()).iter().for_each(Event::log);
     }
 }
 

@@ -86,7 +86,7 @@ impl<'n> Subject<'n> {
                 self.family,
                 &mut Draw { rng, advance: false, worker: usize::MAX, unix_seconds: asker.unix_seconds },
             );
-            let grounds = Grounds::new(snapshot, service, client, &located, self.family, &decision);
+            let grounds = Grounds::new(snapshot, service, client, &located, self.family, &decision, asker.unix_seconds);
             let explanation = Explanation { snapshot, service, decision: &decision, grounds };
             return explanation.write(self.name, tree.node(id), writer);
         }
@@ -163,8 +163,7 @@ impl Explanation<'_> {
                 let region = &compiled.config.regions[usize::from(considered.region)].name;
                 let wanted = compiled.pools[*pool].min_healthy;
                 let share_percent = self.grounds.share_percent(tier, &considered);
-                let allowed = self.grounds.allowed(considered.group);
-                let group = ShownGroup { considered, allowed, wanted, share_percent };
+                let group = ShownGroup { considered, wanted, share_percent };
                 text::put(writer, format_args!("{kind} {name} in {region}: {group}"))?;
             }
             let more = self.grounds.groups(tier).skip(MAX_REGIONS).count();
@@ -265,14 +264,14 @@ impl Display for ShownStanding<'_> {
 /// What became of a pool in a region.
 struct ShownGroup<'a> {
     considered: Considered<'a>,
-    allowed: usize,
     wanted: u16,
     share_percent: Option<f64>,
 }
 
 impl Display for ShownGroup<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { considered, allowed, wanted, share_percent } = self;
+        let Self { considered, wanted, share_percent } = self;
+        let allowed = considered.candidates.allowed;
         if considered.fate == Fate::Empty {
             let has_candidates = !considered.candidates.list.is_empty();
             return f.write_str(if has_candidates { "weight 0, so never drawn" } else { "nothing to serve with" });

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
-use crate::config::{AnswerOrder, EndpointState};
+use crate::config::AnswerOrder;
 use crate::geo::{Located, Ranked};
 use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
 
@@ -23,6 +23,7 @@ pub struct Grounds<'a> {
     located: &'a Located<'a>,
     family: Family,
     decision: &'a Decision<'a>,
+    unix_seconds: u32,
     /// The regions in the order in which they are tried.
     order: &'a [u16],
     /// Or, where they have none, those that are drawn from.
@@ -67,7 +68,8 @@ impl Considered<'_> {
 }
 
 impl<'a> Grounds<'a> {
-    /// The grounds of a decision that [`decide`](super::decide()) made of the same for this client, who is located there.
+    /// The grounds of a decision that [`decide`](super::decide()) made of the same for this client, who is located there, at this
+    /// second since 1970.
     pub fn new(
         snapshot: &'a Snapshot,
         service: &'a Service,
@@ -75,6 +77,7 @@ impl<'a> Grounds<'a> {
         located: &'a Located<'a>,
         family: Family,
         decision: &'a Decision<'a>,
+        unix_seconds: u32,
     ) -> Self {
         let (order, drawn): (&[u16], &[RegionWeight]) = match &service.steering {
             Steering::Proximity { map } => {
@@ -84,7 +87,8 @@ impl<'a> Grounds<'a> {
             Steering::Priority { order } => (order, &[]),
             Steering::Weighted { regions } => (&[], regions),
         };
-        let mut grounds = Self { snapshot, service, client, located, family, decision, order, drawn, drawn_weight: 0 };
+        let mut grounds =
+            Self { snapshot, service, client, located, family, decision, unix_seconds, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
             let drawn_from =
                 grounds.groups(choice.tier).filter(|group| matches!(group.fate, Fate::Chosen | Fate::Standby));
@@ -166,19 +170,6 @@ impl<'a> Grounds<'a> {
 
     fn all_groups(&self) -> impl Iterator<Item = Considered<'a>> {
         (0..self.service.tiers.len()).flat_map(|tier| self.groups(tier))
-    }
-
-    /// How many of a group's endpoints may serve this question, healthy or not.
-    pub fn allowed(&self, group: u32) -> usize {
-        let compiled = &self.snapshot.compiled;
-        let endpoints = compiled.groups[group as usize].endpoints.clone();
-        let endpoints = endpoints.map(|index| &compiled.endpoints[index as usize]);
-        let may_serve = endpoints.filter(|endpoint| {
-            endpoint.state == EndpointState::Enabled
-                && endpoint.weight > 0
-                && endpoint.address().is_none_or(|address| Family::of(address) == self.family)
-        });
-        may_serve.count()
     }
 
     /// The chance that a group of this tier is drawn, in percent; nothing where it is not drawn from.
@@ -353,11 +344,18 @@ impl Display for TtlReason<'_> {
             Outcome::LastResort(_) => return f.write_str("the service's minimum, as nothing is healthy"),
             Outcome::Endpoints { choice, .. } => choice,
         };
+        let until_drain = choice.candidates.drains_at.saturating_sub(grounds.unix_seconds);
         match choice.candidates.health {
             Health::None => f.write_str("the service's minimum, as nothing is healthy"),
             Health::Few => f.write_str("the service's minimum, as fewer endpoints are healthy than wanted"),
             Health::Enough if grounds.all_groups().any(|group| group.fate == Fate::PassedOver) => {
                 f.write_str("the service's minimum, as a region was passed over")
+            }
+            Health::Enough if choice.candidates.settles => {
+                f.write_str("the service's minimum, as an endpoint warms up or is tried by its circuit breaker")
+            }
+            Health::Enough if until_drain < ttl.max.min(choice.candidates.flip_seconds) => {
+                write!(f, "shorter, as an endpoint begins to drain in {until_drain} s")
             }
             Health::Enough if choice.candidates.flip_seconds < ttl.max => {
                 write!(f, "shorter, as a verdict may change in {} s", choice.candidates.flip_seconds)

@@ -24,10 +24,10 @@ pub(super) struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub(super) fn new(evidence: &'a Evidence<'a>, service: usize, family: Family, decision: &'a Decision<'a>) -> Self {
-        let Evidence { snapshot, client, located, .. } = evidence;
+        let Evidence { snapshot, client, located, unix_seconds, .. } = evidence;
         let settings = &snapshot.compiled.config.services[service];
         let service = &snapshot.compiled.services[service];
-        let grounds = Grounds::new(snapshot, service, *client, located, family, decision);
+        let grounds = Grounds::new(snapshot, service, *client, located, family, decision, *unix_seconds);
         Self { evidence, service, settings, family, decision, grounds }
     }
 
@@ -135,7 +135,7 @@ impl<'a> Shown<'a> {
                 routing::Fate::Empty => Fate::Empty,
             },
             healthy: considered.healthy(),
-            allowed: self.grounds.allowed(*group),
+            allowed: candidates.allowed as usize,
             share_percent: self.grounds.share_percent(tier, considered),
             endpoints,
         }
@@ -143,10 +143,12 @@ impl<'a> Shown<'a> {
 
     fn part(&self, endpoint: &snapshot::Endpoint) -> Part {
         let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
+        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
+            EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
                 Part::Down

@@ -268,6 +268,8 @@ mod tests {
             other_family_serves: true,
             flip_seconds: u32::MAX,
             drains_at: u32::MAX,
+            settles: false,
+            allowed: weights.len() as u32,
         }
     }
 
