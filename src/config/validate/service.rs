@@ -66,6 +66,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
+        map: None,
         balance,
         sticky,
         region_sticky: stickiness.of_regions(),
