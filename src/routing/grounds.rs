@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
 use crate::config::AnswerOrder;
-use crate::geo::{Located, Order, Ranked, Ruling, Standpoint};
+use crate::geo::{Located, Measure, Order, Ranked, Ruling, Standpoint};
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
@@ -123,6 +123,55 @@ impl<'a> Grounds<'a> {
         }
     }
 
+    /// The one that isn't.
+    pub(super) fn other_family_name(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "IPv6",
+            Family::V6 => "IPv4",
+        }
+    }
+
+    /// How the service is steered, as the configuration has it.
+    pub(super) fn steering_name(&self) -> &'static str {
+        self.service.steering.name()
+    }
+
+    /// By what regions with the same claim are ordered.
+    pub(super) fn measure(&self) -> Measure {
+        self.service.steering.measure()
+    }
+
+    /// Whether a fence keeps the client out of a region.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.order.fenced
+    }
+
+    pub(super) fn region_name(&self, region: usize) -> &'a str {
+        &self.snapshot.compiled.config.regions[region].name
+    }
+
+    /// The regions in which the service has endpoints, but to which a fence does not let the client go; each once.
+    pub(super) fn regions_outside(&self) -> impl Iterator<Item = &'a str> {
+        let compiled = &self.snapshot.compiled;
+        let has_endpoints = |region: u16| {
+            let mut pools = self.service.tiers.iter().map(|tier| &compiled.pools[tier.pool]);
+            pools.any(|pool| pool.group(region).is_some())
+        };
+        let all = 0..compiled.config.regions.len();
+        all.filter(move |region| {
+            let region = *region as u16;
+            self.order.fenced && !self.order.regions.contains(&region) && has_endpoints(region)
+        })
+        .map(|region| self.region_name(region))
+    }
+
+    /// The name of the pool of a group, but for the service's own.
+    pub(super) fn failover_pool_name(&self, group: u32) -> Option<&'a str> {
+        let pool = self.snapshot.compiled.groups[group as usize].pool;
+        let is_own = self.service.tiers.first().is_some_and(|tier| tier.pool == pool);
+        (!is_own).then(|| self.snapshot.compiled.config.pools[pool].name.as_str())
+    }
+
     /// Whether regions are tried in an order, not drawn.
     pub fn is_ordered(&self) -> bool {
         self.drawn.is_empty()
@@ -191,7 +240,7 @@ impl<'a> Grounds<'a> {
         })
     }
 
-    fn all_groups(&self) -> impl Iterator<Item = Considered<'a>> {
+    pub(super) fn all_groups(&self) -> impl Iterator<Item = Considered<'a>> {
         (0..self.service.tiers.len()).flat_map(|tier| self.groups(tier))
     }
 

@@ -2,14 +2,14 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion,
-    ServiceDecision, Tier,
+    AdaptiveChange, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, NotedRegion, OutcomeKind, Part, Place,
+    RankedRegion, ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::health::Verdict;
 use crate::routing::balance::adaptive::{Controller, Event};
-use crate::routing::{self, Choice, Considered, Decision, Family, Grounds, Health, Outcome, balance};
+use crate::routing::{self, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance};
 use crate::snapshot::{self, Service};
 
 /// What an explanation shows of a decision.
@@ -45,6 +45,7 @@ impl<'a> Shown<'a> {
             answers: service.answers,
             when_all_down: service.when_all_down.name().to_owned(),
             regions: self.grounds.ranked().map(|ranked| self.region(&ranked)).collect(),
+            filter: self.grounds.filter().map(filter_stage).collect(),
             outcome: match (&decision.outcome, self.grounds.choice()) {
                 (_, Some(choice)) if choice.candidates.health == Health::None => OutcomeKind::FailOpen,
                 (Outcome::Endpoints { .. }, _) => OutcomeKind::Endpoints,
@@ -134,6 +135,7 @@ impl<'a> Shown<'a> {
                 routing::Fate::Standby => Fate::Standby,
                 routing::Fate::Empty => Fate::Empty,
             },
+            fate_reason: self.grounds.fate_note(considered).to_string(),
             healthy: considered.healthy(),
             allowed: candidates.allowed as usize,
             share_percent: self.grounds.share_percent(tier, considered),
@@ -200,5 +202,19 @@ impl<'a> Shown<'a> {
             reason += &format!("; passed over: {}", passed_over.join(", "));
         }
         reason
+    }
+}
+
+fn filter_stage(filtered: Filtered<'_>) -> FilterStage {
+    let regions = filtered.regions().map(|Noted { region, note }| NotedRegion {
+        region: region.to_owned(),
+        note: note.to_string().trim_start().to_owned(),
+    });
+    FilterStage {
+        stage: filtered.stage.name().to_owned(),
+        rule: filtered.rule().to_string(),
+        regions: regions.collect(),
+        left_out: filtered.left_out().map(str::to_owned).collect(),
+        line: filtered.to_string(),
     }
 }
