@@ -9,6 +9,9 @@ use std::fmt::{self, Display, Formatter};
 use super::grounds::{Considered, Fate, Grounds};
 use crate::geo::{Claim, Measure};
 
+/// The most regions that a line tells of.
+const MAX_SHOWN: usize = 20;
+
 /// A stage of the choice of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -187,9 +190,13 @@ impl Display for Filtered<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.rule().fmt(f)?;
         let mut separator = ": ";
-        for Noted { region, note } in self.regions() {
+        for Noted { region, note } in self.regions().take(MAX_SHOWN) {
             write!(f, "{separator}{region}{note}")?;
             separator = ", ";
+        }
+        match self.regions().skip(MAX_SHOWN).count() {
+            0 => {}
+            more => write!(f, " and {more} more")?,
         }
         // Health says with each region what became of it.
         let mut separator = "; leaves out ";
@@ -220,9 +227,12 @@ impl Display for Note<'_> {
             Self::Weight(weight) => write!(f, " weight {weight}"),
             Self::Group { healthy, allowed, pool, fate } => {
                 if let Some(pool) = pool {
-                    write!(f, " of {pool}")?;
+                    write!(f, " (pool {pool})")?;
                 }
-                write!(f, " {healthy} of {allowed} {fate}")
+                match fate.fate {
+                    Fate::Empty => write!(f, " {fate}"),
+                    _ => write!(f, " {healthy} of {allowed} {fate}"),
+                }
             }
         }
     }

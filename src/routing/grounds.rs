@@ -438,6 +438,10 @@ impl Display for TtlReason<'_> {
             Health::Enough if grounds.all_groups().any(|group| group.fate == Fate::PassedOver) => {
                 f.write_str("the service's minimum, as a region was passed over")
             }
+            Health::Enough if choice.candidates.fitness() < Candidates::FITTEST => {
+                let family = grounds.other_family_name();
+                write!(f, "the service's minimum, as the {family} endpoints here are not healthy enough")
+            }
             Health::Enough if choice.candidates.settles => {
                 f.write_str("the service's minimum, as an endpoint warms up or is tried by its circuit breaker")
             }
