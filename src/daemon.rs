@@ -16,12 +16,13 @@ use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey};
 use crate::logging;
-use crate::measurements::{Due, unix_seconds};
+use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
+use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 use crate::watch::{FileWatch, LOOK_INTERVAL};
 
 /// Why the server did not start.
@@ -211,7 +212,7 @@ async fn keep_time(publisher: Arc<Publisher>) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        publisher.tick(Instant::now()).iter().for_each(Event::log);
+        publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
     }
 }
 

@@ -18,13 +18,14 @@ use crate::geo::latency::Measurement;
 use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
-use crate::measurements::{Measurements, unix_seconds};
+use crate::measurements::Measurements;
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
     load_geo_maps, load_measurements,
 };
+use crate::unix_time::unix_seconds;
 use crate::watch::Fingerprint;
 use crate::zone::Tree;
 

@@ -130,6 +130,12 @@ impl EndpointHealth {
         }
     }
 
+    /// Whether its share is about to change by itself: it warms up, or its breaker is half-open.
+    pub fn settles(&self, now: Instant) -> bool {
+        let is_tried = self.breaker().is_some_and(|breaker| breaker.state() == State::HalfOpen);
+        is_tried || self.warmth(now) < STEPS
+    }
+
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
     /// that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, target: Option<&TargetHealth>, now: Instant, whole: u32) -> u32 {

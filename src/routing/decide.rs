@@ -113,7 +113,7 @@ pub fn decide<'s>(
         return Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() };
     };
     let candidates = choice.candidates;
-    let ttl = if steered.failover_active || candidates.health != Health::Enough {
+    let ttl = if steered.failover_active || candidates.health != Health::Enough || candidates.settles {
         service.ttl.min
     } else {
         // By then what caches keep leads elsewhere.

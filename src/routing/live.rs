@@ -30,10 +30,28 @@ pub struct Standing {
     pub share: u32,
     /// What it says of its load, as far as that is fresh.
     pub load: Load,
-    /// Whether it drains: new clients go elsewhere, but those whom a sticky balance holds stay.
-    pub drains: bool,
-    /// When it will begin to drain, in seconds since 1970, if that is planned.
-    pub drains_at: Option<u32>,
+    /// Whether it drains.
+    pub drain: Drain,
+    /// Whether its share is about to change by itself: it warms up, or its half-open breaker will close or open.
+    pub settles: bool,
+}
+
+/// Whether an endpoint drains.
+///
+/// ```text
+///     none ──(drain_at is set)──▶ planned ──(its time comes)──▶ under way ──(drain_time passes)──▶ over
+///      └────────────────(state is \"draining\")────────────────────▲
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// It doesn't, as far as is known.
+    None,
+    /// It will, from this second since 1970 on.
+    Planned(u32),
+    /// New clients go elsewhere, but those whom a sticky balance holds stay.
+    UnderWay,
+    /// Nobody is sent there.
+    Over,
 }
 
 impl Standing {
@@ -49,8 +67,8 @@ impl Standing {
             error_rate: None,
             requests_per_second: None,
         },
-        drains: false,
-        drains_at: None,
+        drain: Drain::None,
+        settles: false,
     };
 
     /// Whether it is healthy enough to be answered.
@@ -105,6 +123,10 @@ pub struct Candidates {
     pub flip_seconds: u32,
     /// When an endpoint here begins to drain, in seconds since 1970; `u32::MAX` where none is to.
     pub drains_at: u32,
+    /// Whether weights here are about to change by themselves: an endpoint warms up, or its breaker is half-open.
+    pub settles: bool,
+    /// How many the operator lets serve, healthy or not.
+    pub allowed: u32,
 }
 
 /// One endpoint to draw.
@@ -276,11 +298,12 @@ struct Allowed {
     members: Vec<(u32, Member)>,
     flip_seconds: u32,
     drains_at: u32,
+    settles: bool,
 }
 
 impl Default for Allowed {
     fn default() -> Self {
-        Self { members: Vec::new(), flip_seconds: u32::MAX, drains_at: u32::MAX }
+        Self { members: Vec::new(), flip_seconds: u32::MAX, drains_at: u32::MAX, settles: false }
     }
 }
 
@@ -298,11 +321,14 @@ impl Allowed {
             }
             let Some(place) = places.next() else { break };
             let standing = standing(index);
-            if standing.drains && layout.sticky.is_none() {
-                continue;
+            match standing.drain {
+                Drain::UnderWay if layout.sticky.is_none() => continue,
+                Drain::Over => continue,
+                Drain::Planned(begins) => allowed.drains_at = allowed.drains_at.min(begins),
+                Drain::None | Drain::UnderWay => {}
             }
+            allowed.settles |= standing.settles && standing.is_healthy();
             allowed.flip_seconds = allowed.flip_seconds.min(standing.flip_seconds.unwrap_or(u32::MAX));
-            allowed.drains_at = allowed.drains_at.min(standing.drains_at.unwrap_or(u32::MAX));
             let Endpoint { identity, weight, .. } = *endpoint;
             allowed.members.push((index, Member { identity, place, weight, standing }));
         }
@@ -323,8 +349,10 @@ impl Allowed {
             count if count < usize::from(compiled.pools[pool].min_healthy) => Health::Few,
             _ => Health::Enough,
         };
+        let allowed = self.members.len() as u32;
         if health == Health::None {
-            // What is answered although it is down is answered as though it were up.
+            // What is answered although it is down is answered as though it were up, but nobody is sent to what drains.
+            self.members.retain(|(_, member)| member.standing.drain != Drain::UnderWay);
             self.members.iter_mut().for_each(|(_, member)| member.standing.share = WHOLE);
         } else {
             self.members.retain(|(_, member)| member.standing.is_healthy());
@@ -346,6 +374,8 @@ impl Allowed {
             other_family_serves: true,
             flip_seconds: self.flip_seconds,
             drains_at: self.drains_at,
+            settles: self.settles,
+            allowed,
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod balance;
 mod both;
 mod decide;
+mod filter;
 mod grounds;
 pub mod live;
 mod steering;
@@ -15,6 +16,7 @@ pub mod sticky;
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
 pub use both::{Both, decide_both};
 pub use decide::{Choice, Decision, Outcome, decide};
+pub use filter::{FateNote, Filtered, Note, Noted, Stage};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;

@@ -11,7 +11,7 @@ fn explain(publisher: &Publisher, name: &str, qtype: &str, client: &str, seed: u
     let client = Some(client).filter(|client| !client.is_empty());
     let question = Question::parse(name, Some(qtype), client).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
-    Explanation::new(&snapshot, &health, Source::Server, &question, seed, now)
+    Explanation::new(&snapshot, &health, Source::Server, &question, seed, now, 0)
 }
 
 fn decision(explanation: &Explanation) -> &ServiceDecision {
@@ -310,7 +310,7 @@ fn from_a_file_all_health_is_unknown() {
     let publisher = Publisher::new(prepared(CONFIGURATION).1.compiled);
     let question = Question::parse("www.example.com", None, None).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
-    let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now()).to_string();
+    let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now(), 0).to_string();
     assert!(text.contains("Health    unknown: this is read from a file, so every endpoint counts as up"), "{text}");
     assert!(text.contains("192.0.2.1  weight 3, unknown, so counts as up; picked first in 75.0 %"), "{text}");
 }

@@ -123,6 +123,10 @@ impl Display for ServiceDecision {
                 write!(f, "{group}")?;
             }
         }
+        writeln!(f, "\n  Filter")?;
+        for stage in &self.filter {
+            writeln!(f, "    {:8}  {}", stage.stage, stage.line)?;
+        }
         writeln!(f, "\n  Decision  {}", self.reason)?;
         match self.outcome {
             OutcomeKind::NoData => writeln!(f, "  Answered  no data")?,
@@ -167,13 +171,13 @@ impl Display for RankedRegion {
 impl Display for Group {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let arrow = if self.fate == Fate::Chosen { "=>" } else { "  " };
-        let Self { region, healthy, allowed, .. } = self;
+        let Self { region, fate_reason, healthy, allowed, .. } = self;
         write!(f, "   {arrow} {region}: ")?;
         match self.fate {
-            Fate::Chosen => write!(f, "{healthy} of {allowed} healthy, chosen")?,
-            Fate::PassedOver => write!(f, "{healthy} of {allowed} healthy, passed over")?,
-            Fate::Standby => write!(f, "{healthy} of {allowed} healthy, not needed")?,
-            Fate::Empty => write!(f, "nothing to serve with")?,
+            Fate::Empty => f.write_str(fate_reason)?,
+            Fate::Chosen | Fate::PassedOver | Fate::Standby => {
+                write!(f, "{healthy} of {allowed} healthy, {fate_reason}")?;
+            }
         }
         match self.share_percent {
             Some(share_percent) => writeln!(f, "; drawn in {share_percent:.1} % of answers")?,
