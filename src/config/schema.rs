@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -51,6 +51,21 @@ pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
 pub(super) const REGION: Kind =
     Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
+pub(super) const RULE: Kind = Kind {
+    title: "rules of maps",
+    keys: &[
+        "networks",
+        "networks_file",
+        "asns",
+        "cities",
+        "subdivisions",
+        "countries",
+        "continents",
+        "regions",
+        "fence",
+    ],
+};
 /// The keys that every probe has.
 pub(super) const TCP_PROBE: Kind =
     Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
@@ -113,6 +128,7 @@ pub(super) const SERVICE: Kind = Kind {
         "pool",
         "failover",
         "steering",
+        "map",
         "region_order",
         "region_weights",
         "balance",
@@ -158,6 +174,8 @@ pub(super) const ALL: &[&Kind] = &[
     &GEOIP,
     &NETWORK,
     &REGION,
+    &MAP,
+    &RULE,
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
@@ -222,6 +240,8 @@ mod tests {
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
             (&REGION, &["regions", "*"]),
+            (&MAP, &["maps", "*"]),
+            (&RULE, &["maps", "*", "rules", "*"]),
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),

@@ -152,9 +152,10 @@ pub enum Steering {
     },
     /// At random.
     Weighted {
-        /// Index into [`Compiled::maps`], where a map says who may be sent where.
-        map: Option<usize>,
-        /// The regions to draw from.
+        /// Index into [`Compiled::maps`]: of the regions that the client may be sent to, those that are claimed are drawn
+        /// from first.
+        map: usize,
+        /// What each region of the service weighs, in the order of their indices.
         regions: Box<[RegionWeight]>,
     },
 }
@@ -262,10 +263,9 @@ impl Steering {
     }
 
     /// The map that says where a client may be sent: an index into [`Compiled::maps`].
-    pub fn map(&self) -> Option<usize> {
+    pub fn map(&self) -> usize {
         match self {
-            Self::Ordered { map, .. } => Some(*map),
-            Self::Weighted { map, .. } => *map,
+            Self::Ordered { map, .. } | Self::Weighted { map, .. } => *map,
         }
     }
 

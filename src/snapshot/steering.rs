@@ -52,21 +52,18 @@ impl<'a> Maps<'a> {
             config::Steering::Priority(order) => order.clone(),
             _ => members(self.config, service),
         };
-        let map = match (ordered_by(service), service.map) {
-            (None, None) => None,
-            _ => Some(self.map(service, &members)?),
-        };
+        let map = self.map(service, &members)?;
+        if let Some(by) = ordered_by(service) {
+            return Ok(Steering::Ordered { by, map });
+        }
+        let weight = |region: u16, weight: Option<u32>| RegionWeight { region, weight };
         let regions = match &service.steering {
-            config::Steering::Weighted(Some(weights)) => weights
-                .iter()
-                .map(|&(region, weight)| RegionWeight { region: region as u16, weight: Some(weight) })
-                .collect(),
-            _ => members.iter().map(|&region| RegionWeight { region: region as u16, weight: None }).collect(),
+            config::Steering::Weighted(Some(weights)) => {
+                weights.iter().map(|(region, number)| weight(*region as u16, Some(*number))).collect()
+            }
+            _ => members.iter().map(|region| weight(*region as u16, None)).collect(),
         };
-        Ok(match (ordered_by(service), map) {
-            (Some(by), Some(map)) => Steering::Ordered { by, map },
-            _ => Steering::Weighted { map, regions },
-        })
+        Ok(Steering::Weighted { map, regions })
     }
 
     /// The index of a service's map.
