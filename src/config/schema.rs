@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "maps", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -49,6 +49,7 @@ pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"]
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
+pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
 pub(super) const REGION: Kind =
     Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
 pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
@@ -173,6 +174,7 @@ pub(super) const ALL: &[&Kind] = &[
     &LOG,
     &GEOIP,
     &NETWORK,
+    &LATENCY,
     &REGION,
     &MAP,
     &RULE,
@@ -239,6 +241,7 @@ mod tests {
             (&LOG, &["log"]),
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
+            (&LATENCY, &["latency"]),
             (&REGION, &["regions", "*"]),
             (&MAP, &["maps", "*"]),
             (&RULE, &["maps", "*", "rules", "*"]),

@@ -36,6 +36,7 @@ use crate::health::breaker::State;
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
 use crate::health::{Rejection, Table, Verdict};
+use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
 use crate::snapshot::{Compiled, Snapshot};
@@ -56,6 +57,8 @@ pub struct Scrape<'a> {
     pub server: &'a ServerCounters,
     /// How reloads went.
     pub reloads: Reloads,
+    /// What became of the measurements that arrived.
+    pub measurements: measurements::Counts,
     /// When the process began to serve.
     pub started: SystemTime,
 }
@@ -88,6 +91,7 @@ impl Scrape<'_> {
         self.add_reports(&mut families);
         self.add_probes(&mut families);
         self.add_reloads(&mut families);
+        self.add_measurements(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
         TextEncoder::new().encode_to_string(&families.0)
@@ -362,6 +366,17 @@ impl Scrape<'_> {
             "meridian_snapshot_generation",
             "Grows with each publication to the workers: a reload, or a change of health that changes answers.",
             self.snapshot.generation as f64,
+        );
+    }
+
+    fn add_measurements(&self, families: &mut Families) {
+        let measurements::Counts { accepted, ignored, rejected } = self.measurements;
+        let outcomes = [("accepted", accepted), ("ignored", ignored), ("rejected", rejected)];
+        families.counters(
+            "meridian_latency_measurements_total",
+            "Round trips that arrived through the admin interface. Ignored ones are too old, not certain enough, or older \
+             than what is known; rejected ones are bad.",
+            outcomes.map(|(outcome, count)| (labels([("outcome", outcome)]), count as f64)),
         );
     }
 

@@ -2,13 +2,15 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion,
+    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, Latency, OutcomeKind, Part, Place, RankedRegion,
     ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
+use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
 use crate::health::breaker::State;
+use crate::measurements::unix_seconds;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{self, Choice, Considered, Decision, Family, Grounds, Health, Outcome, balance};
 use crate::snapshot::{self, Service};
@@ -88,6 +90,7 @@ impl<'a> Shown<'a> {
             region: region.name.clone(),
             distance_km: ranked.distance_km,
             biased_km: ranked.biased_km.filter(|_| region.bias != 0),
+            latency: ranked.round_trip.map(latency),
             claim: ranked.claim.map(|claim| claim.to_string()),
             weight: self.grounds.configured_weight(ranked.region),
         }
@@ -204,4 +207,14 @@ impl<'a> Shown<'a> {
         }
         reason
     }
+}
+
+fn latency(round_trip: RoundTrip) -> Latency {
+    let (measured_for, age_seconds) = match round_trip.source {
+        latency::Source::Measured { of, measured } => {
+            (Some(of.to_string()), Some(unix_seconds().saturating_sub(measured)))
+        }
+        latency::Source::Estimated => (None, None),
+    };
+    Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
 }

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Load,
-    Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Latency,
+    Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -147,6 +147,12 @@ impl Display for RankedRegion {
         }
         if let Some(biased_km) = self.biased_km {
             write!(f, ", counts as {biased_km:.0} km by its bias")?;
+        }
+        if let Some(Latency { ms, measured_for, age_seconds }) = &self.latency {
+            match (measured_for, age_seconds) {
+                (Some(of), Some(seconds)) => write!(f, ", {ms} ms measured for {of} {seconds} s ago")?,
+                _ => write!(f, ", {ms:.0} ms estimated from the distance")?,
+            }
         }
         if let Some(claim) = &self.claim {
             write!(f, ", claims the client by {claim}")?;

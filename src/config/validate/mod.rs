@@ -3,6 +3,7 @@
 mod balance;
 mod binding;
 mod geoip;
+mod latency;
 mod map;
 mod matcher;
 mod pool;
@@ -46,6 +47,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let admin = file.entry("admin").map(|entry| server::admin(entry.value));
     let log = server::log(&file);
     let geoip = geoip::geoip(&file, &region_names);
+    let latency = file.entry("latency").map(|entry| latency::latency(entry.value));
     let mut claimed = Given::default();
     let regions: Vec<_> = region_entries
         .iter()
@@ -67,6 +69,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         pool_names: &pool_names,
         pools: &pools,
         zones: &zone_names,
+        has_latency: latency.is_some(),
         report,
     };
     let services: Vec<_> = service_entries
@@ -85,6 +88,10 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         },
         log,
         geoip,
+        latency: match latency {
+            Some(latency) => Some(latency?),
+            None => None,
+        },
         regions: regions.into_iter().flatten().collect(),
         maps: maps.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),

@@ -26,6 +26,8 @@ pub(super) struct Context<'a> {
     /// By index; absent where it can't be read.
     pub(super) pools: &'a [Option<Pool>],
     pub(super) zones: &'a ZoneNames,
+    /// Whether there is `[latency]`.
+    pub(super) has_latency: bool,
     pub(super) report: &'a Report,
 }
 
@@ -133,6 +135,7 @@ fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum SteeringKind {
     Proximity,
+    Latency,
     Geo,
     Priority,
     Weighted,
@@ -140,12 +143,20 @@ enum SteeringKind {
 
 fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context<'_>) -> Option<Steering> {
     let kind = table.or("steering", Some(SteeringKind::Proximity), |value| {
-        Some(value.choice(&[
+        let kind = value.choice(&[
             ("proximity", SteeringKind::Proximity),
+            ("latency", SteeringKind::Latency),
             ("geo", SteeringKind::Geo),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
-        ]))
+        ]);
+        if kind == Some(SteeringKind::Latency) && !context.has_latency {
+            return value.reject(
+                "there is no `[latency]` table, so no round trip would be known",
+                "add `[latency]`, with a `file` of measurements or fed by POST /api/v1/latency",
+            );
+        }
+        Some(kind)
     })?;
     if kind != SteeringKind::Priority {
         table.refuse(&["region_order"], NOT_THIS_STEERING, "add `steering = \"priority\"`, or leave it out");
@@ -155,6 +166,7 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
     }
     match kind {
         SteeringKind::Proximity => Some(Steering::Proximity),
+        SteeringKind::Latency => Some(Steering::Latency),
         SteeringKind::Geo => match (table.entry("map"), table.entry("steering")) {
             (None, Some(entry)) => entry.value.reject(
                 "this `steering` needs a `map`",
