@@ -226,13 +226,12 @@ impl Display for Endpoint {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
         }
         if self.weight_percent != 100.0 {
-            write!(f, "; {:.1} % of its weight counts", self.weight_percent)?;
-            if let Some(score) = self.health_score {
-                write!(f, ", health {score:.2}")?;
-            }
-        }
-        if let Some(breaker) = self.breaker.as_ref().filter(|breaker| *breaker != "closed") {
-            write!(f, "; breaker {breaker}")?;
+            let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
+            let warming = self.is_warming.then(|| "warming up".to_owned());
+            let breaker =
+                self.breaker.as_ref().filter(|state| *state != "closed").map(|state| format!("breaker {state}"));
+            let reasons: Vec<String> = [score, warming, breaker].into_iter().flatten().collect();
+            write!(f, "; {:.1} % of its weight counts ({})", self.weight_percent, reasons.join(", "))?;
         }
         if let Some(seconds) = self.load_seconds {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;
