@@ -162,6 +162,7 @@ impl<'s> Answer<'s, '_, '_> {
                     if let Some(target) = self.alias(&decision) {
                         return self.service_alias(service, &decision, target, owner);
                     }
+                    self.scope = self.scope.max(decision.scope);
                 }
                 qtype => {
                     if let Some(binding) = service.binding(qtype) {
@@ -319,6 +320,7 @@ impl<'s> Answer<'s, '_, '_> {
         }
         if let Outcome::NoData = decision.outcome {
             self.negative_for(node, owner, decision.ttl)?;
+            self.scope = self.scope.max(decision.scope);
             if service.has_family[family.index()] {
                 self.extended = Some(ExtendedError::NoEndpoint);
             }

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
 use crate::config::{AnswerOrder, EndpointState};
-use crate::geo::{Located, Ranked, Standpoint};
+use crate::geo::latency::ClientTimes;
+use crate::geo::{Located, Order, Ranked, Ruling, Standpoint};
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
@@ -23,9 +24,9 @@ pub struct Grounds<'a> {
     standpoint: Standpoint<'a>,
     family: Family,
     decision: &'a Decision<'a>,
-    /// The regions in the order in which they are tried.
-    order: &'a [u16],
-    /// Or, where they have none, those that are drawn from.
+    /// The regions that the client may be sent to.
+    order: Order<'a>,
+    /// What they weigh, where they are drawn.
     drawn: &'a [RegionWeight],
     /// What all groups weigh together among which the chosen one was drawn.
     drawn_weight: u64,
@@ -77,20 +78,24 @@ impl<'a> Grounds<'a> {
         decision: &'a Decision<'a>,
     ) -> Self {
         let compiled = &snapshot.compiled;
-        let (order, drawn): (&[u16], &[RegionWeight]) = match &service.steering {
-            Steering::Ordered { map, .. } => {
-                let map = &compiled.maps[*map];
-                (map.order(map.lookup(client).0).regions, &[])
-            }
-            Steering::Weighted { regions, .. } => (&[], regions),
+        let map = &compiled.maps[service.steering.map()];
+        let order = map.order(map.lookup(client).0);
+        let drawn: &[RegionWeight] = match &service.steering {
+            Steering::Ordered { .. } => &[],
+            Steering::Weighted { regions, .. } => regions,
         };
         let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
-        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let times = match (&service.steering, &compiled.latency) {
+            (Steering::Ordered { by: OrderedBy::Latency, map }, Some(latency)) => {
+                latency.of_located(client, located, compiled.maps[*map].members())
+            }
+            _ => ClientTimes::default(),
+        };
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling, times };
         let mut grounds =
             Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
-            let drawn_from =
-                grounds.groups(choice.tier).filter(|group| matches!(group.fate, Fate::Chosen | Fate::Standby));
+            let drawn_from = grounds.groups(choice.tier).filter(|group| grounds.is_drawn_from(choice, group));
             grounds.drawn_weight = drawn_from.filter_map(|group| group.weight).sum();
         }
         grounds
@@ -119,16 +124,33 @@ impl<'a> Grounds<'a> {
 
     /// How many regions there are to try or to draw from.
     pub fn region_count(&self) -> usize {
-        self.order.len() + self.drawn.len()
+        self.order.regions.len()
+    }
+
+    /// The rule for the client, where the service has a map.
+    pub fn ruling(&self) -> Option<Ruling<'a>> {
+        self.standpoint.ruling
+    }
+
+    /// Whether a region is among those that are claimed, where these are drawn from first.
+    fn is_claimed(&self, region: u16) -> bool {
+        self.order.regions.iter().take(self.order.claimed).any(|claimed| *claimed == region)
+    }
+
+    /// Whether the group was drawn from with the chosen one, which is of the same tier.
+    fn is_drawn_from(&self, choice: Choice<'_>, group: &Considered<'_>) -> bool {
+        let chosen = self.snapshot.compiled.groups[choice.group as usize].region;
+        matches!(group.fate, Fate::Chosen | Fate::Standby) && self.is_claimed(group.region) == self.is_claimed(chosen)
     }
 
     /// The regions, each with what it weighs where they are drawn.
     fn regions(&self) -> impl Iterator<Item = (u16, Option<&'a RegionWeight>)> + use<'a> {
-        let ordered = self.order.iter().map(|region| (*region, None));
-        ordered.chain(self.drawn.iter().map(|drawn| (drawn.region, Some(drawn))))
+        let drawn = self.drawn;
+        self.order.regions.iter().map(move |region| (*region, drawn.iter().find(|drawn| drawn.region == *region)))
     }
 
-    /// How the regions stand to the client, in the order in which they are tried; where they are drawn, as in the file.
+    /// How the regions stand to the client, in the order in which they are tried; where they are drawn, those that are claimed first,
+    /// else as in the file.
     pub fn ranked(&self) -> impl Iterator<Item = Ranked<'a>> {
         self.regions().filter_map(|(region, _)| self.rank(region))
     }
@@ -182,9 +204,8 @@ impl<'a> Grounds<'a> {
 
     /// The chance that a group of this tier is drawn, in percent; nothing where it is not drawn from.
     pub fn share_percent(&self, tier: usize, group: &Considered<'_>) -> Option<f64> {
-        let is_drawn_from = self.choice().is_some_and(|choice| choice.tier == tier)
-            && matches!(group.fate, Fate::Chosen | Fate::Standby);
-        let weight = group.weight.filter(|_| is_drawn_from)?;
+        let choice = self.choice().filter(|choice| choice.tier == tier)?;
+        let weight = group.weight.filter(|_| self.is_drawn_from(choice, group))?;
         Some(100.0 * weight as f64 / self.drawn_weight.max(1) as f64)
     }
 
@@ -239,6 +260,16 @@ impl Display for Reason<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(grounds) = self;
         let family = grounds.family_name();
+        if let Some(ruling) = grounds.ruling().filter(|_| grounds.order.fenced) {
+            match grounds.order.regions {
+                [] if ruling.rule.regions.is_empty() => {
+                    return write!(f, "no data for these clients, on purpose: no region is listed by {ruling}");
+                }
+                [] => return write!(f, "no data, as the service has no endpoint inside the fence of {ruling}"),
+                _ if ruling.rule.fence => write!(f, "inside the fence of {ruling}, ")?,
+                _ => {}
+            }
+        }
         match (&grounds.decision.outcome, &grounds.service.when_all_down) {
             (Outcome::Endpoints { choice, .. }, _) => write_choice_reason(f, grounds, *choice),
             (Outcome::LastResort(_), _) => f.write_str(
@@ -266,21 +297,27 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
-        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+    let claim = ranked.and_then(|ranked| ranked.claim);
+    let round_trip = ranked.and_then(|ranked| ranked.round_trip);
+    let distance_km = ranked.and_then(|ranked| ranked.distance_km);
+    match (&grounds.service.steering, claim, round_trip, distance_km) {
+        (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
-        (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Ordered { .. }, Some((Some(claim), _))) => {
+        (Steering::Weighted { .. }, ..) => f.write_str("drawn by weight among the regions")?,
+        (Steering::Ordered { .. }, Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
-            f.write_str("the first region in the service's order")?
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
+            f.write_str("the first region in the service's order")?;
         }
-        (Steering::Ordered { .. }, Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { .. }, None, Some(round_trip), _) => {
+            write!(f, "the region with the shortest round trip ({round_trip})")?;
+        }
+        (Steering::Ordered { .. }, None, None, Some(distance_km)) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Ordered { .. }, _) => {
+        (Steering::Ordered { .. }, None, None, None) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }

@@ -7,6 +7,7 @@ mod binding;
 mod compile;
 mod event;
 mod geo_maps;
+mod latency;
 mod publish;
 mod steering;
 mod winners;
@@ -21,12 +22,13 @@ pub use binding::Binding;
 pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
+pub use latency::load_measurements;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
 use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
-use crate::geo::{Database, GeoMap, Measure, RegionMap};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
@@ -56,6 +58,8 @@ pub struct Compiled {
     pub database: Arc<Database>,
     /// Rules, in the order of [`Config::maps`].
     pub geo_maps: Arc<[GeoMap]>,
+    /// Round trips that count, where the configuration has `[latency]`.
+    pub latency: Option<Arc<LatencyTable>>,
     /// Steering maps, each shared by the services that are steered by the same.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
@@ -152,9 +156,10 @@ pub enum Steering {
     },
     /// At random.
     Weighted {
-        /// Index into [`Compiled::maps`], where a map says who may be sent where.
-        map: Option<usize>,
-        /// The regions to draw from.
+        /// Index into [`Compiled::maps`]: of the regions that the client may be sent to, those that are claimed are drawn
+        /// from first.
+        map: usize,
+        /// What each region of the service weighs, in the order of their indices.
         regions: Box<[RegionWeight]>,
     },
 }
@@ -164,6 +169,8 @@ pub enum Steering {
 pub enum OrderedBy {
     /// Claims, then the distance from the client.
     Proximity,
+    /// Claims, then the round trip.
+    Latency,
     /// The client's rule in the service's map.
     Geo,
     /// The operator, once for all.
@@ -246,6 +253,7 @@ impl OrderedBy {
     pub fn measure(self) -> Measure {
         match self {
             Self::Proximity => Measure::Proximity,
+            Self::Latency => Measure::Latency,
             Self::Geo => Measure::Listed,
             Self::Priority => Measure::Fixed,
         }
@@ -262,10 +270,9 @@ impl Steering {
     }
 
     /// The map that says where a client may be sent: an index into [`Compiled::maps`].
-    pub fn map(&self) -> Option<usize> {
+    pub fn map(&self) -> usize {
         match self {
-            Self::Ordered { map, .. } => Some(*map),
-            Self::Weighted { map, .. } => *map,
+            Self::Ordered { map, .. } | Self::Weighted { map, .. } => *map,
         }
     }
 
@@ -273,6 +280,7 @@ impl Steering {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ordered { by: OrderedBy::Proximity, .. } => "proximity",
+            Self::Ordered { by: OrderedBy::Latency, .. } => "latency",
             Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
             Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",

@@ -6,5 +6,7 @@ mod balances;
 mod command;
 mod explain;
 mod http;
+mod latency;
 mod metrics;
+mod reports;
 mod support;

@@ -30,12 +30,11 @@ pub(super) fn steer<'s>(
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
+    let map = &snapshot.compiled.maps[service.steering.map()];
+    let (order, scope) = map.lookup(client);
+    let order = map.order(order);
     match &service.steering {
-        Steering::Ordered { map, .. } => {
-            let map = &snapshot.compiled.maps[*map];
-            let (order, scope) = map.lookup(client);
-            ordered::steer(snapshot, service, map.order(order).regions, scope, family)
-        }
-        Steering::Weighted { regions, .. } => weighted::steer(snapshot, service, regions, family, draw),
+        Steering::Ordered { .. } => ordered::steer(snapshot, service, order.regions, scope, family),
+        Steering::Weighted { regions, .. } => weighted::steer(snapshot, service, regions, order, scope, family, draw),
     }
 }

@@ -1,24 +1,29 @@
 //! Regions drawn at random by weight, among those that can serve.
 
 use super::Steered;
+use crate::geo::Order;
 use crate::routing::live::{Candidates, Health};
 use crate::routing::{Draw, Family};
 use crate::snapshot::{RegionWeight, Service, Snapshot};
 
 /// Draws a region of the first tier in which any weighs something and has enough healthy endpoints; else of the first
-/// in which any has some; else of the first that could serve if health were not asked.
+/// in which any has some; else of the first that could serve if health were not asked. In each tier it draws among the
+/// regions that are claimed, and only where none of them can serve among the others that the client may be sent to.
 pub(super) fn steer<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
     regions: &[RegionWeight],
+    order: Order<'_>,
+    scope: u8,
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
     let mut failover_active = false;
+    let (claimed, others) = order.regions.split_at(order.claimed);
     for least in [Health::Enough, Health::Few, Health::None] {
-        for tier in 0..service.tiers.len() {
+        for (tier, part) in (0..service.tiers.len()).flat_map(|tier| [(tier, claimed), (tier, others)]) {
             let groups = || {
-                regions.iter().filter_map(|region| {
+                among(regions, part).filter_map(|region| {
                     let choice = service.choice(snapshot, tier, region.region, family)?;
                     let weight = region_weight(region, choice.candidates);
                     (weight > 0).then_some((choice, weight))
@@ -38,13 +43,22 @@ pub(super) fn steer<'s>(
             let mut left = draw.below(total);
             for (choice, weight) in groups().filter(|(choice, _)| choice.candidates.health >= least) {
                 if left < weight {
-                    return Steered { found: Some(choice), failover_active, scope: 0 };
+                    return Steered { found: Some(choice), failover_active, scope };
                 }
                 left -= weight;
             }
         }
     }
-    Steered { found: None, failover_active, scope: 0 }
+    Steered { found: None, failover_active, scope }
+}
+
+/// The regions of a part, in which they come in the order of their indices as here.
+fn among<'a>(regions: &'a [RegionWeight], part: &'a [u16]) -> impl Iterator<Item = &'a RegionWeight> {
+    let mut part = part.iter().peekable();
+    regions.iter().filter(move |region| {
+        while part.next_if(|listed| **listed < region.region).is_some() {}
+        part.next_if(|listed| **listed == region.region).is_some()
+    })
 }
 
 /// What a region weighs: what the operator says, else what its candidates weigh together; 0 without candidates.
