@@ -59,7 +59,8 @@ pub fn decide<'s>(
     // Without a fence nothing healthy anywhere is so for everyone, and a negative answer is never scoped: it would make
     // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone.
     let unserved_scope = || {
-        let is_fenced = service.has_family[family.index()] && snapshot.compiled.maps[service.steering.map()].is_fenced();
+        let is_fenced =
+            service.has_family[family.index()] && snapshot.compiled.maps[service.steering.map()].is_fenced();
         if is_fenced { steered.scope } else { 0 }
     };
     let found = match steered.found {

@@ -22,7 +22,11 @@ pub(super) struct Context<'a> {
 /// Reads the named maps.
 pub(super) fn maps(entries: &[Entry<'_>], context: Context<'_>, report: &Report) -> Vec<Option<Map>> {
     if let Some(entry) = entries.get(MAX_MAPS) {
-        report.add(entry.span.clone(), format!("{} maps are too many", entries.len()), format!("keep at most {MAX_MAPS}"));
+        report.add(
+            entry.span.clone(),
+            format!("{} maps are too many", entries.len()),
+            format!("keep at most {MAX_MAPS}"),
+        );
     }
     let maps: Vec<Option<Map>> = entries.iter().map(|entry| map(entry.value, entry.name, context)).collect();
     let inherited = |index: usize| maps.get(index)?.as_ref()?.inherits;
@@ -57,7 +61,8 @@ pub(super) fn map(value: Value<'_>, name: &str, context: Context<'_>) -> Option<
         let elements = value.elements("a list of rules", RULES_EXAMPLE)?;
         match elements.len() {
             0 => {
-                return value.reject("expected a list of rules, found none", format!("write for example `{RULES_EXAMPLE}`"));
+                return value
+                    .reject("expected a list of rules, found none", format!("write for example `{RULES_EXAMPLE}`"));
             }
             count if count > MAX_RULES => {
                 return value.reject(format!("{count} rules are too many"), format!("keep at most {MAX_RULES}"));
@@ -121,7 +126,12 @@ fn regions(value: Value<'_>, context: Context<'_>) -> Option<Vec<usize>> {
 }
 
 /// The map of a service: the name of one, or a table, which becomes one more of `maps`.
-pub(super) fn of_service(table: &Table<'_>, name: &str, context: Context<'_>, maps: &mut Vec<Option<Map>>) -> Option<usize> {
+pub(super) fn of_service(
+    table: &Table<'_>,
+    name: &str,
+    context: Context<'_>,
+    maps: &mut Vec<Option<Map>>,
+) -> Option<usize> {
     table.optional("map", |value| {
         if !value.is_table() {
             return context.maps.resolve(value);
