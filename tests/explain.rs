@@ -97,7 +97,10 @@ fn explained(input: &Input) -> String {
     let observations = targets.into_iter().map(|key| {
         let Target::Address(address) = key.target else { panic!("a probed hostname") };
         let outcome = if input.down.contains(&address) { Err(Failure::Refused) } else { Ok(()) };
-        (Arc::new(key), Observation { took: Duration::from_millis(20), address: Some(address), outcome, reports: Vec::new() })
+        (
+            Arc::new(key),
+            Observation { took: Duration::from_millis(20), address: Some(address), outcome, reports: Vec::new() },
+        )
     });
     publisher.observe(observations, now);
     let reports: Vec<_> = input.loads.iter().map(|(address, told)| Ok(pushed(*address, told))).collect();

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::connection;
 use super::view::{Explanation, HealthReport, Question, Source};
+use super::{connection, write};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
@@ -28,7 +29,8 @@ Meridian's admin interface
 /metrics                                      counters and gauges as Prometheus text
 /livez                                        200 while the process answers
 /readyz                                       200 while it serves, 503 while it stops
-/api/v1/health                                every endpoint and what its probe says
+/api/v1/health                                every endpoint and what is known of it
+POST /api/v1/reports                          takes what others measured of endpoints
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
 
@@ -42,6 +44,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/reports", post(reports).fallback(only_written))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
         })
@@ -55,11 +58,15 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .with_state(state)
 }
 
+async fn only_written() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page only takes what is sent", "use POST")
+}
+
 type Shared = State<Arc<super::State>>;
 
 /// What went wrong, as JSON.
 #[derive(Debug, Serialize)]
-struct Failure {
+pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
     error: String,
@@ -67,7 +74,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
         Self { status, error: error.into(), hint }
     }
 
@@ -163,6 +170,12 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
         Ok(Json(HealthReport::new(&snapshot, &health, problems, Instant::now())).into_response())
     })
     .await
+}
+
+async fn reports(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    write::may_write(&state, &headers)?;
+    let body = write::read(body).await?;
+    make(state, move |state| super::reports::push(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]

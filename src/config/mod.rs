@@ -32,6 +32,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
+pub use crate::health::Measure;
 use crate::regular_file;
 pub use crate::routing::Sticky;
 use crate::zone::Name;
@@ -481,6 +482,9 @@ pub struct HttpCheck {
     pub expect_status: Vec<RangeInclusive<u16>>,
     /// Text that the first 64 KiB of the body must contain; not empty.
     pub expect_body: Option<String>,
+    /// `[probes.NAME.load]`: where in the first 64 KiB of the body, which is JSON, numbers stand that tell of load: names of
+    /// fields and places in lists, joined by dots. None twice; by default none.
+    pub load: Vec<(Measure, String)>,
     /// PEM file of the authorities to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
 }

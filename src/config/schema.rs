@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -51,6 +51,21 @@ pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
 pub(super) const REGION: Kind =
     Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
+pub(super) const RULE: Kind = Kind {
+    title: "rules of maps",
+    keys: &[
+        "networks",
+        "networks_file",
+        "asns",
+        "cities",
+        "subdivisions",
+        "countries",
+        "continents",
+        "regions",
+        "fence",
+    ],
+};
 /// The keys that every probe has.
 pub(super) const TCP_PROBE: Kind =
     Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
@@ -65,6 +80,7 @@ pub(super) const HTTP_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "interval",
         "timeout",
         "fall",
@@ -82,12 +98,17 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "ca_file",
         "interval",
         "timeout",
         "fall",
         "rise",
     ],
+};
+pub(super) const LOAD: Kind = Kind {
+    title: "`[probes.*.load]`",
+    keys: &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"],
 };
 pub(super) const POOL: Kind = Kind {
     title: "pools",
@@ -116,6 +137,7 @@ pub(super) const SERVICE: Kind = Kind {
         "pool",
         "failover",
         "steering",
+        "map",
         "region_order",
         "region_weights",
         "balance",
@@ -161,9 +183,12 @@ pub(super) const ALL: &[&Kind] = &[
     &GEOIP,
     &NETWORK,
     &REGION,
+    &MAP,
+    &RULE,
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
+    &LOAD,
     &POOL,
     &BREAKER,
     &ENDPOINT,
@@ -224,9 +249,12 @@ mod tests {
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
             (&REGION, &["regions", "*"]),
+            (&MAP, &["maps", "*"]),
+            (&RULE, &["maps", "*", "rules", "*"]),
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
+            (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),

@@ -39,6 +39,8 @@ struct Known {
     drains: Drains,
     /// What the published lists were made of, by endpoint.
     standings: Vec<Standing>,
+    /// Whether any list that an endpoint is in is laid out by loads.
+    reads_load: Vec<bool>,
     /// The latest time that a writer was given.
     now: Instant,
     /// The latest time in seconds since 1970 that a writer was given.
@@ -61,11 +63,12 @@ impl Publisher {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         let drains = Drains::new(&compiled, None, unix_seconds);
         let standings = standings(&compiled, &table, &drains, now, unix_seconds);
+        let reads_load = reads_load(&compiled);
         let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
-            known: Mutex::new(Known { table, drains, standings, now, unix_seconds, told: HashMap::new() }),
+            known: Mutex::new(Known { table, drains, standings, reads_load, now, unix_seconds, told: HashMap::new() }),
         }
     }
 
@@ -93,6 +96,7 @@ impl Publisher {
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
         let mut known = self.known();
         known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
+        known.reads_load = reads_load(&compiled);
         let current = self.current();
         known.drains = Drains::new(&compiled, Some((&current.compiled, &known.drains)), known.unix_seconds);
         known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
@@ -153,7 +157,9 @@ impl Publisher {
         let changes = known.table.advance(now);
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
         let standings = standings(&current.compiled, &known.table, &known.drains, now, unix_seconds);
-        let changed: Vec<bool> = standings.iter().zip(&known.standings).map(|(new, old)| new != old).collect();
+        let both = standings.iter().zip(&known.standings).zip(&known.reads_load);
+        let changed: Vec<bool> =
+            both.map(|((new, old), reads_load)| if *reads_load { new != old } else { differ(new, old) }).collect();
         if changed.contains(&true) || current.live.is_due(now) {
             known.standings = standings;
             self.update(&known, &current, |endpoint| changed[endpoint as usize]);
@@ -167,7 +173,7 @@ impl Publisher {
         for &endpoint in touched {
             let new = standing(&current.compiled, &known.table, &known.drains, endpoint, known.now, known.unix_seconds);
             let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
-            if new != (Standing { load: new.load, ..*old }) {
+            if differ(&new, old) {
                 *old = new;
                 urgent.push(endpoint);
             }
@@ -225,6 +231,21 @@ impl Deref for Reading<'_> {
 fn standings(compiled: &Compiled, table: &Table, drains: &Drains, now: Instant, unix_seconds: u32) -> Vec<Standing> {
     let of = |(endpoint, _)| standing(compiled, table, drains, endpoint, now, unix_seconds);
     (0..).zip(&compiled.endpoints).map(of).collect()
+}
+
+/// Whether two standings differ in more than load.
+fn differ(new: &Standing, old: &Standing) -> bool {
+    *new != Standing { load: new.load, ..*old }
+}
+
+/// Whether any list that an endpoint is in is laid out by loads, by endpoint.
+fn reads_load(compiled: &Compiled) -> Vec<bool> {
+    let mut reads_load = vec![false; compiled.endpoints.len()];
+    for layout in compiled.layouts.iter().filter(|layout| layout.balance.reads_load()) {
+        let endpoints = &compiled.groups[layout.group as usize].endpoints;
+        reads_load[endpoints.start as usize..endpoints.end as usize].fill(true);
+    }
+    reads_load
 }
 
 /// What is known of an endpoint.

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{get, prepared, request};
 
-const TOKEN: &str = "a-token-for-tests-only";
+pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 
 /// An interface at work, with its own runtime.
 pub(crate) struct Interface {

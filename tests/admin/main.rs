@@ -6,4 +6,5 @@ mod command;
 mod explain;
 mod http;
 mod metrics;
+mod reports;
 mod support;

@@ -8,6 +8,7 @@ use super::{
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::health::Verdict;
+use crate::health::breaker::State;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{self, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance};
 use crate::snapshot::{self, Service};
@@ -116,12 +117,11 @@ impl<'a> Shown<'a> {
             .endpoints
             .clone()
             .map(|index| {
-                let endpoint = &compiled.endpoints[index as usize];
                 let place = candidates.list.iter().position(|candidate| candidate.endpoint == index);
                 let place = place.filter(|_| is_chosen);
                 GroupEndpoint {
-                    endpoint: Endpoint::new(endpoint, self.evidence.health, self.evidence.now),
-                    part: self.part(endpoint),
+                    endpoint: Endpoint::new(index, self.evidence.snapshot, self.evidence.health, self.evidence.now),
+                    part: self.part(index),
                     share_percent: place.map(|place| 100.0 * chances[place]),
                     answered: place.is_some_and(|place| picked.contains(&(place as u32))),
                 }
@@ -143,9 +143,11 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn part(&self, endpoint: &snapshot::Endpoint) -> Part {
+    fn part(&self, index: u32) -> Part {
+        let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
         let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
+        let breaker = self.evidence.health.endpoints().get(index).and_then(|endpoint| endpoint.breaker());
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
@@ -154,6 +156,9 @@ impl<'a> Shown<'a> {
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
                 Part::Down
+            }
+            EndpointState::Enabled if breaker.is_some_and(|breaker| breaker.state() == State::Open) => {
+                Part::BreakerOpen
             }
             EndpointState::Enabled => Part::Candidate,
         }

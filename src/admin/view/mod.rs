@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::{Endpoint, HealthReport, PlacedEndpoint};
+pub use endpoint::{Endpoint, HealthReport, Load, PlacedEndpoint};
 pub use explain::Source;
 pub use question::{Client, InvalidQuestion, Question};
 
@@ -325,6 +325,8 @@ pub enum Part {
     Candidate,
     /// It is down.
     Down,
+    /// Its circuit breaker is open.
+    BreakerOpen,
     /// It has an address of the other family.
     OtherFamily,
     /// The operator lets it take no new clients.
