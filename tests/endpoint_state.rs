@@ -75,7 +75,7 @@ impl Run {
     /// Moves the time on and ticks.
     fn at(&mut self, seconds: f64) -> Vec<Event> {
         self.seconds = seconds;
-        self.publisher.tick(self.now())
+        self.publisher.tick(self.now(), 0)
     }
 
     fn observe(&self, endpoint: u8, success: bool) -> Vec<Event> {
