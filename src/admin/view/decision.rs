@@ -203,7 +203,9 @@ impl<'a> Shown<'a> {
                 let Group { region, healthy, allowed, .. } = group;
                 let wanted =
                     if tier.min_healthy > 1 { format!(", {} wanted", tier.min_healthy) } else { String::new() };
-                format!("{}/{region} ({healthy} of {allowed} healthy{wanted})", tier.pool)
+                // What there is beyond its own health to hold it back.
+                let why = group.fate_reason.strip_prefix("passed over").unwrap_or_default();
+                format!("{}/{region} ({healthy} of {allowed} healthy{wanted}{why})", tier.pool)
             })
             .collect();
         if !passed_over.is_empty() {
