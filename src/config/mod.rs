@@ -378,7 +378,21 @@ pub struct Region {
     pub asns: Vec<u32>,
     /// −99..=99: above 0 multiplies the distance by 1 − bias/100, below 0 divides it by 1 + bias/100.
     pub bias: i8,
+    /// What it can bear, of all services that are steered by load.
+    pub capacity: Option<Capacity>,
 }
+
+/// `capacity` and `target`: how much load a region or an endpoint can bear, in the service's [`CapacityUnit`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacity {
+    /// Beyond this nothing more is sent there while anything else has room; above 0, at most [`MAX_CAPACITY`].
+    pub most: f64,
+    /// Beyond this load goes elsewhere while there is room under a target; above 0, at most `most`, default 80 % of it.
+    pub target: f64,
+}
+
+/// The largest capacity, per second.
+pub const MAX_CAPACITY: f64 = 1e9;
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
 #[derive(Debug, Clone)]
@@ -471,6 +485,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the operator wants of it; default enabled.
     pub state: EndpointState,
+    /// What it can bear.
+    pub capacity: Option<Capacity>,
 }
 
 /// What an endpoint is.
@@ -581,8 +597,19 @@ pub enum Steering {
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.
     Priority(Vec<usize>),
     /// At random by weight: `region_weights`, as (region, weight) for each region that the service's pools use, 0 where
-    /// not listed; without the key a region weighs what its healthy endpoints weigh together.
+    /// not listed; without the key a region weighs what its endpoints weigh together.
     Weighted(Option<Vec<(usize, u32)>>),
+    /// By claims, then distance, as far as capacities reach; a region or endpoint of the service has one.
+    Load(CapacityUnit),
+}
+
+/// `capacity_unit`: what capacities are numbers of. All services by load that share a region count in the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CapacityUnit {
+    /// Answers per second, as counted here.
+    Queries,
+    /// Requests per second, as endpoints report them.
+    Reported,
 }
 
 /// How endpoints are picked inside the region.

@@ -49,8 +49,10 @@ pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"]
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
-pub(super) const REGION: Kind =
-    Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const REGION: Kind = Kind {
+    title: "regions",
+    keys: &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
+};
 /// The keys that every probe has.
 pub(super) const TCP_PROBE: Kind =
     Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
@@ -91,7 +93,7 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
 };
 pub(super) const POOL: Kind = Kind { title: "pools", keys: &["probe", "min_healthy", "endpoints"] };
 pub(super) const ENDPOINT: Kind =
-    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state"] };
+    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state", "capacity", "target"] };
 pub(super) const ZONE: Kind =
     Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
 pub(super) const SERVICE: Kind = Kind {
@@ -102,6 +104,7 @@ pub(super) const SERVICE: Kind = Kind {
         "steering",
         "region_order",
         "region_weights",
+        "capacity_unit",
         "balance",
         "answers",
         "ttl",

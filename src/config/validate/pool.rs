@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::region::capacity;
 use crate::config::reader::{Entry, Names, Table, Value};
 use crate::config::{Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
 
@@ -57,6 +58,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 ("disabled", EndpointState::Disabled),
             ])
         });
+        let capacity = capacity(&table);
         let (region, target) = (region?, target?);
         let is_hostname = matches!(target, Target::Hostname(_));
         if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
@@ -77,7 +79,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 "keep one of them, with the `weight` that it should have",
             );
         }
-        Some(Endpoint { region, target, weight, state })
+        Some(Endpoint { region, target, weight, state, capacity })
     })
 }
 

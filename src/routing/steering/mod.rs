@@ -1,6 +1,8 @@
 //! The choice of the region: one file per strategy.
 
 mod ordered;
+#[allow(dead_code)]
+mod waterfall;
 mod weighted;
 
 use std::net::IpAddr;
