@@ -5,6 +5,7 @@
 //! names are kept for people only. Nothing here opens any other file than the TOML itself: zone files and
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
+mod balance;
 pub mod diagnostic;
 mod names;
 mod reader;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance};
 pub use diagnostic::{Problem, Problems, Source};
 
 use reader::{Report, Value, is_repeated_key};
@@ -568,10 +570,16 @@ pub struct Service {
     pub steering: Steering,
     /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
-    /// Within which prefix clients are one, where they are to get the same endpoints again.
+    /// Within which prefix clients are one, where they are to get the same endpoints again; default none, but
+    /// [`Sticky::DEFAULT`] for balances that are hashes.
     pub sticky: Option<Sticky>,
+    /// Within which prefix clients are one, where regions that share clients are to keep theirs; default
+    /// [`Sticky::DEFAULT`].
+    pub region_sticky: Option<Sticky>,
     /// Addresses per answer, 1..=[`MAX_ANSWERS`]; default 1.
     pub answers: u8,
+    /// The order in which they come; default shuffled.
+    pub answer_order: AnswerOrder,
     /// Seconds that an answer lives; default `"30s"`.
     pub ttl: Ttl,
     /// What is answered when nothing is healthy; default serve-all.
@@ -610,28 +618,6 @@ pub enum CapacityUnit {
     Queries,
     /// Requests per second, as endpoints report them.
     Reported,
-}
-
-/// How endpoints are picked inside the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// By weight, at random.
-    Weighted,
-    /// In turn; weights only tell drained from not.
-    RoundRobin,
-    /// Evenly at random; weights only tell drained from not.
-    Random,
-}
-
-impl Balance {
-    /// As the configuration has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weighted => "weighted",
-            Self::RoundRobin => "round-robin",
-            Self::Random => "random",
-        }
-    }
 }
 
 /// What is answered when no region of any tier can serve.

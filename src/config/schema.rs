@@ -106,12 +106,22 @@ pub(super) const SERVICE: Kind = Kind {
         "region_weights",
         "capacity_unit",
         "balance",
+        "sticky",
+        "performance",
+        "adaptive",
         "answers",
+        "answer_order",
         "ttl",
         "when_all_down",
         "last_resort",
     ],
 };
+/// A service's `sticky` where it is a table.
+pub(super) const STICKY: Kind = Kind { title: "a `sticky` table", keys: &["v4", "v6"] };
+pub(super) const PERFORMANCE: Kind =
+    Kind { title: "a `performance` table", keys: &["response_time", "errors", "load", "weight"] };
+pub(super) const ADAPTIVE: Kind =
+    Kind { title: "an `adaptive` table", keys: &["choice", "high_load", "uneven", "slow_tail", "hold"] };
 /// A service's `ttl` where it is a table.
 pub(super) const TTL: Kind = Kind { title: "a `ttl` table", keys: &["min", "max"] };
 
@@ -138,6 +148,9 @@ pub(super) const ALL: &[&Kind] = &[
     &ENDPOINT,
     &ZONE,
     &SERVICE,
+    &STICKY,
+    &PERFORMANCE,
+    &ADAPTIVE,
     &TTL,
 ];
 
@@ -196,6 +209,9 @@ mod tests {
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
             (&ZONE, &["zones", "*"]),
             (&SERVICE, &["services", "*"]),
+            (&STICKY, &["services", "*", "sticky"]),
+            (&PERFORMANCE, &["services", "*", "performance"]),
+            (&ADAPTIVE, &["services", "*", "adaptive"]),
             (&TTL, &["services", "*", "ttl"]),
         ];
         assert_eq!(tables.len(), ALL.len());

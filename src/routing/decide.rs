@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::balance::{Draw, Picks};
 use super::live::{Candidates, Health};
 use super::{Family, steering};
+use crate::config::AnswerOrder;
 use crate::snapshot::{AllDown, Service, Snapshot};
 
 /// What was decided for one client.
@@ -86,6 +87,22 @@ pub fn decide<'s>(
         candidates.flip_seconds.min(until_drain).clamp(service.ttl.min, service.ttl.max)
     };
     let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    let picks = draw.pick(candidates, usize::from(service.answers), rotation);
-    Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope: steered.scope }
+    let answers = usize::from(service.answers);
+    let mut picks = draw.pick(candidates, answers, rotation, client);
+    if service.answer_order == AnswerOrder::Fixed {
+        picks.sort();
+    }
+    let scope = match candidates.method.sticky() {
+        Some(sticky) if is_matter_of_choice(candidates, answers, service.answer_order) => {
+            steered.scope.max(sticky.prefix(client))
+        }
+        _ => steered.scope,
+    };
+    Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
+}
+
+/// Whether picks can differ: which, or in which order.
+fn is_matter_of_choice(candidates: &Candidates, answers: usize, order: AnswerOrder) -> bool {
+    let count = candidates.list.len();
+    count > answers || count > 1 && order == AnswerOrder::Shuffled
 }

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
-use crate::config::EndpointState;
+use crate::config::{AnswerOrder, EndpointState};
 use crate::geo::{Located, Ranked};
 use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
 
@@ -204,19 +205,13 @@ impl<'a> Grounds<'a> {
     }
 
     /// How what is answered was picked; nothing where no data is answered.
-    pub fn pick_reason(&self) -> &'static str {
-        match &self.decision.outcome {
-            Outcome::Endpoints { choice, .. } if choice.candidates.list.len() == 1 => "there is no other to pick",
-            Outcome::Endpoints { choice, .. } => match choice.candidates.method {
-                Method::Weighted => "drawn at random by weight; this is one draw, and the next may differ",
-                Method::RoundRobin => "in turn; each answer begins one further than the last",
-                Method::Random => {
-                    "drawn at random, each with the same chance; this is one draw, and the next may differ"
-                }
-            },
-            Outcome::LastResort(_) => "in the order of last_resort",
-            Outcome::NoData => "",
-        }
+    pub fn pick_reason(&self) -> PickReason<'_> {
+        PickReason(self)
+    }
+
+    /// What the adaptive balance chose for the group that serves, and why; nothing for other balances.
+    pub fn adaptive(&self) -> Option<&'a Controller> {
+        self.snapshot.live.adaptive(self.choice()?.layout)
     }
 }
 
@@ -295,6 +290,52 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
             " with endpoints at all: nothing is healthy, so all are answered as though they were \
              (when_all_down is serve-all, failing open)",
         ),
+    }
+}
+
+/// Shows how what is answered was picked.
+#[derive(Debug)]
+pub struct PickReason<'a>(&'a Grounds<'a>);
+
+impl Display for PickReason<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(grounds) = self;
+        let choice = match &grounds.decision.outcome {
+            Outcome::NoData => return Ok(()),
+            Outcome::LastResort(_) => return f.write_str("in the order of last_resort"),
+            Outcome::Endpoints { choice, .. } => choice,
+        };
+        if choice.candidates.list.len() == 1 {
+            return f.write_str("there is no other to pick");
+        }
+        if let Some(controller) = grounds.adaptive() {
+            let Event { choice, why, .. } = controller.latest();
+            write!(f, "by {}, as {why}; ", choice.balance().name())?;
+        }
+        let prefix = choice.candidates.method.sticky().map_or(0, |sticky| sticky.prefix(grounds.client));
+        match choice.candidates.method {
+            Method::Weighted => f.write_str("drawn at random by weight; this is one draw, and the next may differ")?,
+            Method::RoundRobin => f.write_str("in turn; each answer begins one further than the last")?,
+            Method::Random => {
+                f.write_str("drawn at random, each with the same chance; this is one draw, and the next may differ")?;
+            }
+            Method::PowerOfTwo => {
+                f.write_str(
+                    "the less busy of two drawn at random by weight; this is one draw, and the next may differ",
+                )?;
+            }
+            Method::IpHash(_) => {
+                write!(f, "by a hash of the client's /{prefix}, which gets the same as long as no weight changes")?;
+            }
+            Method::Hashed(_) => write!(
+                f,
+                "by consistent hash of the client's /{prefix}, which gets the same as long as that serves and its weight stays"
+            )?,
+        }
+        if grounds.service.answer_order == AnswerOrder::Fixed && grounds.service.answers > 1 {
+            f.write_str("; in the order of the file")?;
+        }
+        Ok(())
     }
 }
 

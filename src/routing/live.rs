@@ -2,14 +2,17 @@
 //!
 //! A list is laid out anew only where something that it was made of has changed.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Family;
-use super::balance::{self, Member, Method};
-use crate::config::EndpointState;
+use super::balance::adaptive::{Controller, Sight};
+use super::balance::{self, Laid, Member, Method, Winners};
+use crate::config::{Adaptive, Balance, EndpointState};
 use crate::health::Verdict;
-use crate::snapshot::{Compiled, GroupKind, Layout};
+use crate::snapshot::{Compiled, Endpoint, GroupKind, Layout};
 
 /// A share of 1: shares are fractions of it.
 pub const WHOLE: u32 = 1 << 16;
@@ -74,6 +77,8 @@ impl Standing {
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     lists: Vec<Arc<Endpoints>>,
+    /// What adaptive balances chose, by layout.
+    adaptive: BTreeMap<u32, Arc<Controller>>,
 }
 
 /// The candidates of one pool in one region.
@@ -103,6 +108,8 @@ pub struct Candidates {
     pub list: Box<[Candidate]>,
     /// How one is picked.
     pub method: Method,
+    /// What the operator says that they weigh together, as far as it counts now, whatever the balance makes of that.
+    pub weight_together: u64,
     /// Whether the list is of healthy endpoints, and whether they are enough.
     pub health: Health,
     /// Whether the group's endpoints of the other family, if it has any, are healthy enough too: then A and AAAA lead to the
@@ -149,28 +156,61 @@ impl Candidates {
 }
 
 impl Live {
-    /// Lays out every list. `standing` tells of an endpoint, by its index in [`Compiled::endpoints`].
-    pub fn build(compiled: &Compiled, standing: impl Fn(u32) -> Standing) -> Self {
-        let lists = compiled.layouts.iter().map(|layout| Arc::new(lay_out(compiled, layout, &standing))).collect();
-        Self { lists }
+    /// Lays out every list at `now`. `standing` tells of an endpoint, by its index in [`Compiled::endpoints`]. Adaptive balances go
+    /// on from what was chosen `before` for the same pool, region and settings.
+    pub fn build(
+        compiled: &Compiled,
+        standing: impl Fn(u32) -> Standing,
+        before: Option<(&Compiled, &Self)>,
+        now: Instant,
+    ) -> Self {
+        let mut earlier: BTreeMap<(&str, &str), Vec<(&Layout, &Controller)>> = BTreeMap::new();
+        if let Some((compiled, live)) = before {
+            for (index, controller) in &live.adaptive {
+                let layout = &compiled.layouts[*index as usize];
+                earlier.entry(place(compiled, layout)).or_default().push((layout, controller));
+            }
+        }
+        let mut live = Self::default();
+        for (index, layout) in (0..).zip(&compiled.layouts) {
+            let mut of_place = earlier.get(&place(compiled, layout)).into_iter().flatten();
+            let same = of_place.find(|(old, _)| (old.balance, old.sticky) == (layout.balance, layout.sticky));
+            let endpoints = live.lay_out(compiled, index, same.map(|(_, controller)| *controller), &standing, now);
+            live.lists.push(Arc::new(endpoints));
+        }
+        live
     }
 
-    /// Lays out anew those lists in whose groups `has_changed` says that an endpoint has; the others stay as they are.
+    /// Lays out anew at `now` those lists in whose groups `has_changed` says that an endpoint has, and those whose adaptive balance
+    /// is due to choose again; the others stay as they are.
     #[must_use]
     pub fn updated(
         &self,
         compiled: &Compiled,
         standing: impl Fn(u32) -> Standing,
         has_changed: impl Fn(u32) -> bool,
+        now: Instant,
     ) -> Self {
-        let lists = self.lists.iter().zip(&compiled.layouts).map(|(list, layout)| {
-            if compiled.groups[layout.group as usize].endpoints.clone().any(&has_changed) {
-                Arc::new(lay_out(compiled, layout, &standing))
-            } else {
-                Arc::clone(list)
+        let mut next = self.clone();
+        for (index, layout) in (0..).zip(&compiled.layouts) {
+            let controller = self.adaptive.get(&index).map(Arc::as_ref);
+            if compiled.groups[layout.group as usize].endpoints.clone().any(&has_changed)
+                || controller.is_some_and(|controller| controller.is_due(now))
+            {
+                next.lists[index as usize] = Arc::new(next.lay_out(compiled, index, controller, &standing, now));
             }
-        });
-        Self { lists: lists.collect() }
+        }
+        next
+    }
+
+    /// Whether an adaptive balance is to choose again though nothing has changed: then [`Self::updated`] lets it.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.adaptive.values().any(|controller| controller.is_due(now))
+    }
+
+    /// What an adaptive balance chose for a layout, and why; nothing for other balances.
+    pub fn adaptive(&self, layout: u32) -> Option<&Controller> {
+        self.adaptive.get(&layout).map(Arc::as_ref)
     }
 
     /// The candidates of a layout for a family.
@@ -180,72 +220,148 @@ impl Live {
             Endpoints::Hostnames(hostnames) => hostnames,
         }
     }
-}
 
-fn lay_out(compiled: &Compiled, layout: &Layout, standing: &impl Fn(u32) -> Standing) -> Endpoints {
-    match compiled.groups[layout.group as usize].kind {
-        GroupKind::Hostnames => Endpoints::Hostnames(candidates(compiled, layout, None, standing)),
-        GroupKind::Addresses => {
-            let [mut v4, mut v6] =
-                [Family::V4, Family::V6].map(|family| candidates(compiled, layout, Some(family), standing));
-            let serves = |candidates: &Candidates| candidates.list.is_empty() || candidates.health == Health::Enough;
-            (v4.other_family_serves, v6.other_family_serves) = (serves(&v6), serves(&v4));
-            Endpoints::Addresses([v4, v6])
+    /// Lays out one list, and keeps what its adaptive balance chose in place of `before`.
+    fn lay_out(
+        &mut self,
+        compiled: &Compiled,
+        index: u32,
+        before: Option<&Controller>,
+        standing: &impl Fn(u32) -> Standing,
+        now: Instant,
+    ) -> Endpoints {
+        let layout = &compiled.layouts[index as usize];
+        let lists: [Allowed; 2] = match compiled.groups[layout.group as usize].kind {
+            GroupKind::Hostnames => [Allowed::find(compiled, layout, None, standing), Allowed::default()],
+            GroupKind::Addresses => {
+                [Family::V4, Family::V6].map(|family| Allowed::find(compiled, layout, Some(family), standing))
+            }
+        };
+        let balance = match layout.balance {
+            Balance::Adaptive(settings) => self.adapt(settings, index, before, &lists, now),
+            balance => balance,
+        };
+        let [first_winners, second_winners] = layout.winners.each_ref().map(Option::as_ref);
+        let lay_out = |list: Allowed, winners| list.lay_out(compiled, layout, balance, winners);
+        let [v4, v6] = lists;
+        match compiled.groups[layout.group as usize].kind {
+            GroupKind::Hostnames => Endpoints::Hostnames(lay_out(v4, first_winners)),
+            GroupKind::Addresses => {
+                let (mut v4, mut v6) = (lay_out(v4, first_winners), lay_out(v6, second_winners));
+                let serves =
+                    |candidates: &Candidates| candidates.list.is_empty() || candidates.health == Health::Enough;
+                (v4.other_family_serves, v6.other_family_serves) = (serves(&v6), serves(&v4));
+                Endpoints::Addresses([v4, v6])
+            }
         }
+    }
+
+    /// Lets an adaptive balance choose for all endpoints of a layout.
+    fn adapt(
+        &mut self,
+        settings: Adaptive,
+        index: u32,
+        before: Option<&Controller>,
+        lists: &[Allowed; 2],
+        now: Instant,
+    ) -> Balance {
+        let sight = Sight::of(lists.iter().flat_map(|list| &list.members).map(|(_, member)| member));
+        let controller = match before {
+            Some(before) => before.seen(&sight, now),
+            None => Controller::new(settings, &sight, now),
+        };
+        let balance = controller.choice().balance();
+        self.adaptive.insert(index, Arc::new(controller));
+        balance
     }
 }
 
-fn candidates(
-    compiled: &Compiled,
-    layout: &Layout,
-    family: Option<Family>,
-    standing: &impl Fn(u32) -> Standing,
-) -> Candidates {
+/// The names of a layout's pool and region.
+fn place<'c>(compiled: &'c Compiled, layout: &Layout) -> (&'c str, &'c str) {
     let group = &compiled.groups[layout.group as usize];
-    let mut allowed: Vec<(u32, Member)> = Vec::new();
-    let mut flip_seconds = u32::MAX;
-    let mut drains_at = u32::MAX;
-    for index in group.endpoints.clone() {
-        let endpoint = &compiled.endpoints[index as usize];
-        if endpoint.weight == 0
-            || endpoint.state == EndpointState::Disabled
-            || endpoint.address().map(Family::of) != family
-        {
-            continue;
-        }
-        let standing = standing(index);
-        if standing.drains && layout.sticky.is_none() {
-            continue;
-        }
-        flip_seconds = flip_seconds.min(standing.flip_seconds.unwrap_or(u32::MAX));
-        drains_at = drains_at.min(standing.drains_at.unwrap_or(u32::MAX));
-        allowed.push((index, Member { weight: endpoint.weight, standing }));
+    let config = &compiled.config;
+    (&config.pools[group.pool].name, &config.regions[usize::from(group.region)].name)
+}
+
+/// The endpoints of one list that the operator lets serve, healthy or not.
+#[derive(Debug)]
+struct Allowed {
+    /// Each with its index in [`Compiled::endpoints`].
+    members: Vec<(u32, Member)>,
+    flip_seconds: u32,
+    drains_at: u32,
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self { members: Vec::new(), flip_seconds: u32::MAX, drains_at: u32::MAX }
     }
-    let healthy = allowed.iter().filter(|(_, member)| member.standing.is_healthy()).count();
-    let health = match healthy {
-        0 => Health::None,
-        count if count < usize::from(compiled.pools[group.pool].min_healthy) => Health::Few,
-        _ => Health::Enough,
-    };
-    if health == Health::None {
-        // What is answered although it is down is answered as though it were up.
-        allowed.iter_mut().for_each(|(_, member)| member.standing.share = WHOLE);
-    } else {
-        allowed.retain(|(_, member)| member.standing.is_healthy());
+}
+
+impl Allowed {
+    fn find(compiled: &Compiled, layout: &Layout, family: Option<Family>, standing: &impl Fn(u32) -> Standing) -> Self {
+        let mut allowed = Self::default();
+        let mut places = 0..;
+        for index in compiled.groups[layout.group as usize].endpoints.clone() {
+            let endpoint = &compiled.endpoints[index as usize];
+            if endpoint.weight == 0
+                || endpoint.state == EndpointState::Disabled
+                || endpoint.address().map(Family::of) != family
+            {
+                continue;
+            }
+            let Some(place) = places.next() else { break };
+            let standing = standing(index);
+            if standing.drains && layout.sticky.is_none() {
+                continue;
+            }
+            allowed.flip_seconds = allowed.flip_seconds.min(standing.flip_seconds.unwrap_or(u32::MAX));
+            allowed.drains_at = allowed.drains_at.min(standing.drains_at.unwrap_or(u32::MAX));
+            let Endpoint { identity, weight, .. } = *endpoint;
+            allowed.members.push((index, Member { identity, place, weight, standing }));
+        }
+        allowed
     }
-    let members: Vec<Member> = allowed.iter().map(|(_, member)| *member).collect();
-    let (method, weights) = balance::lay_out(layout.balance, layout.sticky, &members);
-    let mut cumulative_weight = 0;
-    let list = allowed
-        .iter()
-        .zip(weights)
-        .map(|((index, _), weight)| {
-            cumulative_weight += weight.weight;
-            let address = compiled.endpoints[*index as usize].address().map(padded).unwrap_or_default();
-            Candidate { cumulative_weight, endpoint: *index, load: weight.load, address }
-        })
-        .collect();
-    Candidates { list, method, health, other_family_serves: true, flip_seconds, drains_at }
+
+    fn lay_out(
+        mut self,
+        compiled: &Compiled,
+        layout: &Layout,
+        balance: Balance,
+        winners: Option<&Winners>,
+    ) -> Candidates {
+        let pool = compiled.groups[layout.group as usize].pool;
+        let healthy = self.members.iter().filter(|(_, member)| member.standing.is_healthy()).count();
+        let health = match healthy {
+            0 => Health::None,
+            count if count < usize::from(compiled.pools[pool].min_healthy) => Health::Few,
+            _ => Health::Enough,
+        };
+        if health == Health::None {
+            // What is answered although it is down is answered as though it were up.
+            self.members.iter_mut().for_each(|(_, member)| member.standing.share = WHOLE);
+        } else {
+            self.members.retain(|(_, member)| member.standing.is_healthy());
+        }
+        let (indices, members): (Vec<u32>, Vec<Member>) = self.members.into_iter().unzip();
+        let (method, weights) = balance::lay_out(balance, layout.sticky, &members, winners);
+        let mut cumulative_weight = 0;
+        let list = indices.into_iter().zip(weights).map(|(endpoint, Laid { weight, load })| {
+            cumulative_weight += weight;
+            let address = compiled.endpoints[endpoint as usize].address().map(padded).unwrap_or_default();
+            Candidate { cumulative_weight, endpoint, load, address }
+        });
+        let weight = |member: &Member| u64::from(member.weight) * u64::from(member.standing.share);
+        Candidates {
+            list: list.collect(),
+            method,
+            weight_together: members.iter().map(weight).sum(),
+            health,
+            other_family_serves: true,
+            flip_seconds: self.flip_seconds,
+            drains_at: self.drains_at,
+        }
+    }
 }
 
 fn padded(address: IpAddr) -> [u8; 16] {

@@ -9,14 +9,15 @@ use std::sync::atomic::AtomicU32;
 use super::zones::load_zones;
 use super::{
     AllDown, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
-    Tier,
+    Tier, winners,
 };
-use crate::config::{self, Balance, Config, Problem, Problems, Span, Target, WhenAllDown};
+use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, RegionMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
-use crate::routing::{Family, Sticky};
+use crate::routing::Family;
+use crate::routing::balance::rendezvous;
 use crate::secret_file;
 use crate::zone::{Name, Tree};
 
@@ -119,6 +120,7 @@ pub fn assemble(
     };
     add_pools(&mut compiled);
     add_services(&mut compiled, tallies)?;
+    winners::add(&mut compiled);
     Ok(compiled)
 }
 
@@ -150,6 +152,7 @@ fn add_pools(compiled: &mut Compiled) {
                 });
                 compiled.endpoints.push(Endpoint {
                     destination: endpoint.target.clone(),
+                    identity: rendezvous::identity(&endpoint.target),
                     weight: endpoint.weight,
                     state: endpoint.state,
                     target,
@@ -179,7 +182,8 @@ fn all_members(config: &Config) -> Vec<usize> {
 
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
     let mut maps: HashMap<Vec<usize>, usize> = HashMap::new();
-    let mut first_layouts: HashMap<(usize, Balance, Option<Sticky>), u32> = HashMap::new();
+    // By pool: the first layout of each way in which services pick from it.
+    let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
     let all_members = all_members(&compiled.config);
     for service in &compiled.config.services {
         let config = &compiled.config;
@@ -251,12 +255,20 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
         }
         let all_down_tally = tallies.all_down(&service.name.to_string());
         let tiers = service.tiers.iter().map(|pool| {
-            let first_layout = *first_layouts.entry((*pool, service.balance, service.sticky)).or_insert_with(|| {
-                let first = compiled.layouts.len() as u32;
-                compiled.layouts.extend(compiled.pools[*pool].groups.clone().map(|group| Layout {
+            let layouts = &mut compiled.layouts;
+            let firsts = first_layouts.entry(*pool).or_default();
+            let same = firsts.iter().copied().find(|first| {
+                let Layout { balance, sticky, .. } = &layouts[*first as usize];
+                (*balance, *sticky) == (service.balance, service.sticky)
+            });
+            let first_layout = same.unwrap_or_else(|| {
+                let first = layouts.len() as u32;
+                firsts.push(first);
+                layouts.extend(compiled.pools[*pool].groups.clone().map(|group| Layout {
                     group,
                     balance: service.balance,
                     sticky: service.sticky,
+                    winners: [None, None],
                 }));
                 first
             });
@@ -268,6 +280,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             balance: service.balance,
             sticky: service.sticky,
             answers: service.answers,
+            answer_order: service.answer_order,
             ttl: service.ttl,
             when_all_down,
             has_family,

@@ -5,6 +5,7 @@
 
 mod compile;
 mod publish;
+mod winners;
 mod zones;
 
 use std::net::IpAddr;
@@ -16,12 +17,13 @@ pub use compile::{assemble, compile, load_cookie_secrets, load_database};
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
-use crate::config::{Balance, Config, EndpointState, Ttl};
+use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
+use crate::routing::balance::Winners;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
 use crate::zone::Tree;
 
@@ -80,6 +82,8 @@ pub struct Service {
     pub sticky: Option<Sticky>,
     /// Addresses per answer.
     pub answers: u8,
+    /// The order in which they come.
+    pub answer_order: AnswerOrder,
     /// Bounds of the TTL in seconds.
     pub ttl: Ttl,
     /// What is answered when nothing is healthy.
@@ -117,6 +121,8 @@ pub struct Layout {
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
     pub sticky: Option<Sticky>,
+    /// Who wins which clients, where they stick and the list is long, by [`Family::index`]; for hostnames the first.
+    pub winners: [Option<Winners>; 2],
 }
 
 /// How a service orders regions.
@@ -200,6 +206,8 @@ pub enum GroupKind {
 pub struct Endpoint {
     /// Where clients are sent.
     pub destination: crate::config::Target,
+    /// Its number wherever it stands; see [`rendezvous::identity`](crate::routing::balance::rendezvous::identity).
+    pub identity: u64,
     /// Its share.
     pub weight: u32,
     /// What the operator wants of it.

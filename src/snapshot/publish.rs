@@ -42,7 +42,7 @@ impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
     pub fn new(compiled: Compiled) -> Self {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned());
-        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint));
+        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint), None, Instant::now());
         let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self { published: Arc::new(ArcSwap::from_pointee(first)), table: Mutex::new(table) }
     }
@@ -66,7 +66,9 @@ impl Publisher {
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
         let mut table = self.health();
         *table = table.rebuilt(compiled.targets.iter().cloned());
-        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint));
+        let current = self.current();
+        let before = Some((current.compiled.as_ref(), &current.live));
+        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint), before, Instant::now());
         self.store(Arc::new(compiled), live)
     }
 
@@ -97,7 +99,8 @@ impl Publisher {
             let has_changed = |endpoint: u32| {
                 compiled.endpoints[endpoint as usize].target.is_some_and(|target| changed.contains(&target))
             };
-            let live = current.live.updated(compiled, |endpoint| standing(compiled, &table, endpoint), has_changed);
+            let live =
+                current.live.updated(compiled, |endpoint| standing(compiled, &table, endpoint), has_changed, now);
             self.store(Arc::clone(compiled), live);
         }
         changes

@@ -312,7 +312,7 @@ fn from_a_file_all_health_is_unknown() {
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
     let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now()).to_string();
     assert!(text.contains("Health    unknown: this is read from a file, so every endpoint counts as up"), "{text}");
-    assert!(text.contains("192.0.2.1  weight 3, unknown, so counts as up; comes first in 75.0 %"), "{text}");
+    assert!(text.contains("192.0.2.1  weight 3, unknown, so counts as up; picked first in 75.0 %"), "{text}");
 }
 
 /// The whole text once, as an operator sees it.
@@ -342,8 +342,8 @@ www.example.com is the service www.example.com in the zone example.com
         198.51.100.2  weight 1, draining, up for 2 min (ok in 4.0ms, 2 min ago)
         2001:db8::1   is of the other address family
    => us-east: 2 of 2 healthy, chosen
-        192.0.2.1  weight 3, up for 2 min (ok in 4.0ms, 2 min ago); comes first in 75.0 %
-        192.0.2.2  weight 1, up for 2 min (ok in 4.0ms, 2 min ago); comes first in 25.0 %  <- answered
+        192.0.2.1  weight 3, up for 2 min (ok in 4.0ms, 2 min ago); picked first in 75.0 %
+        192.0.2.2  weight 1, up for 2 min (ok in 4.0ms, 2 min ago); picked first in 25.0 %  <- answered
 
   Failover pool spare, which needs 1 healthy in a region
       ap-southeast: 1 of 1 healthy, not needed

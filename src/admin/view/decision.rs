@@ -2,12 +2,14 @@
 
 use super::explain::Evidence;
 use super::{
-    Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier,
+    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion,
+    ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::health::Verdict;
-use crate::routing::{self, Candidates, Choice, Considered, Decision, Family, Grounds, Health, Method, Outcome};
+use crate::routing::balance::adaptive::{Controller, Event};
+use crate::routing::{self, Choice, Considered, Decision, Family, Grounds, Health, Outcome, balance};
 use crate::snapshot::{self, Service};
 
 /// What an explanation shows of a decision.
@@ -52,7 +54,8 @@ impl<'a> Shown<'a> {
             chosen: self.grounds.choice().map(|choice| self.place(choice)),
             reason: self.reason(&tiers),
             answered: self.answered(),
-            pick_reason: self.grounds.pick_reason().to_owned(),
+            pick_reason: self.grounds.pick_reason().to_string(),
+            timeline: self.timeline(),
             ttl: decision.ttl,
             ttl_reason: self.grounds.ttl_reason().to_string(),
             scope,
@@ -107,6 +110,7 @@ impl<'a> Shown<'a> {
             Outcome::Endpoints { picks, .. } if is_chosen => picks.as_slice(),
             _ => &[],
         };
+        let chances = if is_chosen { balance::chances(candidates) } else { Vec::new() };
         let endpoints: Vec<GroupEndpoint> = compiled.groups[*group as usize]
             .endpoints
             .clone()
@@ -117,7 +121,7 @@ impl<'a> Shown<'a> {
                 GroupEndpoint {
                     endpoint: Endpoint::new(endpoint, self.evidence.health, self.evidence.now),
                     part: self.part(endpoint),
-                    share_percent: place.map(|place| self.share_percent(candidates, place)),
+                    share_percent: place.map(|place| 100.0 * chances[place]),
                     answered: place.is_some_and(|place| picked.contains(&(place as u32))),
                 }
             })
@@ -151,12 +155,15 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// The chance of a candidate to be the first in the answer.
-    fn share_percent(&self, candidates: &Candidates, place: usize) -> f64 {
-        match candidates.method {
-            Method::Weighted => percent(candidates.weight(place), candidates.total_weight()),
-            Method::RoundRobin | Method::Random => percent(1, candidates.list.len() as u64),
-        }
+    /// What an adaptive balance chose, the latest last.
+    fn timeline(&self) -> Vec<AdaptiveChange> {
+        let events = self.grounds.adaptive().map_or(&[][..], Controller::timeline).iter();
+        let change = |event: &Event| AdaptiveChange {
+            seconds_ago: self.evidence.now.saturating_duration_since(event.at).as_secs(),
+            balance: event.choice.balance().name().to_owned(),
+            reason: event.why.to_string(),
+        };
+        events.map(change).collect()
     }
 
     /// What is answered.
@@ -192,8 +199,4 @@ impl<'a> Shown<'a> {
         }
         reason
     }
-}
-
-fn percent(part: u64, whole: u64) -> f64 {
-    100.0 * part as f64 / whole.max(1) as f64
 }

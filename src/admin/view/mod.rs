@@ -184,6 +184,9 @@ pub struct ServiceDecision {
     pub answered: Vec<String>,
     /// How they were picked.
     pub pick_reason: String,
+    /// What an adaptive balance chose lately, the latest last; empty for other balances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<AdaptiveChange>,
     /// Seconds that the answer lives.
     pub ttl: u32,
     /// Why so long.
@@ -193,6 +196,17 @@ pub struct ServiceDecision {
     pub scope: u8,
     /// The network that this makes of the client's address, or who else.
     pub holds_for: String,
+}
+
+/// A choice of an adaptive balance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdaptiveChange {
+    /// How long ago it was made.
+    pub seconds_ago: u64,
+    /// What was chosen.
+    pub balance: String,
+    /// Why, with the figures.
+    pub reason: String,
 }
 
 /// A pool in a region.
@@ -269,7 +283,7 @@ pub struct GroupEndpoint {
     pub endpoint: Endpoint,
     /// Its part in the decision.
     pub part: Part,
-    /// The chance that it comes first in the answer, in percent; given in the chosen group.
+    /// The chance that it is picked first, in percent, or the part of the clients that stick to it; given in the chosen group.
     pub share_percent: Option<f64>,
     /// Whether it is in the answer.
     pub answered: bool,

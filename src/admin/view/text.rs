@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Location, LocationKnownBy,
-    OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Location,
+    LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -128,6 +128,9 @@ impl Display for ServiceDecision {
             OutcomeKind::NoData => writeln!(f, "  Answered  no data")?,
             _ => writeln!(f, "  Answered  {}: {}", self.answered.join(", "), self.pick_reason)?,
         }
+        for AdaptiveChange { seconds_ago, balance, reason } in self.timeline.iter().rev() {
+            writeln!(f, "            {} ago: {balance}, as {reason}", Age(*seconds_ago))?;
+        }
         match self.outcome {
             OutcomeKind::NoData => writeln!(f, "  TTL       {}", self.ttl_reason)?,
             _ => writeln!(f, "  TTL       {} s: {}", self.ttl, self.ttl_reason)?,
@@ -185,7 +188,7 @@ impl Display for GroupEndpoint {
         }
         self.endpoint.fmt(f)?;
         if let Some(share_percent) = self.share_percent {
-            write!(f, "; comes first in {share_percent:.1} %")?;
+            write!(f, "; picked first in {share_percent:.1} %")?;
         }
         if self.answered { f.write_str("  <- answered") } else { Ok(()) }
     }

@@ -1,5 +1,6 @@
 //! A TOML tree → [`Config`]: types, bounds, references and what keys say together.
 
+mod balance;
 mod geoip;
 mod pool;
 mod probe;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::balance::{Stickiness, balance};
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    Balance, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -48,14 +49,12 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
     let tiers = tiers(&table, is_apex, context);
     let used_regions = tiers.as_ref().and_then(|tiers| context.regions_of(tiers));
     let steering = steering(&table, used_regions.as_ref(), context);
-    let balance = table.or("balance", Balance::Weighted, |value| {
-        value.choice(&[
-            ("weighted", Balance::Weighted),
-            ("round-robin", Balance::RoundRobin),
-            ("random", Balance::Random),
-        ])
-    });
+    let stickiness = Stickiness::of(&table);
+    let (balance, sticky) = balance(&table, stickiness);
     let answers = table.or("answers", 1, |value| value.integer(1..=MAX_ANSWERS as u8));
+    let answer_order = table.or("answer_order", AnswerOrder::Shuffled, |value| {
+        value.choice(&[("shuffled", AnswerOrder::Shuffled), ("fixed", AnswerOrder::Fixed)])
+    });
     let ttl = table.or("ttl", ttl_up_to(DEFAULT_TTL_SECS), ttl);
     let when_all_down = when_all_down(&table);
     Some(Service {
@@ -64,8 +63,10 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         tiers: tiers?,
         steering: steering?,
         balance,
-        sticky: None,
+        sticky,
+        region_sticky: stickiness.of_regions(),
         answers,
+        answer_order,
         ttl,
         when_all_down: when_all_down?,
         span: entry.span.clone(),

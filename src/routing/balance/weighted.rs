@@ -1,6 +1,6 @@
 //! Every candidate with a chance in proportion to its weight; without replacement when several are asked for.
 
-use super::{Draw, Picks};
+use super::Picks;
 use crate::routing::live::Candidates;
 
 /// Lists up to this long are walked; in longer ones a draw finds its place by bisection.
@@ -9,14 +9,15 @@ const WALKED: usize = 32;
 /// hold nearly all the weight.
 const MOST_REPEATS: usize = 64;
 
-/// Picks `count` distinct candidates, in the order drawn.
-pub(super) fn pick(from: &Candidates, count: usize, draw: &mut Draw<'_>) -> Picks {
-    let mut picks = Picks::default();
-    let mut left = from.total_weight();
+/// Picks distinct candidates, in the order drawn, until there are `count`. `below` draws a number below its argument, which
+/// is above 0.
+pub(super) fn fill(from: &Candidates, picks: &mut Picks, count: usize, mut below: impl FnMut(u64) -> u64) {
+    let total = from.total_weight();
+    let mut left = picks.as_slice().iter().fold(total, |left, index| left - from.weight(*index as usize));
     let mut repeats = if from.list.len() > WALKED { MOST_REPEATS } else { 0 };
     while picks.count < count {
         let index = if repeats > 0 {
-            let place = draw.below(from.total_weight());
+            let place = below(total);
             let index = from.list.partition_point(|candidate| candidate.cumulative_weight <= place);
             if picks.contains(index) {
                 repeats -= 1;
@@ -24,12 +25,11 @@ pub(super) fn pick(from: &Candidates, count: usize, draw: &mut Draw<'_>) -> Pick
             }
             index
         } else {
-            walk(from, &picks, draw.below(left))
+            walk(from, picks, below(left))
         };
         left -= from.weight(index);
         picks.push(index);
     }
-    picks
 }
 
 /// The candidate at `place` on the line of the weights of those not yet picked.

@@ -52,6 +52,6 @@ pub fn region_weight(region: &RegionWeight, candidates: &Candidates) -> u64 {
     match region.weight {
         Some(_) if candidates.list.is_empty() => 0,
         Some(weight) => u64::from(weight),
-        None => candidates.total_weight(),
+        None => candidates.weight_together,
     }
 }
