@@ -9,17 +9,18 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
-use crate::health::{Observation, TargetKey, Verdict};
+use crate::health::{Observation, TargetKey};
 use crate::logging;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
-use crate::snapshot::Publisher;
+use crate::snapshot::{Event, Publisher};
 use crate::watch::{FileWatch, LOOK_INTERVAL};
 
 /// Why the server did not start.
@@ -27,6 +28,8 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 
 /// The most observations that one publication takes in.
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
+/// How often what time alone does is done.
+const TICK: Duration = Duration::from_secs(1);
 /// How long the admin interface's last responses may take at the end.
 const ADMIN_GRACE: Duration = Duration::from_millis(200);
 
@@ -84,6 +87,7 @@ impl Daemon {
             let _ = observations.send((Arc::clone(key), observation));
         }));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
+        runtime.spawn(keep_time(Arc::clone(reloader.publisher())));
 
         let workers: Vec<Arc<WorkerCounters>> =
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
@@ -196,15 +200,17 @@ fn notify_manager(states: &[NotifyState<'_>]) {
 async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>) {
     let mut batch = Vec::new();
     while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
-        for change in publisher.observe(batch.drain(..), Instant::now()) {
-            let (from, to) = (change.transition.from, change.transition.to);
-            let (target, endpoints, reason) = (&change.target, change.endpoints.join(" "), &change.reason);
-            if to == Verdict::Down {
-                warn!(%from, %to, target, endpoints, reason, "endpoint is down");
-            } else {
-                info!(%from, %to, target, endpoints, reason, "endpoint is up");
-            }
-        }
+        publisher.observe(batch.drain(..), Instant::now()).iter().for_each(Event::log);
+    }
+}
+
+/// Lets the publisher know that time passes.
+async fn keep_time(publisher: Arc<Publisher>) {
+    let mut seconds = tokio::time::interval(TICK);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        publisher.tick(Instant::now()).iter().for_each(Event::log);
     }
 }
 

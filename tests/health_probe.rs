@@ -525,7 +525,7 @@ async fn scheduler_prober_and_table_make_verdicts() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), fall: 3, rise: 2 };
     let keys = [server.port, dead].map(|port| TargetKey { check: Check::Tcp { port }, timing, target: loopback() });
-    let mut table = Table::default().rebuilt(keys.clone());
+    let mut table = Table::default().rebuilt(keys.clone(), []);
     let (sender, mut reports) = mpsc::channel(100);
     let prober = Prober::new(keys.iter().map(|key| &key.check)).unwrap();
     let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
@@ -536,7 +536,7 @@ async fn scheduler_prober_and_table_make_verdicts() {
     while verdicts.len() < 2 {
         let (key, observation) = tokio::time::timeout(AMPLE, reports.recv()).await.unwrap().unwrap();
         let effect = table.observe(&key, observation, std::time::Instant::now()).unwrap();
-        if let Some(transition) = effect.transition {
+        if let Some((_, transition)) = effect.transition {
             verdicts.push((key.to_string(), transition.to));
         }
     }

@@ -465,11 +465,55 @@ pub struct Pool {
     /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
     /// in the region that has most.
     pub min_healthy: u16,
+    /// Whether an endpoint whose probes fail now and then gets less of the answers; default true.
+    pub health_weighted: bool,
+    /// How long an endpoint that comes up takes to its whole weight, 1 s to 1 day; default at once.
+    pub slow_start: Option<Duration>,
+    /// The age after which what is said of an endpoint's load no longer counts, 1 s to 1 day; default three intervals of
+    /// the probe, or [`Pool::LOAD_MAX_AGE`] if that is more.
+    pub load_max_age: Option<Duration>,
+    /// `[pools.NAME.breaker]`: when endpoints are left out for a while; default never.
+    pub breaker: Option<Breaker>,
     /// At least one, and [`MAX_ENDPOINTS`] in all pools. All are addresses, or all are hostnames; none twice in a region.
     pub endpoints: Vec<Endpoint>,
 }
 
+/// `[pools.NAME.breaker]`: when an endpoint's circuit breaker opens, and when it closes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// Failures in a row that open it, 1..=1000; default 5.
+    pub failures: u32,
+    /// The part of results within the window that opens it when they fail, 0.01..=1; default 0.5.
+    pub error_rate: f64,
+    /// Results that there must be in the window for a rate, 1..=1000000; default 20.
+    pub min_reports: u32,
+    /// How far back results count, 1 s to 1 h; default 10 s.
+    pub window: Duration,
+    /// How long it stays open at first, 1 s to 1 h; default 30 s. Doubled when it opens again, up to 8 times as long.
+    pub open_for: Duration,
+    /// The part of its weight with which an endpoint is tried again, 0.001..=1; default 0.05.
+    pub half_open_share: f64,
+    /// Successes meanwhile that close it, 1..=1000; default 3.
+    pub successes: u32,
+}
+
+impl Breaker {
+    /// Of a table without keys.
+    pub const DEFAULT: Self = Self {
+        failures: 5,
+        error_rate: 0.5,
+        min_reports: 20,
+        window: Duration::from_secs(10),
+        open_for: Duration::from_secs(30),
+        half_open_share: 0.05,
+        successes: 3,
+    };
+}
+
 impl Pool {
+    /// How long what is said of load counts at least, where the operator does not say.
+    pub const LOAD_MAX_AGE: Duration = Duration::from_secs(30);
+
     /// Whether its endpoints are hostnames, so that a service that uses it is an alias. All are of the first's kind.
     pub fn has_hostnames(&self) -> bool {
         matches!(self.endpoints.first(), Some(Endpoint { target: Target::Hostname(_), .. }))

@@ -91,7 +91,14 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "rise",
     ],
 };
-pub(super) const POOL: Kind = Kind { title: "pools", keys: &["probe", "min_healthy", "endpoints"] };
+pub(super) const POOL: Kind = Kind {
+    title: "pools",
+    keys: &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "breaker", "endpoints"],
+};
+pub(super) const BREAKER: Kind = Kind {
+    title: "`[pools.*.breaker]`",
+    keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
+};
 pub(super) const ENDPOINT: Kind =
     Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state", "capacity", "target"] };
 pub(super) const ZONE: Kind =
@@ -145,6 +152,7 @@ pub(super) const ALL: &[&Kind] = &[
     &HTTP_PROBE,
     &HTTPS_PROBE,
     &POOL,
+    &BREAKER,
     &ENDPOINT,
     &ZONE,
     &SERVICE,
@@ -206,6 +214,7 @@ mod tests {
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
             (&POOL, &["pools", "*"]),
+            (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
             (&ZONE, &["zones", "*"]),
             (&SERVICE, &["services", "*"]),

@@ -7,17 +7,27 @@
 //! [`machine`] is the pure state machine of one target, [`table`] keeps the machines of all targets and what was
 //! observed last, [`probe`] makes one observation, and [`scheduler`] decides when. What is probed is a [`TargetKey`]:
 //! endpoints of different pools and services that share one are probed once.
+//!
+//! Beside its verdict each endpoint has a state of its own ([`endpoint`]): its [`load`], from [`report`]s that come with
+//! probes' answers  or are pushed, how far it has warmed up, and its circuit [`breaker`].
 
+pub mod breaker;
+pub mod endpoint;
+pub mod load;
 pub mod machine;
 pub mod probe;
+pub mod report;
 pub mod scheduler;
 pub mod table;
 
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use endpoint::{EndpointHealth, Endpoints};
+pub use load::{Load, Measure};
 pub use machine::{Machine, Transition, Verdict};
 pub use probe::{Failure, Observation, Prober};
+pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 

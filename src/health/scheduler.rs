@@ -174,7 +174,7 @@ mod tests {
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
             let started = Instant::now();
             sleep(self.takes).await;
-            Observation { took: started.elapsed(), address: None, outcome: Ok(()) }
+            Observation { took: started.elapsed(), address: None, outcome: Ok(()), reports: Vec::new() }
         }
     }
 

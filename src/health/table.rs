@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Machine, Observation, TargetKey, Transition};
+use super::breaker;
+use super::endpoint::{EndpointHealth, Endpoints, Placed, Score};
+use super::report::{self, Age, Pushed, Rejection, ReportCounts};
+use super::{Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
 /// A target's index in one [`Table`]; the next generation's table may give the same target another.
@@ -31,6 +34,10 @@ pub struct TargetHealth {
     pub counts: Counts,
     /// How long the runs took, those that failed included.
     pub durations: Histogram,
+    /// How well the runs went of late.
+    pub score: Score,
+    /// How long runs take that succeed, in milliseconds, and of when that is: each moves it by an eighth of the way.
+    pub response: Option<(Instant, f64)>,
 }
 
 impl TargetHealth {
@@ -41,7 +48,16 @@ impl TargetHealth {
             last: None,
             counts: Counts::default(),
             durations: Histogram::default(),
+            score: Score::FULL,
+            response: None,
         }
+    }
+
+    /// Takes a success in.
+    fn succeeded(&mut self, took: Duration, now: Instant) {
+        let took_ms = took.as_secs_f64() * 1e3;
+        let response_ms = self.response.map_or(took_ms, |(_, before)| before + (took_ms - before) / 8.0);
+        self.response = Some((now, response_ms));
     }
 
     /// How soon the verdict may change, if it may: the interval times the checks left.
@@ -101,34 +117,44 @@ impl Histogram {
 }
 
 /// What an observation changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Whose observation it was.
-    pub id: TargetId,
-    /// The change of verdict, to be logged.
-    pub transition: Option<Transition>,
-    /// Whether answers may differ now: the verdict changed, or how near it is to a change (which sets the TTL).
-    pub matters: bool,
+    /// The endpoints of which something else is known now, by index.
+    pub touched: Vec<u32>,
+    /// The change of a verdict.
+    pub transition: Option<(TargetId, Transition)>,
+    /// Changes of breakers, by the index of their endpoint.
+    pub breakers: Vec<(u32, breaker::Transition)>,
+    /// Reports that came with it and don't count.
+    pub rejected: Vec<(report::Source, Rejection)>,
 }
 
-/// All targets of one generation of the configuration.
+/// All targets and endpoints of one generation of the configuration.
 ///
-/// Its size is the number of distinct targets configured. An observation is taken by key, not by index, so one that was
+/// Its size is the number of distinct targets and of endpoints configured. An observation is taken by key, not by index, so one that was
 /// under way during a reload counts for its own target or for none.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     targets: Vec<TargetHealth>,
     ids: HashMap<Arc<TargetKey>, TargetId>,
+    endpoints: Endpoints,
+    reports: ReportCounts,
 }
 
 impl Table {
-    /// A table of these targets, equal ones once, in the order of their first appearance. What this table knows of them
-    /// is carried over. A target whose timing alone changed keeps its verdict, as that was observed by the same check.
+    /// A table of these targets, equal ones once, in the order of their first appearance, and of these endpoints. What
+    /// this table knows of them is carried over. A target whose timing alone changed keeps its verdict, as that was
+    /// observed by the same check.
     #[must_use]
-    pub fn rebuilt(&self, keys: impl IntoIterator<Item = TargetKey>) -> Self {
+    pub fn rebuilt(
+        &self,
+        keys: impl IntoIterator<Item = TargetKey>,
+        endpoints: impl IntoIterator<Item = Placed>,
+    ) -> Self {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
             self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
-        let mut table = Self::default();
+        let endpoints = self.endpoints.rebuilt(endpoints);
+        let mut table = Self { endpoints, reports: self.reports, ..Self::default() };
         for key in keys.into_iter().map(Arc::new) {
             if table.ids.contains_key(&key) {
                 continue;
@@ -169,27 +195,133 @@ impl Table {
         self.targets.iter().map(|target| Arc::clone(&target.key))
     }
 
+    /// All endpoints.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The target of an endpoint; nothing where it has no probe.
+    pub fn target_of(&self, endpoint: &EndpointHealth) -> Option<&TargetHealth> {
+        endpoint.placed.target.and_then(|target| self.get(target))
+    }
+
+    /// How many reports there were.
+    pub fn reports(&self) -> &ReportCounts {
+        &self.reports
+    }
+
     /// Takes an observation; nothing where the target is no longer one of this table's.
     pub fn observe(&mut self, key: &TargetKey, observation: Observation, now: Instant) -> Option<Effect> {
         let id = self.id(key)?;
         let target = self.targets.get_mut(id.index())?;
         let timing = &target.key.timing;
-        let before = (target.machine.verdict(), target.machine.checks_left(timing));
-        let transition = match &observation.outcome {
-            Err(failure) if failure.is_local() => {
-                target.counts.local_problems += 1;
-                None
-            }
-            outcome => {
-                *(if outcome.is_ok() { &mut target.counts.successes } else { &mut target.counts.failures }) += 1;
-                target.durations.record(observation.took);
-                target.machine.observe(timing, outcome.is_ok(), now)
-            }
+        let result = match &observation.outcome {
+            Err(failure) if failure.is_local() => None,
+            outcome => Some(outcome.is_ok()),
         };
-        target.counts.transitions += u64::from(transition.is_some());
-        target.last = Some((now, observation));
-        let matters = before != (target.machine.verdict(), target.machine.checks_left(timing));
-        Some(Effect { id, transition, matters })
+        let transition = result.and_then(|success| target.machine.observe(timing, success, now));
+        match result {
+            None => target.counts.local_problems += 1,
+            Some(success) => {
+                *(if success { &mut target.counts.successes } else { &mut target.counts.failures }) += 1;
+                target.durations.record(observation.took);
+                target.score = target.score.after(success);
+                if success {
+                    target.succeeded(observation.took, now);
+                }
+            }
+        }
+        if let Some(transition) = transition {
+            target.counts.transitions += 1;
+            if transition.to == Verdict::Up {
+                target.score = Score::FULL;
+            }
+        }
+        let mut effect = Effect { transition: transition.map(|transition| (id, transition)), ..Effect::default() };
+        effect.touched = self.endpoints.of_target(id).to_vec();
+        for &index in &effect.touched {
+            let endpoint = &mut self.endpoints.all_mut()[index as usize];
+            if let Some(transition) = transition {
+                endpoint.turned(transition.from == Verdict::Down, now);
+            }
+            effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
+            if let Some(success) = result {
+                let change = endpoint.record(u32::from(success), u32::from(!success), now);
+                effect.breakers.extend(change.map(|change| (index, change)));
+            }
+        }
+        for (source, said) in &observation.reports {
+            let outcome = said.and_then(|load| {
+                let taken =
+                    effect.touched.iter().map(|index| self.endpoints.all_mut()[*index as usize].take(&load, now, now));
+                taken.collect()
+            });
+            self.reports.add(*source, outcome);
+            effect.rejected.extend(outcome.err().map(|rejection| (*source, rejection)));
+        }
+        if let Some(target) = self.targets.get_mut(id.index()) {
+            target.last = Some((now, observation));
+        }
+        Some(effect)
+    }
+
+    /// Takes reports that were pushed by `now`; says of each whether it counts.
+    pub fn push(
+        &mut self,
+        reports: &[Result<Pushed, Rejection>],
+        now: Instant,
+    ) -> (Effect, Vec<Result<(), Rejection>>) {
+        let mut effect = Effect::default();
+        let outcomes = reports.iter().map(|pushed| {
+            let outcome = pushed
+                .as_ref()
+                .map_err(|rejection| *rejection)
+                .and_then(|pushed| self.push_one(pushed, now, &mut effect));
+            self.reports.add(report::Source::Pushed, outcome);
+            effect.rejected.extend(outcome.err().map(|rejection| (report::Source::Pushed, rejection)));
+            outcome
+        });
+        let outcomes = outcomes.collect();
+        effect.touched.sort_unstable();
+        effect.touched.dedup();
+        (effect, outcomes)
+    }
+
+    fn push_one(&mut self, pushed: &Pushed, now: Instant, effect: &mut Effect) -> Result<(), Rejection> {
+        if !self.endpoints.has_pool(&pushed.pool) {
+            return Err(Rejection::UnknownPool);
+        }
+        let found: Vec<u32> = self.endpoints.find(&pushed.pool, &pushed.endpoint, pushed.region.as_deref()).collect();
+        if found.is_empty() {
+            return Err(Rejection::UnknownEndpoint);
+        }
+        let Pushed { age, load, successes, failures, .. } = pushed;
+        if *load == Load::default() && *successes == 0 && *failures == 0 {
+            return Err(Rejection::Empty);
+        }
+        let Age::Past(age) = age else { return Err(Rejection::Future) };
+        let measured = now.checked_sub(*age).ok_or(Rejection::TooOld)?;
+        let mut outcome = Err(Rejection::UnknownEndpoint);
+        for index in found {
+            let endpoint = &mut self.endpoints.all_mut()[index as usize];
+            if let Err(rejection) = endpoint.take(load, measured, now) {
+                outcome = outcome.or(Err(rejection));
+                continue;
+            }
+            outcome = Ok(());
+            effect.touched.push(index);
+            effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
+            if *successes > 0 || *failures > 0 {
+                effect.breakers.extend(endpoint.record(*successes, *failures, now).map(|change| (index, change)));
+            }
+        }
+        outcome
+    }
+
+    /// What time alone changes: breakers that were open for long enough.
+    pub fn advance(&mut self, now: Instant) -> Vec<(u32, breaker::Transition)> {
+        let endpoints = (0..).zip(self.endpoints.all_mut());
+        endpoints.filter_map(|(index, endpoint)| Some((index, endpoint.advance(now)?))).collect()
     }
 
     fn find(&self, key: &TargetKey) -> Option<&TargetHealth> {
@@ -214,7 +346,7 @@ mod tests {
     }
 
     fn observation(outcome: Result<(), Failure>) -> Observation {
-        Observation { took: Duration::from_millis(3), address: None, outcome }
+        Observation { took: Duration::from_millis(3), address: None, outcome, reports: Vec::new() }
     }
 
     fn observe(table: &mut Table, key: &TargetKey, outcome: Result<(), Failure>) -> Effect {
@@ -223,7 +355,7 @@ mod tests {
 
     #[test]
     fn equal_keys_are_one_target() {
-        let table = Table::default().rebuilt([key(1, 3), key(2, 3), key(1, 3)]);
+        let table = Table::default().rebuilt([key(1, 3), key(2, 3), key(1, 3)], []);
         assert_eq!(table.targets().len(), 2);
         assert_eq!(table.id(&key(1, 3)), Some(TargetId(0)));
         assert_eq!(table.id(&key(2, 3)), Some(TargetId(1)));
@@ -231,23 +363,14 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_matters_when_verdict_or_checks_left_change() {
+    fn observations_are_counted_and_decide_verdicts() {
         let key = key(1, 2);
-        let mut table = Table::default().rebuilt([key.clone()]);
+        let mut table = Table::default().rebuilt([key.clone()], []);
         let mut said = Vec::new();
         for outcome in [Ok(()), Ok(()), Err(Failure::Refused), Ok(()), Err(Failure::Refused), Err(Failure::Refused)] {
-            let effect = observe(&mut table, &key, outcome);
-            said.push((effect.transition.map(|transition| transition.to), effect.matters));
+            said.push(observe(&mut table, &key, outcome).transition.map(|(_, transition)| transition.to));
         }
-        let expected = [
-            (Some(Verdict::Up), true),
-            (None, false),
-            (None, true),
-            (None, true),
-            (None, true),
-            (Some(Verdict::Down), true),
-        ];
-        assert_eq!(said, expected);
+        assert_eq!(said, [Some(Verdict::Up), None, None, None, None, Some(Verdict::Down)]);
         let target = table.get(TargetId(0)).unwrap();
         assert_eq!(target.counts, Counts { successes: 3, failures: 3, local_problems: 0, transitions: 2 });
         assert_eq!(target.last.as_ref().unwrap().1, observation(Err(Failure::Refused)));
@@ -256,11 +379,11 @@ mod tests {
     #[test]
     fn a_local_problem_is_counted_and_shown_but_is_no_evidence() {
         let key = key(1, 1);
-        let mut table = Table::default().rebuilt([key.clone()]);
+        let mut table = Table::default().rebuilt([key.clone()], []);
         observe(&mut table, &key, Ok(()));
         let local = Failure::Local("too many open files".into());
         let effect = observe(&mut table, &key, Err(local.clone()));
-        assert_eq!((effect.transition, effect.matters), (None, false));
+        assert_eq!(effect.transition, None);
         let target = table.get(TargetId(0)).unwrap();
         assert_eq!(target.machine.verdict(), Verdict::Up);
         assert_eq!(target.counts.local_problems, 1);
@@ -271,7 +394,7 @@ mod tests {
     #[test]
     fn the_soonest_change_is_the_interval_times_the_checks_left() {
         let key = key(1, 3);
-        let mut table = Table::default().rebuilt([key.clone()]);
+        let mut table = Table::default().rebuilt([key.clone()], []);
         observe(&mut table, &key, Ok(()));
         assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(), None);
         observe(&mut table, &key, Err(Failure::Refused));
@@ -280,9 +403,9 @@ mod tests {
 
     #[test]
     fn a_reload_keeps_what_is_known_by_key() {
-        let mut old = Table::default().rebuilt([key(1, 3), key(2, 3)]);
+        let mut old = Table::default().rebuilt([key(1, 3), key(2, 3)], []);
         observe(&mut old, &key(2, 3), Err(Failure::Refused));
-        let mut new = old.rebuilt([key(3, 3), key(2, 3)]);
+        let mut new = old.rebuilt([key(3, 3), key(2, 3)], []);
         assert_eq!(new.id(&key(2, 3)), Some(TargetId(1)));
         let carried = new.get(TargetId(1)).unwrap();
         assert_eq!((carried.machine.verdict(), carried.counts.failures), (Verdict::Down, 1));
@@ -292,10 +415,10 @@ mod tests {
 
     #[test]
     fn a_target_of_other_timing_keeps_its_verdict_but_not_its_streak() {
-        let mut old = Table::default().rebuilt([key(1, 3)]);
+        let mut old = Table::default().rebuilt([key(1, 3)], []);
         observe(&mut old, &key(1, 3), Ok(()));
         observe(&mut old, &key(1, 3), Err(Failure::Refused));
-        let new = old.rebuilt([key(1, 2)]);
+        let new = old.rebuilt([key(1, 2)], []);
         let carried = new.get(TargetId(0)).unwrap();
         assert_eq!(*carried.key, key(1, 2));
         assert_eq!((carried.machine.verdict(), carried.soonest_change()), (Verdict::Up, None));

@@ -11,6 +11,7 @@ use super::Family;
 use super::balance::adaptive::{Controller, Sight};
 use super::balance::{self, Laid, Member, Method, Winners};
 use crate::config::{Adaptive, Balance, EndpointState};
+pub use crate::health::Load;
 use crate::health::Verdict;
 use crate::snapshot::{Compiled, Endpoint, GroupKind, Layout};
 
@@ -33,21 +34,6 @@ pub struct Standing {
     pub drains: bool,
     /// When it will begin to drain, in seconds since 1970, if that is planned.
     pub drains_at: Option<u32>,
-}
-
-/// How busy an endpoint is, as far as it is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Load {
-    /// Open connections, or requests under way; 0 or more.
-    pub connections: Option<f64>,
-    /// The busiest of processor, memory and what the application says of itself; 0 is idle, 1 is full, more is overloaded.
-    pub utilization: Option<f64>,
-    /// What a request takes, in milliseconds; above 0.
-    pub response_ms: Option<f64>,
-    /// The part of requests that fail, 0..=1.
-    pub error_rate: Option<f64>,
-    /// Requests per second; 0 or more.
-    pub requests_per_second: Option<f64>,
 }
 
 impl Standing {

@@ -4,6 +4,7 @@
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
 mod compile;
+mod event;
 mod publish;
 mod winners;
 mod zones;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 pub use compile::{assemble, compile, load_cookie_secrets, load_database};
+pub use event::{BreakerChange, Change, Event};
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 

@@ -1,50 +1,63 @@
 //! The one place where snapshots are made and published.
 //!
-//! Both writers, a reload and a change of health, go through one lock and each makes the next generation, so that an
-//! older state can never replace a newer one. Readers never wait: they load an [`ArcSwap`].
+//! All writers, a reload, a change of health and the passing of time, go through one lock and each makes the next
+//! generation, so that an older state can never replace a newer one. Readers never wait: they load an [`ArcSwap`].
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::event::{BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, TargetId};
 use crate::config::EndpointState;
-use crate::health::{Observation, Table, TargetKey, Transition, Verdict};
+use crate::health::endpoint::{Placed, Rules};
+use crate::health::report::Source;
+use crate::health::table::Effect;
+use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
 use crate::routing::Live;
-use crate::routing::live::Standing;
+use crate::routing::live::{Standing, WHOLE};
 
 /// Where workers read the current snapshot.
 pub type Published = ArcSwap<Snapshot>;
 
-/// Owns the health of all targets and publishes what follows from it.
+/// Owns what is known of all targets and endpoints and publishes what follows from it.
 #[derive(Debug)]
 pub struct Publisher {
     published: Arc<Published>,
-    table: Mutex<Table>,
+    known: Mutex<Known>,
 }
 
-/// A change of verdict, for people.
+/// What only the writers see.
 #[derive(Debug)]
-pub struct Change {
-    /// From what to what.
-    pub transition: Transition,
-    /// What was probed.
-    pub target: String,
-    /// The endpoints that it concerns, as `pool/region`.
-    pub endpoints: Vec<String>,
-    /// What the deciding observation said.
-    pub reason: String,
+struct Known {
+    table: Table,
+    /// What the published lists were made of, by endpoint.
+    standings: Vec<Standing>,
+    /// The latest time that a writer was given.
+    now: Instant,
+    /// When it was last told that reports from there don't count for that reason.
+    told: HashMap<(Source, Rejection), Instant>,
 }
+
+/// Of reports that don't count for the same reason one is told in this time.
+const REJECTIONS_APART: Duration = Duration::from_secs(1);
 
 impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
     pub fn new(compiled: Compiled) -> Self {
-        let table = Table::default().rebuilt(compiled.targets.iter().cloned());
-        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint), None, Instant::now());
+        let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
+        let now = Instant::now();
+        let standings = standings(&compiled, &table, now);
+        let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
-        Self { published: Arc::new(ArcSwap::from_pointee(first)), table: Mutex::new(table) }
+        Self {
+            published: Arc::new(ArcSwap::from_pointee(first)),
+            known: Mutex::new(Known { table, standings, now, told: HashMap::new() }),
+        }
     }
 
     /// Where workers read.
@@ -57,56 +70,111 @@ impl Publisher {
         self.published.load_full()
     }
 
-    /// The health of all targets. Hold it only to read it out: observations wait meanwhile, queries don't.
-    pub fn health(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of all targets and endpoints. Hold it only to read it out: observations wait meanwhile, queries
+    /// don't.
+    pub fn health(&self) -> impl Deref<Target = Table> {
+        Reading(self.known())
     }
 
-    /// Replaces the configuration, carrying over the health of every target that stays.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the configuration, carrying over what is known of every target and endpoint that stays.
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
-        let mut table = self.health();
-        *table = table.rebuilt(compiled.targets.iter().cloned());
+        let mut known = self.known();
+        known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
+        known.standings = standings(&compiled, &known.table, known.now);
         let current = self.current();
         let before = Some((current.compiled.as_ref(), &current.live));
-        let live = Live::build(&compiled, |endpoint| standing(&compiled, &table, endpoint), before, Instant::now());
+        let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
         self.store(Arc::new(compiled), live)
     }
 
-    /// Takes in observations made by `now`, publishes once what follows from all of them, and returns the changes of
-    /// verdict. An observation of a target that is gone is dropped.
+    /// Takes in observations made by `now`, publishes once what follows from all of them, and returns what there is to
+    /// say. An observation of a target that is gone is dropped.
     pub fn observe(
         &self,
         observations: impl IntoIterator<Item = (Arc<TargetKey>, Observation)>,
         now: Instant,
-    ) -> Vec<Change> {
-        let mut table = self.health();
+    ) -> Vec<Event> {
+        let mut known = self.known();
+        known.now = known.now.max(now);
         let current = self.current();
-        let compiled = &current.compiled;
-        let mut changes = Vec::new();
-        let mut changed: HashSet<TargetId> = HashSet::new();
+        let mut events = Vec::new();
+        let mut touched = Vec::new();
         for (key, observation) in observations {
             let reason = observation.to_string();
-            let Some(effect) = table.observe(&key, observation, now) else { continue };
-            if effect.matters {
-                changed.insert(effect.id);
+            let Some(effect) = known.table.observe(&key, observation, now) else { continue };
+            if let Some((target, transition)) = effect.transition {
+                let endpoints = endpoints_of(&current.compiled, target);
+                events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
             }
-            if let Some(transition) = effect.transition {
-                let endpoints = endpoints_of(compiled, effect.id);
-                changes.push(Change { transition, target: key.to_string(), endpoints, reason });
-            }
+            events.extend(known.tell(&effect, &key));
+            touched.extend(effect.touched);
         }
-        if !changed.is_empty() {
-            let has_changed = |endpoint: u32| {
-                compiled.endpoints[endpoint as usize].target.is_some_and(|target| changed.contains(&target))
-            };
-            let live =
-                current.live.updated(compiled, |endpoint| standing(compiled, &table, endpoint), has_changed, now);
-            self.store(Arc::clone(compiled), live);
-        }
-        changes
+        self.publish_what_is_urgent(&mut known, &current, &touched);
+        events
     }
 
-    /// Publishes the next generation. The table is locked meanwhile, so that there is one writer.
+    /// Takes in reports that were pushed by `now`, publishes what follows from them, and returns what became of each and
+    /// what there is to say.
+    pub fn push(
+        &self,
+        reports: &[Result<Pushed, Rejection>],
+        now: Instant,
+    ) -> (Vec<Result<(), Rejection>>, Vec<Event>) {
+        let mut known = self.known();
+        known.now = known.now.max(now);
+        let (effect, outcomes) = known.table.push(reports, now);
+        let events = known.tell(&effect, &"the admin interface");
+        self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched);
+        (outcomes, events)
+    }
+
+    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old. Publishes the lists in
+    /// which that changes anything, and those in which only loads have changed since. To be called once per second.
+    pub fn tick(&self, now: Instant) -> Vec<Event> {
+        let mut known = self.known();
+        known.now = known.now.max(now);
+        let current = self.current();
+        let changes = known.table.advance(now);
+        let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
+        let standings = standings(&current.compiled, &known.table, now);
+        let changed: Vec<bool> = standings.iter().zip(&known.standings).map(|(new, old)| new != old).collect();
+        if changed.contains(&true) {
+            known.standings = standings;
+            self.update(&known, &current, |endpoint| changed[endpoint as usize]);
+        }
+        events
+    }
+
+    /// Publishes what has changed of these endpoints but for their loads alone, which wait for the next tick.
+    fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
+        let mut urgent = vec![];
+        for &endpoint in touched {
+            let new = standing(&current.compiled, &known.table, endpoint, known.now);
+            let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
+            if new != (Standing { load: new.load, ..*old }) {
+                *old = new;
+                urgent.push(endpoint);
+            }
+        }
+        if !urgent.is_empty() {
+            urgent.sort_unstable();
+            self.update(known, current, |endpoint| urgent.binary_search(&endpoint).is_ok());
+        }
+    }
+
+    /// Publishes the lists of groups of which `has_changed` says that an endpoint has.
+    fn update(&self, known: &Known, current: &Snapshot, has_changed: impl Fn(u32) -> bool) {
+        let compiled = &current.compiled;
+        let live =
+            current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
+        self.store(Arc::clone(compiled), live);
+    }
+
+    /// Publishes the next generation. What is known is locked meanwhile, so that there is one writer.
     fn store(&self, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
         let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
         self.published.store(Arc::clone(&next));
@@ -114,19 +182,93 @@ impl Publisher {
     }
 }
 
-/// What is known of an endpoint.
-fn standing(compiled: &Compiled, table: &Table, endpoint: u32) -> Standing {
-    let endpoint = &compiled.endpoints[endpoint as usize];
-    let unprobed = Standing { drains: endpoint.state == EndpointState::Draining, ..Standing::UNPROBED };
-    let Some(target) = endpoint.target else { return unprobed };
-    match table.get(target) {
-        Some(target) => Standing {
-            verdict: target.machine.verdict(),
-            flip_seconds: target.soonest_change().map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
-            ..unprobed
-        },
-        None => Standing { verdict: Verdict::Unknown, ..unprobed },
+impl Known {
+    /// What is to be said of an effect beside verdicts; `from` is who or what the reports came from.
+    fn tell(&mut self, effect: &Effect, from: &dyn Display) -> Vec<Event> {
+        let mut events: Vec<Event> =
+            effect.breakers.iter().filter_map(|change| breaker_event(&self.table, *change)).collect();
+        for &(source, rejection) in &effect.rejected {
+            let told = self.told.get(&(source, rejection));
+            if told.is_none_or(|told| self.now.saturating_duration_since(*told) >= REJECTIONS_APART) {
+                self.told.insert((source, rejection), self.now);
+                events.push(Event::Rejected { source, rejection, from: from.to_string() });
+            }
+        }
+        events
     }
+}
+
+/// The table, while its lock is held.
+struct Reading<'a>(MutexGuard<'a, Known>);
+
+impl Deref for Reading<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0.table
+    }
+}
+
+/// What the lists are made of.
+fn standings(compiled: &Compiled, table: &Table, now: Instant) -> Vec<Standing> {
+    (0..).zip(&compiled.endpoints).map(|(endpoint, _)| standing(compiled, table, endpoint, now)).collect()
+}
+
+/// What is known of an endpoint.
+fn standing(compiled: &Compiled, table: &Table, index: u32, now: Instant) -> Standing {
+    let endpoint = &compiled.endpoints[index as usize];
+    let Some(known) = table.endpoints().get(index) else { return Standing::UNPROBED };
+    let target = table.target_of(known);
+    let (verdict, flip) = match target {
+        Some(target) => (target.machine.verdict(), target.soonest_change()),
+        None if endpoint.target.is_some() => (Verdict::Unknown, None),
+        None => (Verdict::Up, None),
+    };
+    Standing {
+        verdict,
+        flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
+        share: known.share(target, now, WHOLE),
+        load: known.load(target, now).rounded(),
+        drains: endpoint.state == EndpointState::Draining,
+        ..Standing::UNPROBED
+    }
+}
+
+/// The endpoints with their identity and the rules of their pool, by index.
+fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
+    let config = &compiled.config;
+    let pools = config.pools.iter().map(|pool| {
+        let by_probe = pool.probe.map_or(Duration::ZERO, |probe| config.probes[probe].timing.interval * 3);
+        let rules = Rules {
+            load_max_age: pool.load_max_age.unwrap_or(by_probe.max(crate::config::Pool::LOAD_MAX_AGE)),
+            health_weighted: pool.health_weighted,
+            slow_start: pool.slow_start,
+            breaker: pool.breaker,
+        };
+        (Arc::<str>::from(pool.name.as_str()), Arc::new(rules))
+    });
+    let pools: Vec<_> = pools.collect();
+    let regions: Vec<Arc<str>> = config.regions.iter().map(|region| Arc::from(region.name.as_str())).collect();
+    compiled.groups.iter().flat_map(move |group| {
+        let (pool, rules) = pools[group.pool].clone();
+        let region = Arc::clone(&regions[usize::from(group.region)]);
+        let endpoints = &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize];
+        endpoints.iter().map(move |endpoint| Placed {
+            pool: Arc::clone(&pool),
+            region: Arc::clone(&region),
+            destination: endpoint.destination.clone(),
+            target: endpoint.target,
+            rules: Arc::clone(&rules),
+        })
+    })
+}
+
+fn breaker_event(table: &Table, (endpoint, transition): (u32, breaker::Transition)) -> Option<Event> {
+    let placed = &table.endpoints().get(endpoint)?.placed;
+    Some(Event::Breaker(BreakerChange {
+        transition,
+        endpoint: format!("{}/{}/{}", placed.pool, placed.region, placed.destination),
+    }))
 }
 
 fn endpoints_of(compiled: &Compiled, target: TargetId) -> Vec<String> {
@@ -180,11 +322,11 @@ ttl = { min = "5s", max = "60s" }
     }
 
     /// Reports a result of the target at `address` and returns the changes of verdict.
-    fn observe(publisher: &Publisher, address: [u8; 4], success: bool) -> Vec<Change> {
+    fn observe(publisher: &Publisher, address: [u8; 4], success: bool) -> Vec<Event> {
         let wanted = crate::config::Target::Address(IpAddr::from(address));
         let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(1), address: None, outcome };
+        let observation = Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() };
         publisher.observe([(key, observation)], Instant::now())
     }
 
@@ -243,7 +385,7 @@ ttl = { min = "5s", max = "60s" }
         let publisher = Publisher::new(compiled(CONFIGURATION));
         let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
         observe(&publisher, far, true);
-        let change = observe(&publisher, near, false).remove(0);
+        let Event::Verdict(change) = observe(&publisher, near, false).remove(0) else { panic!("a verdict changed") };
         assert_eq!((change.transition.to, change.endpoints), (Verdict::Down, vec!["web/near".to_owned()]));
         assert_eq!(answer(&publisher).0, IpAddr::from(far));
         // A new pool ahead of the old one takes the first indices of targets.

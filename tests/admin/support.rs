@@ -144,7 +144,8 @@ pub(crate) fn observe(publisher: &Publisher, down: &[&str], times: usize, now: I
         let outcome = if is_down { Err(Failure::Refused) } else { Ok(()) };
         let took = Duration::from_millis(4);
         for _ in 0..times {
-            let observation = Observation { took, address: Some(address), outcome: outcome.clone() };
+            let observation =
+                Observation { took, address: Some(address), outcome: outcome.clone(), reports: Vec::new() };
             publisher.observe([(Arc::clone(&key), observation)], now);
         }
     }

@@ -58,5 +58,5 @@ fn observation(file: &CaseFile, key: &TargetKey) -> Option<Observation> {
         _ if file.is_up(address) => Ok(()),
         _ => Err(Failure::Refused),
     };
-    Some(Observation { took: Duration::from_millis(1), address: Some(address), outcome })
+    Some(Observation { took: Duration::from_millis(1), address: Some(address), outcome, reports: Vec::new() })
 }

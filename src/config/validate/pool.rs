@@ -2,11 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::region::capacity;
 use crate::config::reader::{Entry, Names, Table, Value};
-use crate::config::{Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
+use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
 
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
 const EXAMPLE: &str = "[{ region = \"us-east\", address = \"192.0.2.1\" }]";
 
 pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: &Names<'_>) -> Vec<Option<Pool>> {
@@ -40,7 +44,36 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
             format!("write at most {most}"),
         );
     }
-    Some(Pool { name: entry.name.to_owned(), probe, min_healthy, endpoints })
+    Some(Pool {
+        name: entry.name.to_owned(),
+        probe,
+        min_healthy,
+        health_weighted: table.or("health_weighted", true, Value::boolean),
+        slow_start: table.optional("slow_start", |value| value.duration(SECOND..=DAY)),
+        load_max_age: table.optional("load_max_age", |value| value.duration(SECOND..=DAY)),
+        breaker: table.optional("breaker", breaker),
+        endpoints,
+    })
+}
+
+fn breaker(value: Value<'_>) -> Option<Breaker> {
+    let table = value.table(&schema::BREAKER)?;
+    let count = |key, default, most| table.or(key, default, |value| value.integer(1..=most));
+    let part = |key, default, least: f64| {
+        let expected = format!("a part of 1, from {least} to 1");
+        table.or(key, default, |value| value.number(&expected, least..=1.0, "0.5"))
+    };
+    let time = |key, default| table.or(key, default, |value| value.duration(SECOND..=HOUR));
+    let default = Breaker::DEFAULT;
+    Some(Breaker {
+        failures: count("failures", default.failures, 1_000),
+        error_rate: part("error_rate", default.error_rate, 0.01),
+        min_reports: count("min_reports", default.min_reports, 1_000_000),
+        window: time("window", default.window),
+        open_for: time("open_for", default.open_for),
+        half_open_share: part("half_open_share", default.half_open_share, 0.001),
+        successes: count("successes", default.successes, 1_000),
+    })
 }
 
 fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {

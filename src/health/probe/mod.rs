@@ -20,7 +20,8 @@ pub use failure::{Failure, Phase};
 pub use http::MAX_BODY_BYTES;
 pub(crate) use trust::nobody;
 
-use super::TargetKey;
+use super::report::Source;
+use super::{Load, Rejection, TargetKey};
 use crate::config::{Check, HttpCheck, Problem, Problems, Target};
 
 /// The most addresses of a hostname that one run tries.
@@ -31,7 +32,7 @@ pub const MAX_LOOKUPS: usize = 32;
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// What one run of a probe found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// How long it took, name resolution included.
     pub took: Duration,
@@ -40,6 +41,8 @@ pub struct Observation {
     pub address: Option<IpAddr>,
     /// Whether everything expected was found, and what was not.
     pub outcome: Result<(), Failure>,
+    /// What the answer says of load, by where it says so.
+    pub reports: Vec<(Source, Result<Load, Rejection>)>,
 }
 
 /// `ok in 12.3ms`, or the failure with the address that it is about.
@@ -143,7 +146,7 @@ impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
         let (address, outcome) = self.try_each(key, started + key.timing.timeout).await;
-        Observation { took: started.elapsed(), address, outcome }
+        Observation { took: started.elapsed(), address, outcome, reports: Vec::new() }
     }
 }
 

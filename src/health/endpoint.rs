@@ -1,0 +1,254 @@
+//! What is known of each endpoint beside the verdict of its probe: its load, how warm it is, and its breaker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::breaker::{self, Breaker, State};
+use super::{Load, Measure, Rejection, TargetHealth, TargetId};
+use crate::config::{self, Target};
+
+/// The shares that are told apart while an endpoint warms up or is poorly: 1 to so many of them.
+pub const STEPS: u32 = 16;
+/// The part of its weight with which an endpoint begins to warm up, as 1 of so many.
+const COLD: u128 = 10;
+
+/// How the endpoints of a pool are treated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// The age after which what is said of load no longer counts.
+    pub load_max_age: Duration,
+    /// Whether an endpoint whose probes fail now and then gets less.
+    pub health_weighted: bool,
+    /// How long one that comes up takes to its whole weight.
+    pub slow_start: Option<Duration>,
+    /// When its breaker opens and closes; without it there is none.
+    pub breaker: Option<config::Breaker>,
+}
+
+/// An endpoint's identity, which lasts over reloads, and what belongs to it.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// The region's name.
+    pub region: Arc<str>,
+    /// Where clients are sent.
+    pub destination: Target,
+    /// What is probed.
+    pub target: Option<TargetId>,
+    /// How it is treated.
+    pub rules: Arc<Rules>,
+}
+
+/// What is known of one endpoint. Its size is fixed, however much is reported.
+#[derive(Debug, Clone)]
+pub struct EndpointHealth {
+    /// What it is.
+    pub placed: Placed,
+    /// What was said of its load, by [`Measure`]'s index, and of when that is.
+    said: [Option<(f64, Instant)>; Measure::ALL.len()],
+    /// Since when it warms up; nothing where it is warm, down or new.
+    warming_since: Option<Instant>,
+    breaker: Breaker,
+}
+
+impl EndpointHealth {
+    fn new(placed: Placed) -> Self {
+        Self { placed, said: [None; Measure::ALL.len()], warming_since: None, breaker: Breaker::default() }
+    }
+
+    /// Its breaker, where its pool has them.
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.placed.rules.breaker.as_ref().map(|_| &self.breaker)
+    }
+
+    /// What time alone changes.
+    pub fn advance(&mut self, now: Instant) -> Option<breaker::Transition> {
+        self.breaker.advance(self.placed.rules.breaker.as_ref()?, now)
+    }
+
+    /// Takes results made by `now`, at which [`Self::advance`] has been called.
+    pub fn record(&mut self, successes: u32, failures: u32, now: Instant) -> Option<breaker::Transition> {
+        let transition = self.breaker.record(self.placed.rules.breaker.as_ref()?, successes, failures, now)?;
+        self.warming_since = (transition.to == State::Closed).then_some(now);
+        Some(transition)
+    }
+
+    /// Takes note that it came up from down, or went down.
+    pub(super) fn turned(&mut self, came_up: bool, now: Instant) {
+        self.warming_since = came_up.then_some(now);
+    }
+
+    /// Takes a report of what was so at `measured`.
+    ///
+    /// # Errors
+    /// Where it does not count; then nothing of it does.
+    pub fn take(&mut self, load: &Load, measured: Instant, now: Instant) -> Result<(), Rejection> {
+        for (measure, value) in load.values() {
+            measure.check(value)?;
+        }
+        if now.saturating_duration_since(measured) > self.placed.rules.load_max_age {
+            return Err(Rejection::TooOld);
+        }
+        let mut told = 0;
+        let mut taken = 0;
+        for (measure, value) in load.values() {
+            told += 1;
+            let said = &mut self.said[measure as usize];
+            if said.is_none_or(|(_, before)| before <= measured) {
+                *said = Some((value, measured));
+                taken += 1;
+            }
+        }
+        if told > 0 && taken == 0 { Err(Rejection::Outdated) } else { Ok(()) }
+    }
+
+    /// What is known of its load at `now`. Where nobody says how long requests take, it is what its probes take.
+    pub fn load(&self, target: Option<&TargetHealth>, now: Instant) -> Load {
+        let fresh = |of: Instant| now.saturating_duration_since(of) <= self.placed.rules.load_max_age;
+        Load::from_values(|measure| {
+            let said = self.said[measure as usize].filter(|(_, measured)| fresh(*measured)).map(|(value, _)| value);
+            said.or_else(|| {
+                let (of, response_ms) = target.filter(|_| measure == Measure::ResponseMs)?.response?;
+                fresh(of).then_some(response_ms)
+            })
+        })
+    }
+
+    /// The age of the newest thing that was said of its load.
+    pub fn load_age(&self, now: Instant) -> Option<Duration> {
+        let newest = self.said.iter().flatten().map(|(_, measured)| *measured).max()?;
+        Some(now.saturating_duration_since(newest))
+    }
+
+    /// How warm it is, 1 to [`STEPS`].
+    pub fn warmth(&self, now: Instant) -> u32 {
+        match (self.placed.rules.slow_start, self.warming_since) {
+            (Some(time), Some(since)) => warmth(time, now.saturating_duration_since(since)),
+            _ => STEPS,
+        }
+    }
+
+    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open.
+    pub fn share(&self, target: Option<&TargetHealth>, now: Instant, whole: u32) -> u32 {
+        let health =
+            if self.placed.rules.health_weighted { target.map_or(STEPS, |it| it.score.steps()) } else { STEPS };
+        let steps = u64::from(self.warmth(now)) * u64::from(health);
+        let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
+        let share = match self.breaker().map(Breaker::state) {
+            None | Some(State::Closed) => share,
+            Some(State::Open) => return 0,
+            Some(State::HalfOpen) => {
+                let part = self.placed.rules.breaker.as_ref().map_or(1.0, |rules| rules.half_open_share);
+                (share as f64 * part).round() as u64
+            }
+        };
+        u32::try_from(share.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// From a tenth to the whole in a straight line, in whole [`STEPS`]; the first of them is the least.
+fn warmth(time: Duration, passed: Duration) -> u32 {
+    let (time, passed) = (time.as_nanos().max(1), passed.as_nanos());
+    let steps = u128::from(STEPS) * (time + (COLD - 1) * passed.min(time)) / (COLD * time);
+    u32::try_from(steps).unwrap_or(STEPS).clamp(1, STEPS)
+}
+
+/// How well a target's probes went of late, 0..=1: each result moves it by an eighth of the way to 1 or to 0.
+///
+/// A target that comes up starts at 1: whether it is well was decided by `rise`, and what it gets while it warms up is
+/// `slow_start`'s to say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score(f64);
+
+impl Score {
+    /// Of a target that only succeeded, or of which nothing is known.
+    pub const FULL: Self = Self(1.0);
+
+    /// After another result.
+    #[must_use]
+    pub fn after(self, success: bool) -> Self {
+        Self(self.0 + (f64::from(u8::from(success)) - self.0) / 8.0)
+    }
+
+    /// The score.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+
+    /// The nearest number of [`STEPS`], at least 1.
+    pub fn steps(self) -> u32 {
+        ((self.0 * f64::from(STEPS)).round() as u32).clamp(1, STEPS)
+    }
+}
+
+/// The endpoints of one generation of the configuration, by their index in it.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    all: Vec<EndpointHealth>,
+    /// Indices by pool and by destination as it is written.
+    by_name: HashMap<Arc<str>, HashMap<String, Vec<u32>>>,
+    /// Indices by target.
+    by_target: Vec<Vec<u32>>,
+}
+
+impl Endpoints {
+    /// Of these endpoints, with what is known here of those that stay.
+    #[must_use]
+    pub fn rebuilt(&self, endpoints: impl IntoIterator<Item = Placed>) -> Self {
+        let mut rebuilt = Self::default();
+        for (index, placed) in (0..).zip(endpoints) {
+            let name = placed.destination.to_string();
+            let known = self.find(&placed.pool, &name, Some(&placed.region)).next().and_then(|known| self.get(known));
+            if let Some(target) = placed.target {
+                let count = rebuilt.by_target.len().max(target.index() + 1);
+                rebuilt.by_target.resize(count, Vec::new());
+                rebuilt.by_target[target.index()].push(index);
+            }
+            rebuilt.by_name.entry(Arc::clone(&placed.pool)).or_default().entry(name).or_default().push(index);
+            rebuilt.all.push(match known {
+                Some(known) => EndpointHealth { placed, ..known.clone() },
+                None => EndpointHealth::new(placed),
+            });
+        }
+        rebuilt
+    }
+
+    /// All, by index.
+    pub fn all(&self) -> &[EndpointHealth] {
+        &self.all
+    }
+
+    /// One.
+    pub fn get(&self, index: u32) -> Option<&EndpointHealth> {
+        self.all.get(index as usize)
+    }
+
+    pub(super) fn all_mut(&mut self) -> &mut [EndpointHealth] {
+        &mut self.all
+    }
+
+    /// Those that a target is probed for.
+    pub fn of_target(&self, target: TargetId) -> &[u32] {
+        self.by_target.get(target.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there is such a pool.
+    pub fn has_pool(&self, pool: &str) -> bool {
+        self.by_name.contains_key(pool)
+    }
+
+    /// Those of a pool with a destination, in one region or in all.
+    pub fn find<'a>(
+        &'a self,
+        pool: &str,
+        destination: &str,
+        region: Option<&'a str>,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let found = self.by_name.get(pool).and_then(|destinations| destinations.get(destination));
+        let is_there =
+            move |index: &u32| region.is_none_or(|region| &*self.all[*index as usize].placed.region == region);
+        found.into_iter().flatten().copied().filter(is_there)
+    }
+}

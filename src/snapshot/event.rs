@@ -1,0 +1,81 @@
+//! What there is to say after something became known: changes of verdicts and of breakers, and reports that don't count.
+
+use tracing::{info, warn};
+
+use crate::health::breaker::{self, State};
+use crate::health::report::Source;
+use crate::health::{Rejection, Transition, Verdict};
+
+/// Something to be said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A verdict changed.
+    Verdict(Change),
+    /// A circuit breaker changed.
+    Breaker(BreakerChange),
+    /// A report does not count.
+    Rejected {
+        /// Where it came from.
+        source: Source,
+        /// Why it does not.
+        rejection: Rejection,
+        /// Who or what that was.
+        from: String,
+    },
+}
+
+/// A change of verdict, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// From what to what.
+    pub transition: Transition,
+    /// What was probed.
+    pub target: String,
+    /// The endpoints that it concerns, as `pool/region`.
+    pub endpoints: Vec<String>,
+    /// What the deciding observation said.
+    pub reason: String,
+}
+
+/// A change of a circuit breaker, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerChange {
+    /// From what to what, and why.
+    pub transition: breaker::Transition,
+    /// The endpoint, as `pool/region/address`.
+    pub endpoint: String,
+}
+
+impl Event {
+    /// Writes it to the log.
+    pub fn log(&self) {
+        match self {
+            Self::Verdict(Change { transition: Transition { from, to, .. }, target, endpoints, reason }) => {
+                let endpoints = endpoints.join(" ");
+                if *to == Verdict::Down {
+                    warn!(%from, %to, target, endpoints, reason, "endpoint is down");
+                } else {
+                    info!(%from, %to, target, endpoints, reason, "endpoint is up");
+                }
+            }
+            Self::Breaker(BreakerChange { transition: breaker::Transition { from, to, cause }, endpoint }) => {
+                let (from, to_name, reason) = (from.name(), to.name(), cause.to_string());
+                match to {
+                    State::Open => warn!(from, to = to_name, endpoint, reason, "the circuit breaker opened"),
+                    State::HalfOpen => {
+                        info!(from, to = to_name, endpoint, reason, "the circuit breaker lets a few try")
+                    }
+                    State::Closed => info!(from, to = to_name, endpoint, reason, "the circuit breaker closed"),
+                }
+            }
+            Self::Rejected { source, rejection, from } => {
+                warn!(
+                    source = source.name(),
+                    reason = rejection.name(),
+                    from,
+                    "a report of load does not count: {rejection}"
+                );
+            }
+        }
+    }
+}
