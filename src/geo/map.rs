@@ -82,6 +82,11 @@ impl RegionMap {
         self.table.lookup(client)
     }
 
+    /// How many orders there are: their indices are below that.
+    pub fn order_count(&self) -> u32 {
+        self.orders.count
+    }
+
     /// The order with this index: every member, as indices into the regions, the first to try first.
     pub fn order(&self, index: u32) -> &[u16] {
         self.orders.get(index)

@@ -5,14 +5,18 @@
 //! draws from a generator that it is given, and does nothing else: no clock, no allocation, no lock.
 
 pub mod balance;
+mod controller;
 mod decide;
+mod flows;
 mod grounds;
 pub mod live;
 mod steering;
 pub mod sticky;
 
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
+pub(crate) use controller::Controller;
 pub use decide::{Choice, Decision, Outcome, decide};
+pub use flows::{Flows, HomeLoad, RoomLoad, Step, Way};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;

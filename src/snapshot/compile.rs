@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::zones::load_zones;
 use super::{
-    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
+    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
     Tier, winners,
 };
 use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
@@ -155,6 +155,7 @@ fn add_pools(compiled: &mut Compiled) {
                     identity: rendezvous::identity(&endpoint.target),
                     weight: endpoint.weight,
                     state: endpoint.state,
+                    capacity: endpoint.capacity,
                     target,
                 });
             }
@@ -176,7 +177,9 @@ fn regions<'a>(endpoints: impl Iterator<Item = &'a config::Endpoint>) -> Vec<usi
 
 /// The regions that any service steers by proximity to.
 fn all_members(config: &Config) -> Vec<usize> {
-    let services = config.services.iter().filter(|service| service.steering == config::Steering::Proximity);
+    let services = config.services.iter().filter(|service| {
+        matches!(service.steering, config::Steering::Proximity | config::Steering::Load(_))
+    });
     regions(services.flat_map(|service| &service.tiers).flat_map(|tier| &config.pools[*tier].endpoints))
 }
 
@@ -185,6 +188,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
     // By pool: the first layout of each way in which services pick from it.
     let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
     let all_members = all_members(&compiled.config);
+    let mut load_services = 0;
     for service in &compiled.config.services {
         let config = &compiled.config;
         let endpoints = || service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
@@ -197,7 +201,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
         });
         let members: Vec<usize> = regions(endpoints());
         let steering = match &service.steering {
-            config::Steering::Proximity => {
+            config::Steering::Proximity | config::Steering::Load(_) => {
                 // Regions in which a service has nothing are passed over, so the map of all of them serves any service;
                 // one of its own tells less apart, and so lets caches share more.
                 let is_own = maps.len() < MAX_OWN_MAPS || maps.contains_key(&members);
@@ -215,7 +219,15 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
                         compiled.maps.len() - 1
                     }
                 };
-                Steering::Proximity { map }
+                match &service.steering {
+                    config::Steering::Load(unit) => {
+                        let index = load_services;
+                        load_services += 1;
+                        let orders = (map, &compiled.maps[map]);
+                        Steering::Load(Box::new(LoadSteering::new(compiled, (service, index), *unit, orders, tallies)))
+                    }
+                    _ => Steering::Proximity { map },
+                }
             }
             config::Steering::Priority(order) => {
                 Steering::Priority { order: order.iter().map(|region| *region as u16).collect() }
@@ -279,6 +291,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             steering,
             balance: service.balance,
             sticky: service.sticky,
+            region_sticky: service.region_sticky,
             answers: service.answers,
             answer_order: service.answer_order,
             ttl: service.ttl,

@@ -4,6 +4,7 @@
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
 mod compile;
+mod load;
 mod event;
 mod publish;
 mod winners;
@@ -16,10 +17,11 @@ use std::sync::atomic::AtomicU32;
 
 pub use compile::{assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
+pub use load::LoadSteering;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
-use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
+use crate::config::{Capacity, AnswerOrder, Balance, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, RegionMap};
 pub use crate::health::TargetId;
@@ -82,6 +84,8 @@ pub struct Service {
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
     pub sticky: Option<Sticky>,
+    /// Within which prefix clients are one, where drawn regions stick to them.
+    pub region_sticky: Option<Sticky>,
     /// Addresses per answer.
     pub answers: u8,
     /// The order in which they come.
@@ -145,6 +149,8 @@ pub enum Steering {
         /// The regions to draw from.
         regions: Box<[RegionWeight]>,
     },
+    /// By where the client is, as far as there is room.
+    Load(Box<LoadSteering>),
 }
 
 /// A region to draw.
@@ -214,6 +220,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the operator wants of it.
     pub state: EndpointState,
+    /// What it can bear.
+    pub capacity: Option<Capacity>,
     /// What is probed; nothing where the pool has no probe.
     pub target: Option<TargetId>,
 }
@@ -225,6 +233,7 @@ impl Steering {
             Self::Proximity { .. } => "proximity",
             Self::Priority { .. } => "priority",
             Self::Weighted { .. } => "weighted",
+            Self::Load(_) => "load",
         }
     }
 }

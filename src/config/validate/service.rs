@@ -6,7 +6,7 @@ use super::balance::{Stickiness, balance};
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    CapacityUnit,     AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -120,6 +120,7 @@ enum SteeringKind {
     Proximity,
     Priority,
     Weighted,
+    Load,
 }
 
 fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context<'_>) -> Option<Steering> {
@@ -128,6 +129,7 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
             ("proximity", SteeringKind::Proximity),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
+            ("load", SteeringKind::Load),
         ]))
     })?;
     if kind != SteeringKind::Priority {
@@ -136,7 +138,13 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
     if kind != SteeringKind::Weighted {
         table.refuse(&["region_weights"], NOT_THIS_STEERING, "add `steering = \"weighted\"`, or leave it out");
     }
+    if kind != SteeringKind::Load {
+        table.refuse(&["capacity_unit"], NOT_THIS_STEERING, "add `steering = \"load\"`, or leave it out");
+    }
     match kind {
+        SteeringKind::Load => Some(Steering::Load(table.or("capacity_unit", CapacityUnit::Queries, |value| {
+            value.choice(&[("queries", CapacityUnit::Queries), ("reported", CapacityUnit::Reported)])
+        }))),
         SteeringKind::Proximity => Some(Steering::Proximity),
         SteeringKind::Priority => {
             let mut order = table.or("region_order", Some(Vec::new()), |value| {

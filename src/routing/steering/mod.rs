@@ -1,12 +1,13 @@
 //! The choice of the region: one file per strategy.
 
+mod load;
 mod ordered;
-#[allow(dead_code)]
-mod waterfall;
+pub(super) mod waterfall;
 mod weighted;
 
 use std::net::IpAddr;
 
+pub(super) use load::place;
 pub use weighted::region_weight;
 
 use super::decide::Choice;
@@ -39,6 +40,7 @@ pub(super) fn steer<'s>(
             ordered::steer(snapshot, service, map.order(order), scope, family)
         }
         Steering::Priority { order } => ordered::steer(snapshot, service, order, 0, family),
+        Steering::Load(load) => load::steer(snapshot, service, load, client, family, draw),
         Steering::Weighted { regions } => weighted::steer(snapshot, service, regions, family, draw),
     }
 }
