@@ -214,13 +214,13 @@ async fn keep_time(publisher: Arc<Publisher>) {
     }
 }
 
-/// Reloads at SIGHUP and whenever a database or the certificate is replaced.
+/// Reloads at SIGHUP and whenever a file of geography or the certificate is replaced.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
-    let (mut databases, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
+    let (mut geography, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
     loop {
         let serving = reloader.publisher().current();
         let config = &serving.compiled.config;
-        databases.follow(config.geoip.database_paths(), reloader.seen_databases());
+        geography.follow(config.geography_paths(), reloader.seen_geography());
         certificate.follow(config.server.certificate_paths(), reloader.seen_certificate());
         // It is not to be kept from being freed.
         drop(serving);
@@ -229,7 +229,7 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
                 Some(()) => Reason::Signal,
                 None => return,
             },
-            () = databases.changed() => Reason::DatabaseChanged,
+            () = geography.changed() => Reason::GeographyChanged,
             () = certificate.changed() => Reason::CertificateChanged,
         };
         // With the time, and in one message, as `Type=notify-reload` asks for.

@@ -20,7 +20,8 @@ use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
-    Compiled, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
+    Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
+    load_geo_maps,
 };
 use crate::watch::Fingerprint;
 use crate::zone::Tree;
@@ -59,8 +60,8 @@ pub struct Prepared {
 pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
-    /// The files of databases when they were last to be read, well or not.
-    seen_databases: Fingerprint,
+    /// The files of geography when they were last to be read, well or not.
+    seen_geography: Fingerprint,
     /// The files of the certificate likewise.
     seen_certificate: Fingerprint,
     tallies: Option<Tallies>,
@@ -75,7 +76,7 @@ impl Loader {
         Self {
             origin,
             database: None,
-            seen_databases: Fingerprint::default(),
+            seen_geography: Fingerprint::default(),
             seen_certificate: Fingerprint::default(),
             tallies: None,
             own_cookies: None,
@@ -94,14 +95,14 @@ impl Loader {
     fn load_over(&mut self, serving: Option<&Tree>) -> Result<Prepared, Problems> {
         let config = self.origin.read()?;
         let mut problems = Problems::default();
-        let database = self.load_database(&config).map_err(|problem| problems.0.push(problem)).ok();
+        let geography = self.load_geography(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
         let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, database, cookies, limiter, tallies, serving);
+        let compiled = compile(config, geography, cookies, limiter, tallies, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
@@ -109,15 +110,15 @@ impl Loader {
         }
     }
 
-    /// As [`Self::load`], but takes in only databases that were replaced: what the operator may be writing meanwhile stays
-    /// on disk.
-    fn load_databases(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
+    /// As [`Self::load`], but takes in only files of geography that were replaced: what the operator may be writing
+    /// meanwhile stays on disk.
+    fn load_geography_over(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
         let config = serving.config.clone();
-        let database = self.load_database(&config)?;
+        let geography = self.load_geography(&config)?;
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), database, cookies, limiter, tallies)?)
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, tallies)?)
     }
 
     /// The limiter that the configuration asks for: the one there is, if its settings are the same.
@@ -145,9 +146,20 @@ impl Loader {
         Ok(self.own_cookies.insert(CookieSecrets::one(secret)).clone())
     }
 
+    /// Reads databases, if they are others, and networks; every problem in either.
+    fn load_geography(&mut self, config: &Config) -> Result<Geography, Problems> {
+        self.seen_geography = Fingerprint::of(config.geography_paths());
+        let mut problems = Problems::default();
+        let database = self.load_database(config).map_err(|problem| problems.0.push(problem)).ok();
+        let geo_maps = load_geo_maps(config).map_err(|found| problems.0.extend(found.0)).ok();
+        match (database, geo_maps) {
+            (Some(database), Some(geo_maps)) => Ok(Geography { database, geo_maps }),
+            _ => Err(problems),
+        }
+    }
+
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
         let fingerprint = Fingerprint::of(config.geoip.database_paths());
-        self.seen_databases = fingerprint.clone();
         match &self.database {
             Some((known, database)) if *known == fingerprint => Ok(Arc::clone(database)),
             _ => {
@@ -171,8 +183,8 @@ impl Loader {
 pub enum Reason {
     /// SIGHUP: everything.
     Signal,
-    /// A database was replaced: the databases.
-    DatabaseChanged,
+    /// A database or a list of networks was replaced: these.
+    GeographyChanged,
     /// The certificate or its key was replaced: these.
     CertificateChanged,
 }
@@ -181,7 +193,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Signal => "SIGHUP",
-            Self::DatabaseChanged => "a database changed",
+            Self::GeographyChanged => "a database or list changed",
             Self::CertificateChanged => "the certificate changed",
         })
     }
@@ -284,9 +296,9 @@ impl Reloader {
         self.certificate.as_ref()
     }
 
-    /// The files of databases when they were last to be read, well or not.
-    pub(crate) fn seen_databases(&self) -> Fingerprint {
-        lock(&self.loader).seen_databases.clone()
+    /// The files of geography when they were last to be read, well or not.
+    pub(crate) fn seen_geography(&self) -> Fingerprint {
+        lock(&self.loader).seen_geography.clone()
     }
 
     /// The files of the certificate when they were last to be read, well or not.
@@ -299,7 +311,7 @@ impl Reloader {
     pub fn reload(&self, reason: Reason) {
         let mut loader = lock(&self.loader);
         let reloaded = match reason {
-            Reason::Signal | Reason::DatabaseChanged => self.reload_answers(&mut loader, reason),
+            Reason::Signal | Reason::GeographyChanged => self.reload_answers(&mut loader, reason),
             Reason::CertificateChanged => self.reload_certificate(&mut loader),
         };
         if let Err(problems) = reloaded {
@@ -330,7 +342,7 @@ impl Reloader {
             self.show(certificate);
             (compiled, Some(prober))
         } else {
-            (loader.load_databases(&old)?, None)
+            (loader.load_geography_over(&old)?, None)
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
         // Where it can't be raised, that was said at the start.
@@ -350,7 +362,7 @@ impl Reloader {
         }
         release_free_memory();
         let outdated = &snapshot.compiled.outdated;
-        // A change of databases leaves the zones as they are.
+        // A change of geography leaves the zones as they are.
         let left_out = Some(outdated).filter(|outdated| reason == Reason::Signal && !outdated.zones.is_empty());
         self.status.note_success(reason, left_out);
         if let Some(outdated) = left_out {

@@ -8,6 +8,7 @@
 mod balance;
 pub mod diagnostic;
 mod names;
+mod network;
 mod reader;
 mod schema;
 mod similar;
@@ -24,12 +25,13 @@ use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance};
 pub use diagnostic::{Problem, Problems, Source};
+pub(crate) use network::{NetworkError, parse_network};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::geo::{Continent, Coordinates, CountryCode, Subdivision};
+use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 use crate::regular_file;
 pub use crate::routing::Sticky;
 use crate::zone::Name;
@@ -49,6 +51,8 @@ pub struct Config {
     pub geoip: GeoIp,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
+    /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].
+    pub maps: Vec<Map>,
     /// `[probes.*]` in file order.
     pub probes: Vec<Arc<Probe>>,
     /// `[pools.*]` in file order.
@@ -67,6 +71,10 @@ pub const MAX_ENDPOINTS: usize = 100_000;
 pub const MAX_TTL_SECS: u32 = i32::MAX as u32;
 /// Regions in one configuration.
 pub const MAX_REGIONS: usize = 1_000;
+/// Maps in one configuration, those in services included.
+pub const MAX_MAPS: usize = 64;
+/// Rules in one map.
+pub const MAX_RULES: usize = 10_000;
 /// The largest weight of an endpoint or a region.
 pub const MAX_WEIGHT: u32 = 1 << 20;
 /// The most addresses in one answer.
@@ -336,6 +344,15 @@ pub struct GeoIp {
     pub networks: Vec<Network>,
 }
 
+impl Config {
+    /// The files that say where clients are and where they may be sent.
+    pub fn geography_paths(&self) -> impl Iterator<Item = &Path> {
+        let rules = self.maps.iter().flat_map(|map| &map.rules);
+        let networks = rules.filter_map(|rule| rule.networks_file.as_ref()).map(|(path, _)| path.as_path());
+        self.geoip.database_paths().chain(networks)
+    }
+}
+
 impl GeoIp {
     /// The files of the databases, as far as they are given.
     pub fn database_paths(&self) -> impl Iterator<Item = &Path> {
@@ -395,6 +412,33 @@ pub struct Capacity {
 
 /// The largest capacity, per second.
 pub const MAX_CAPACITY: f64 = 1e9;
+
+/// `[maps.NAME]`, or the `map` of one service.
+#[derive(Debug, Clone)]
+pub struct Map {
+    /// Its name; that of the service where it stands in one.
+    pub name: Arc<str>,
+    /// The map whose rules also hold where this one has none for the same: an index into [`Config::maps`]. No chain of
+    /// these loops.
+    pub inherits: Option<usize>,
+    /// In file order, at most [`MAX_RULES`]; then the default. No two for the same, as far as the files of networks aren't
+    /// concerned.
+    pub rules: Vec<MapRule>,
+}
+
+/// One of a map's rules.
+#[derive(Debug, Clone)]
+pub struct MapRule {
+    /// Whom it is for, each with where the TOML says so.
+    pub matchers: Vec<(Matcher, Span)>,
+    /// A file of networks that it is for, with where the TOML names it.
+    pub networks_file: Option<(PathBuf, Span)>,
+    /// Indices into [`Config::regions`], none twice, the first to try first; empty where these clients get no data on
+    /// purpose.
+    pub regions: Vec<usize>,
+    /// Whether they never leave these regions.
+    pub fence: bool,
+}
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
 #[derive(Debug, Clone)]
@@ -612,6 +656,9 @@ pub struct Service {
     pub tiers: Vec<usize>,
     /// How the regions are ordered; default proximity.
     pub steering: Steering,
+    /// Whose rules say where clients may be sent, ahead of the steering: an index into [`Config::maps`]. Always there
+    /// where the steering is geo.
+    pub map: Option<usize>,
     /// How endpoints are picked in the region; default weighted.
     pub balance: Balance,
     /// Within which prefix clients are one, where they are to get the same endpoints again; default none, but
@@ -646,6 +693,8 @@ pub struct Ttl {
 pub enum Steering {
     /// By claims, then distance.
     Proximity,
+    /// As the client's rule in the service's map says; then by proximity.
+    Geo,
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.
     Priority(Vec<usize>),
     /// At random by weight: `region_weights`, as (region, weight) for each region that the service's pools use, 0 where

@@ -19,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Problem, Problems, Source};
 use super::names::parse_name;
+use super::network::{self, NetworkError, parse_network};
 use super::schema::{self, Kind};
 use super::similar::closest;
 use super::units::{parse_duration, show_duration};
@@ -300,22 +301,11 @@ impl<'a> Value<'a> {
 
     /// A network, host bits zero.
     pub(super) fn network(self) -> Option<IpNet> {
-        const EXPECTED: &str = "a network as address/prefix length";
-        let text = self.text(EXPECTED, "\"10.20.0.0/16\"")?;
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return self.reject("the prefix length is missing", format!("write \"{}\"", IpNet::from(address)));
+        let text = self.text(network::EXPECTED, "\"10.20.0.0/16\"")?;
+        match parse_network(text) {
+            Ok(network) => Some(network),
+            Err(NetworkError { message, hint }) => self.reject(message, hint),
         }
-        let Ok(network) = text.parse::<IpNet>() else {
-            return self.reject(
-                format!("expected {EXPECTED}, found the string {text:?}"),
-                "write for example `\"10.20.0.0/16\"` or `\"2001:db8::/32\"`",
-            );
-        };
-        if network.trunc() != network {
-            let hint = format!("write \"{}\" for all of the network", network.trunc());
-            return self.reject(format!("the address has bits beyond the prefix of {}", network.prefix_len()), hint);
-        }
-        Some(network)
     }
 
     /// An address that clients can be sent to.

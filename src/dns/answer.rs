@@ -164,6 +164,7 @@ impl<'s> Answer<'s, '_, '_> {
                     if let Some(target) = self.alias(&decision) {
                         return self.service_alias(service, &decision, target, owner);
                     }
+                    self.scope = self.scope.max(decision.scope);
                 }
                 _ => {}
             }
@@ -319,6 +320,7 @@ impl<'s> Answer<'s, '_, '_> {
         let written = match &decision.outcome {
             Outcome::NoData => {
                 self.negative_for(node, owner, decision.ttl)?;
+                self.scope = self.scope.max(decision.scope);
                 if service.has_family[family.index()] {
                     self.extended = Some(ExtendedError::NoEndpoint);
                 }

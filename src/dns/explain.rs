@@ -236,7 +236,7 @@ impl Display for ShownLocation<'_> {
 /// How a region stands to a client.
 struct ShownStanding<'a> {
     region: &'a Region,
-    ranked: Ranked,
+    ranked: Ranked<'a>,
     /// What the operator says that it weighs.
     weight: Option<u32>,
 }

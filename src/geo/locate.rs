@@ -32,7 +32,7 @@ pub enum Origin<'a> {
     Unknown,
 }
 
-/// Where a client is, by the same rules as [`super::RegionMap::proximity`].
+/// Where a client is, by the same rules as [`super::RegionMap::compile`].
 pub fn locate<'a>(database: &Database, networks: &'a [Network], regions: &[Region], client: IpAddr) -> Located<'a> {
     if let Some(network) = network_of(networks, client) {
         let (location, within) = place(network.place, regions);

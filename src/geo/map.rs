@@ -5,91 +5,104 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::address_table::{AddressTable, AddressTableBuilder, Fold};
 use super::intern::Interner;
 use super::locate::place;
-use super::rank::Ranker;
-use super::table::{cover, zip};
-use super::{Database, Location};
+use super::network_table::NetworkTable;
+use super::rank::{Measure, Ranker, Standpoint};
+use super::table::zip;
+use super::{Database, GeoMap, Location};
 use crate::config::{Network, Region};
 
 /// The most memory for the orders of one map, in bytes.
 const MAX_ORDERS_BYTES: usize = 256 << 20;
 
-/// For each client the order of its regions. All that decides it (networks, database, claims, distance) is merged into
-/// one table of orders, so the prefix of an answer is as wide as it can be.
+/// For each client the order of its regions. All that decides it (networks, database, rules, claims, measure) is merged
+/// into one table of orders, so the prefix of an answer is as wide as it can be.
 #[derive(Debug, Clone)]
 pub struct RegionMap {
-    /// Indices of orders.
-    table: AddressTable,
+    /// Indices of orders; absent where every client has the first.
+    table: Option<AddressTable>,
     orders: Orders,
+    is_fenced: bool,
+}
+
+/// The order of regions for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order<'a> {
+    /// The regions that may serve it, as indices, the first to try first. Where a fence leaves none, it gets no data on
+    /// purpose.
+    pub regions: &'a [u16],
+    /// How many of the first ones are claimed. With [`Measure::Drawn`] only, and 0 else: it would tell orders apart that
+    /// are the same.
+    pub claimed: usize,
+    /// Whether a fence leaves out any region of the map.
+    pub fenced: bool,
 }
 
 impl RegionMap {
-    /// The map of a service that is steered by proximity over `members`, indices into `regions` in file order. The
-    /// operator's networks go ahead of the database, the longest prefix first; `Ranker` makes the orders.
+    /// The map over `members`, indices into `regions` in the order that decides where nothing else does. The operator's
+    /// networks go ahead of the database, the longest prefix first; `Ranker` makes the orders by the measure, and by the
+    /// rules where there are some.
     ///
     /// # Errors
     /// When the distinct orders take more than 256 MiB.
-    pub fn proximity(
+    pub fn compile(
         database: &Database,
         networks: &[Network],
         regions: &[Region],
         members: &[usize],
+        measure: Measure,
+        rules: Option<&GeoMap>,
     ) -> Result<Self, TooManyOrders> {
-        let mut compiler = Compiler::new(database, networks, regions, members);
-        let locations = &database.locations().table;
-        let no_systems = AddressTableBuilder::default().finish_with_folds();
-        let systems = match database.systems() {
-            Some(systems) if compiler.claims_systems => &systems.table,
-            _ => &no_systems,
+        let mut compiler = Compiler::new(database, networks, regions, members, measure, rules);
+        let table = if rules.is_none() && matches!(measure, Measure::Fixed | Measure::Drawn) {
+            compiler.order(Inputs::default());
+            None
+        } else {
+            Some(compiler.table(database))
         };
-        // Networks are numbered from 1 here, as 0 is none.
-        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
-        for (network, number) in networks.iter().zip(1..) {
-            match network.cidr {
-                IpNet::V4(cidr) => ipv4.push((cidr.network().to_bits(), cidr.broadcast().to_bits(), number)),
-                IpNet::V6(cidr) => ipv6.push((cidr.network().to_bits(), cidr.broadcast().to_bits(), number)),
-            }
-        }
-
-        let mut table = AddressTableBuilder::default();
-        let known = zip(locations.ipv4_runs(), systems.ipv4_runs());
-        for (start, ((location, system), network)) in zip(known, cover(ipv4).runs()) {
-            table.ipv4.push(start, compiler.order(location, system, network));
-        }
-        let known = zip(locations.ipv6_runs(), systems.ipv6_runs());
-        for (start, ((location, system), network)) in zip(known, cover(ipv6).runs()) {
-            let order = match Fold::from_value(location) {
-                // Only a network as long as the fold's own prefix goes ahead of it.
-                Some(fold) if compiler.prefix_length(network) < Some(fold.network().1) => location,
-                Some(_) => compiler.order(0, 0, network),
-                None => compiler.order(location, system, network),
-            };
-            table.ipv6.push(start, order);
-        }
         if compiler.too_many {
             return Err(TooManyOrders { regions: members.len() });
         }
-        compiler.orders.regions.shrink_to_fit();
-        Ok(Self { table: table.finish(), orders: compiler.orders })
+        let Compiler { mut orders, .. } = compiler;
+        orders.regions.shrink_to_fit();
+        orders.entries.shrink_to_fit();
+        Ok(Self {
+            table: table.filter(|_| orders.entries.len() > 1),
+            is_fenced: orders.entries.iter().any(|entry| usize::from(entry.length) < orders.members),
+            orders,
+        })
     }
 
     /// The index of a client's order, and the length of the shortest prefix around it in which every client has it.
     pub fn lookup(&self, client: IpAddr) -> (u32, u8) {
-        self.table.lookup(client)
+        self.table.as_ref().map_or((0, 0), |table| table.lookup(client))
     }
 
     /// How many orders there are: their indices are below that.
     pub fn order_count(&self) -> u32 {
-        self.orders.count
+        self.orders.entries.len() as u32
     }
 
-    /// The order with this index: every member, as indices into the regions, the first to try first.
-    pub fn order(&self, index: u32) -> &[u16] {
+    /// The order with this index.
+    pub fn order(&self, index: u32) -> Order<'_> {
         self.orders.get(index)
+    }
+
+    /// Whether any client's order leaves out a region of the map.
+    pub fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
+
+    /// Whether every client has the same order, so that the map takes hardly any memory.
+    pub fn is_same_for_everyone(&self) -> bool {
+        self.table.is_none()
+    }
+
+    /// Whether any client's order has one of these regions.
+    pub fn leads_to(&self, regions: &[usize]) -> bool {
+        self.orders.regions.iter().any(|region| regions.contains(&usize::from(*region)))
     }
 }
 
@@ -97,17 +110,48 @@ impl RegionMap {
 #[derive(Debug, Clone)]
 struct Orders {
     regions: Vec<u16>,
-    /// How many there are.
-    count: u32,
-    /// The length of each.
+    entries: Vec<Entry>,
+    /// How many regions the map has.
     members: usize,
 }
 
+/// Where an order is.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    start: u32,
+    length: u16,
+    claimed: u16,
+}
+
 impl Orders {
-    fn get(&self, index: u32) -> &[u16] {
-        let start = index as usize * self.members;
-        self.regions.get(start..start + self.members).unwrap_or_default()
+    fn get(&self, index: u32) -> Order<'_> {
+        let Some(entry) = self.entries.get(index as usize) else {
+            return Order { regions: &[], claimed: 0, fenced: false };
+        };
+        let start = entry.start as usize;
+        Order {
+            regions: self.regions.get(start..start + usize::from(entry.length)).unwrap_or_default(),
+            claimed: entry.claimed.into(),
+            fenced: usize::from(entry.length) < self.members,
+        }
     }
+
+    fn bytes(&self) -> usize {
+        self.regions.len() * size_of::<u16>() + self.entries.len() * size_of::<Entry>()
+    }
+}
+
+/// All that an order depends on, as numbers that clients next to each other share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Inputs {
+    /// Index of the location.
+    location: u32,
+    /// Index of the autonomous system laid over it.
+    system: u32,
+    /// Number of the operator's network.
+    network: u32,
+    /// Number of the network that a rule is for.
+    ruled: u32,
 }
 
 /// Makes the orders, each once.
@@ -115,106 +159,160 @@ struct Compiler<'a> {
     ranker: Ranker<'a>,
     regions: &'a [Region],
     networks: &'a [Network],
+    rules: Option<&'a GeoMap>,
     locations: &'a [Location],
-    /// The autonomous systems laid over the locations, if the regions claim any.
+    /// The autonomous systems laid over the locations, if any counts.
     systems: Option<&'a [Location]>,
-    /// For each of them, whether a region claims it.
-    claimed: Vec<bool>,
-    claims_systems: bool,
-    /// The orders known so far: by location where no autonomous system counts, by both, and by network.
+    /// For each of them, whether it does: a region claims it, or a rule is for it.
+    counts: Vec<bool>,
+    /// Whether only the first so many regions are told from the others, not their order.
+    tells_claimed: bool,
+    /// The orders known so far: by location where nothing else counts, and by all else.
     by_location: Vec<Option<u32>>,
-    by_system: HashMap<(u32, u32), u32>,
-    by_network: Vec<Option<u32>>,
+    by_inputs: HashMap<Inputs, u32>,
     orders: Orders,
     interner: Interner,
     too_many: bool,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(database: &'a Database, networks: &'a [Network], regions: &'a [Region], members: &[usize]) -> Self {
+    fn new(
+        database: &'a Database,
+        networks: &'a [Network],
+        regions: &'a [Region],
+        members: &[usize],
+        measure: Measure,
+        rules: Option<&'a GeoMap>,
+    ) -> Self {
         let locations = &database.locations().locations;
-        let claims: Vec<u32> =
-            members.iter().filter_map(|&member| regions.get(member)).flat_map(|region| &region.asns).copied().collect();
-        let claims_systems = !claims.is_empty();
-        let systems = database.systems().filter(|_| claims_systems).map(|systems| systems.locations.as_slice());
-        let is_claimed = |system: &Location| system.asn.is_some_and(|asn| claims.contains(&asn));
+        let tells_claimed = measure == Measure::Drawn;
+        let by_claims = matches!(measure, Measure::Proximity | Measure::Listed);
+        let claims: Vec<u32> = members
+            .iter()
+            .filter_map(|&member| regions.get(member))
+            .filter(|_| by_claims)
+            .flat_map(|region| &region.asns)
+            .copied()
+            .collect();
+        let any_counts = !claims.is_empty() || rules.is_some_and(GeoMap::names_systems);
+        let systems = database.systems().filter(|_| any_counts).map(|systems| systems.locations.as_slice());
+        let counts = |system: &Location| {
+            system.asn.is_some_and(|asn| claims.contains(&asn) || rules.is_some_and(|rules| rules.names_system(asn)))
+        };
         Self {
-            ranker: Ranker::new(regions, members),
+            ranker: Ranker::new(regions, members, measure),
             regions,
             networks,
+            rules,
             locations,
             systems,
-            claimed: systems.unwrap_or_default().iter().map(is_claimed).collect(),
-            claims_systems,
+            counts: systems.unwrap_or_default().iter().map(counts).collect(),
+            tells_claimed,
             by_location: vec![None; locations.len()],
-            by_system: HashMap::new(),
-            by_network: vec![None; networks.len()],
-            orders: Orders { regions: Vec::new(), count: 0, members: members.len() },
+            by_inputs: HashMap::new(),
+            orders: Orders { regions: Vec::new(), entries: Vec::new(), members: members.len() },
             interner: Interner::default(),
             too_many: false,
         }
     }
 
-    /// The prefix length of a network by its number.
-    fn prefix_length(&self, network: u32) -> Option<u8> {
-        let network = self.networks.get((network as usize).checked_sub(1)?)?;
-        Some(network.cidr.prefix_len())
+    /// The order of every address.
+    fn table(&mut self, database: &Database) -> AddressTable {
+        let locations = &database.locations().table;
+        let (no_systems, no_rules) = (AddressTableBuilder::default().finish_with_folds(), NetworkTable::default());
+        let systems = database.systems().filter(|_| self.systems.is_some()).map_or(&no_systems, |layer| &layer.table);
+        let networks = NetworkTable::new(self.networks.iter().map(|network| network.cidr));
+        let rules = self.rules.map_or(&no_rules, GeoMap::numbers);
+
+        let mut table = AddressTableBuilder::default();
+        let known = zip(locations.ipv4_runs(), systems.ipv4_runs());
+        let listed = zip(networks.ipv4.runs(), rules.ipv4.runs());
+        for (start, ((location, system), (network, ruled))) in zip(known, listed) {
+            table.ipv4.push(start, self.order(Inputs { location, system, network, ruled }));
+        }
+        let known = zip(locations.ipv6_runs(), systems.ipv6_runs());
+        let listed = zip(networks.ipv6.runs(), rules.ipv6.runs());
+        for (start, ((location, system), (network, ruled))) in zip(known, listed) {
+            let order = match Fold::from_value(location) {
+                // Only a network as long as the fold's own prefix goes ahead of it; then nothing else is known.
+                Some(fold) => match (networks.inside(fold, network), rules.inside(fold, ruled)) {
+                    (0, 0) => location,
+                    (network, ruled) => self.order(Inputs { network, ruled, ..Inputs::default() }),
+                },
+                None => self.order(Inputs { location, system, network, ruled }),
+            };
+            table.ipv6.push(start, order);
+        }
+        table.finish()
     }
 
     /// The index of the order for a client in this network, or else with this location and autonomous system.
-    fn order(&mut self, location: u32, system: u32, network: u32) -> u32 {
-        if let Some(network) = (network as usize).checked_sub(1) {
-            if let Some(known) = self.by_network[network] {
-                return known;
-            }
-            let (location, within) = place(self.networks[network].place, self.regions);
-            let order = self.intern(&location, within);
-            self.by_network[network] = Some(order);
-            return order;
+    fn order(&mut self, mut inputs: Inputs) -> u32 {
+        if inputs.network > 0 {
+            (inputs.location, inputs.system) = (0, 0);
+        } else if !self.counts.get(inputs.system as usize).is_some_and(|&counts| counts) {
+            inputs.system = 0;
         }
-        if !self.claimed.get(system as usize).is_some_and(|&claimed| claimed) {
-            if let Some(known) = self.by_location[location as usize] {
-                return known;
-            }
-            let order = self.order_with(location, None);
-            self.by_location[location as usize] = Some(order);
-            return order;
-        }
-        if let Some(&known) = self.by_system.get(&(location, system)) {
+        let Inputs { location, system, network, ruled } = inputs;
+        let is_by_location = (system, network, ruled) == (0, 0, 0);
+        let known =
+            if is_by_location { self.by_location[location as usize] } else { self.by_inputs.get(&inputs).copied() };
+        if let Some(known) = known {
             return known;
         }
-        let order = self.order_with(location, self.systems.and_then(|systems| systems[system as usize].asn));
-        self.by_system.insert((location, system), order);
+        let order = self.make(inputs);
+        if is_by_location {
+            self.by_location[location as usize] = Some(order);
+        } else {
+            self.by_inputs.insert(inputs, order);
+        }
         order
     }
 
-    /// The order for a location; where there is a database of autonomous systems, its numbers alone count.
-    fn order_with(&mut self, location: u32, asn: Option<u32>) -> u32 {
-        let location = &self.locations[location as usize];
-        let location = if self.systems.is_none() || location.asn == asn {
-            Cow::Borrowed(location)
-        } else {
-            Cow::Owned(Location { asn, ..location.clone() })
+    fn make(&mut self, Inputs { location, system, network, ruled }: Inputs) -> u32 {
+        let listed = (network as usize).checked_sub(1).and_then(|index| self.networks.get(index));
+        let (location, within) = match listed {
+            Some(network) => {
+                let (location, within) = place(network.place, self.regions);
+                (Cow::Owned(location), within)
+            }
+            None => (self.located(location, system), None),
         };
-        self.intern(&location, None)
+        let ruling = self.rules.and_then(|rules| rules.ruling_in(ruled, &location));
+        self.intern(&Standpoint { location: &location, within, ruling })
     }
 
-    fn intern(&mut self, location: &Location, within: Option<usize>) -> u32 {
-        let order: Vec<u16> = self
-            .ranker
-            .rank(location, within)
-            .into_iter()
-            .filter_map(|ranked| u16::try_from(ranked.region).ok())
-            .collect();
-        let count = self.orders.count;
-        let index = self.interner.intern(order.as_slice(), |index| self.orders.get(index) == order, || count);
+    /// A location; where there is a database of autonomous systems, its numbers alone count.
+    fn located(&self, location: u32, system: u32) -> Cow<'a, Location> {
+        let location = &self.locations[location as usize];
+        let asn = self.systems.map(|systems| systems.get(system as usize).and_then(|system| system.asn));
+        match asn {
+            Some(asn) if asn != location.asn => Cow::Owned(Location { asn, ..location.clone() }),
+            _ => Cow::Borrowed(location),
+        }
+    }
+
+    fn intern(&mut self, client: &Standpoint<'_>) -> u32 {
+        let ranked = self.ranker.rank(client);
+        let claimed = if self.tells_claimed { ranked.partition_point(|ranked| ranked.claim.is_some()) } else { 0 };
+        let order: Vec<u16> = ranked.into_iter().filter_map(|ranked| u16::try_from(ranked.region).ok()).collect();
+        let count = self.orders.entries.len() as u32;
+        let is_at = |index| {
+            let known = self.orders.get(index);
+            (known.regions, known.claimed) == (order.as_slice(), claimed)
+        };
+        let index = self.interner.intern(&(order.as_slice(), claimed), is_at, || count);
         if index == count {
-            if (self.orders.regions.len() + order.len()) * size_of::<u16>() > MAX_ORDERS_BYTES {
+            if self.orders.bytes() + order.len() * size_of::<u16>() > MAX_ORDERS_BYTES {
                 self.too_many = true;
                 return 0;
             }
+            self.orders.entries.push(Entry {
+                start: self.orders.regions.len() as u32,
+                length: order.len() as u16,
+                claimed: claimed as u16,
+            });
             self.orders.regions.extend(order);
-            self.orders.count += 1;
         }
         index
     }
@@ -251,8 +349,8 @@ mod tests {
 
     use super::super::address_table::Fold;
     use super::super::build::build;
-    use super::super::rank::Ranker;
     use super::super::rank::tests::region;
+    use super::super::rank::{Measure, Ranker, Standpoint};
     use super::super::{Coordinates, Database, Location};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
@@ -292,7 +390,9 @@ mod tests {
                 Some((_, Place::Country(code))) => (Location::of_country(*code), None),
                 None => (longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default(), None),
             };
-            Ranker::new(&self.regions, &members).rank(&location, within).iter().map(|rank| rank.region as u16).collect()
+            let client = Standpoint { location: &location, within, ruling: None };
+            let ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&client);
+            ranked.iter().map(|ranked| ranked.region as u16).collect()
         }
 
         /// The same; a client inside a fold gets what is in the fold's own list.
@@ -319,7 +419,7 @@ mod tests {
             let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
             let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
             let members: Vec<usize> = (0..self.regions.len()).collect();
-            RegionMap::proximity(&database, &networks, &self.regions, &members).unwrap()
+            RegionMap::compile(&database, &networks, &self.regions, &members, Measure::Proximity, None).unwrap()
         }
 
         /// Where something may begin or end.
@@ -347,7 +447,7 @@ mod tests {
                     let client = address(number, is_ipv6);
                     let Ok(expected) = self.naive_or_fold(client) else { continue };
                     let (index, length) = map.lookup(client);
-                    prop_assert_eq!(map.order(index), expected.as_slice(), "{}", client);
+                    prop_assert_eq!(map.order(index).regions, expected.as_slice(), "{}", client);
                     // The clients that differ from it inside a prefix of this length: what changes, changes at an edge.
                     let is_uniform = |length: u8| {
                         let host_bits = u128::MAX.checked_shr(128 - bits + u32::from(length)).unwrap_or(0);
@@ -456,9 +556,13 @@ mod tests {
         regions
     }
 
+    fn proximity(database: &Database, networks: &[Network], members: &[usize]) -> RegionMap {
+        RegionMap::compile(database, networks, &regions(), members, Measure::Proximity, None).unwrap()
+    }
+
     fn order(map: &RegionMap, client: &str) -> (Vec<u16>, u8) {
         let (index, length) = map.lookup(client.parse().unwrap());
-        (map.order(index).to_vec(), length)
+        (map.order(index).regions.to_vec(), length)
     }
 
     #[test]
@@ -473,7 +577,7 @@ mod tests {
             ("::/0", Place::Region(1)),
         ]
         .map(|(cidr, place)| Network { cidr: cidr.parse().unwrap(), place });
-        let map = RegionMap::proximity(&database, &networks, &regions(), &[0, 1, 2]).unwrap();
+        let map = proximity(&database, &networks, &[0, 1, 2]);
         for (client, expected, length) in [
             ("192.0.2.1", [0, 1, 2], 26),
             ("192.0.2.100", [2, 0, 1], 27),
@@ -499,10 +603,10 @@ mod tests {
         let csv = "network,asn\n192.0.2.0/26,64500\n192.0.2.64/26,64501\n198.51.100.0/25,64500\n";
         let systems = build(csv.as_bytes(), 0).unwrap();
         let own = Database::from_bytes(&locations).unwrap();
-        let map = RegionMap::proximity(&own, &[], &regions(), &[0, 1, 2]).unwrap();
+        let map = proximity(&own, &[], &[0, 1, 2]);
         assert_eq!(order(&map, "192.0.2.100"), (vec![1, 0, 2], 24));
         let laid_over = own.with_systems(&systems).unwrap();
-        let map = RegionMap::proximity(&laid_over, &[], &regions(), &[0, 1, 2]).unwrap();
+        let map = proximity(&laid_over, &[], &[0, 1, 2]);
         for (client, expected, length) in [
             ("192.0.2.1", [1, 0, 2], 26),
             // As though nothing were known: the database's own number no longer counts.
@@ -513,7 +617,7 @@ mod tests {
             assert_eq!(order(&map, client), (expected.to_vec(), length), "{client}");
         }
         // Without the region that claims it, the system divides nothing.
-        let map = RegionMap::proximity(&laid_over, &[], &regions(), &[0, 2]).unwrap();
+        let map = proximity(&laid_over, &[], &[0, 2]);
         assert_eq!(order(&map, "198.51.100.1"), (vec![2, 0], 24));
     }
 
@@ -521,9 +625,9 @@ mod tests {
     fn one_region_or_none_is_the_same_for_everyone() {
         let database =
             Database::from_bytes(&build("network,country\n192.0.2.0/24,US\n".as_bytes(), 0).unwrap()).unwrap();
-        let one = RegionMap::proximity(&database, &[], &regions(), &[1]).unwrap();
+        let one = proximity(&database, &[], &[1]);
         assert_eq!(order(&one, "192.0.2.1"), (vec![1], 0));
-        let none = RegionMap::proximity(&database, &[], &regions(), &[]).unwrap();
+        let none = proximity(&database, &[], &[]);
         assert_eq!(order(&none, "192.0.2.1"), (vec![], 0));
     }
 }

@@ -4,12 +4,25 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::coordinates::UnitVector;
-use super::{Continent, CountryCode, Location, Subdivision};
+use super::{Continent, CountryCode, Location, Rule, Ruling, Subdivision};
 use crate::config::Region;
 
+/// By what regions are ordered that have the same claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Measure {
+    /// By distance with bias, then as they are given.
+    Proximity,
+    /// In the order of the client's rule; those that it doesn't list follow by proximity.
+    Listed,
+    /// As they are given, which the operator says; only a rule claims ahead of that.
+    Fixed,
+    /// Not at all, as one of those with a claim is drawn; only a rule claims.
+    Drawn,
+}
+
 /// Why a region claims a client; the later ones are more specific and win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Claim {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Claim<'a> {
     /// By its continent.
     Continent(Continent),
     /// By its country.
@@ -20,9 +33,11 @@ pub enum Claim {
     Asn(u32),
     /// The operator's networks say that the client is in this region.
     Network,
+    /// The service's map lists it for the client.
+    Rule(Ruling<'a>),
 }
 
-impl Claim {
+impl Claim<'_> {
     /// How specific it is.
     fn level(self) -> u8 {
         match self {
@@ -31,13 +46,15 @@ impl Claim {
             Self::Subdivision(_) => 3,
             Self::Asn(_) => 4,
             Self::Network => 5,
+            Self::Rule(_) => 6,
         }
     }
 }
 
-impl fmt::Display for Claim {
+impl fmt::Display for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Rule(ruling) => ruling.fmt(f),
             Self::Network => f.write_str("[[geoip.networks]]"),
             Self::Asn(number) => write!(f, "AS{number}"),
             Self::Subdivision(code) => write!(f, "subdivision {code}"),
@@ -49,20 +66,32 @@ impl fmt::Display for Claim {
 
 /// One region in a client's order.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ranked {
+pub struct Ranked<'a> {
     /// Index into the regions.
     pub region: usize,
     /// What claims the client for it.
-    pub claim: Option<Claim>,
+    pub claim: Option<Claim<'a>>,
     /// How far away it is; nothing where the client's coordinates are unknown.
     pub distance_km: Option<f64>,
-    /// The distance that counts, with the region's bias.
+    /// The distance that counts, with the region's bias; nothing where no distance does.
     pub biased_km: Option<f64>,
+}
+
+/// What is known of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Standpoint<'a> {
+    /// Its location.
+    pub location: &'a Location,
+    /// The region in which the operator's networks put it, as an index.
+    pub within: Option<usize>,
+    /// The rule for it, where the service has a map.
+    pub ruling: Option<Ruling<'a>>,
 }
 
 /// Orders some of the regions for one client after the other.
 #[derive(Debug)]
 pub(super) struct Ranker<'a> {
+    measure: Measure,
     members: Vec<Member<'a>>,
 }
 
@@ -75,12 +104,11 @@ struct Member<'a> {
     factor: f64,
 }
 
-impl Ranked {
-    /// How a region, an index into `regions`, stands to a client there. `within` is the region in which the
-    /// operator's networks put the client.
-    pub fn of(regions: &[Region], region: usize, location: &Location, within: Option<usize>) -> Option<Self> {
-        let direction = location.coordinates.map(UnitVector::from);
-        Some(Member::new(regions, region)?.rank(location, direction, within))
+impl<'a> Ranked<'a> {
+    /// How a region, an index into `regions`, stands to a client.
+    pub fn of(regions: &[Region], region: usize, measure: Measure, client: &Standpoint<'a>) -> Option<Self> {
+        let direction = client.location.coordinates.map(UnitVector::from);
+        Some(Member::new(regions, region)?.rank(measure, client, direction))
     }
 }
 
@@ -92,42 +120,56 @@ impl<'a> Member<'a> {
         Some(Self { index, region, direction: region.location.into(), factor })
     }
 
-    /// `direction` is where the location is.
-    fn rank(&self, location: &Location, direction: Option<UnitVector>, within: Option<usize>) -> Ranked {
+    /// `direction` is where the client is.
+    fn rank<'c>(&self, measure: Measure, client: &Standpoint<'c>, direction: Option<UnitVector>) -> Ranked<'c> {
+        let ruling = client.ruling.filter(|ruling| ruling.rule.regions.contains(&self.index));
         let distance_km = direction.map(|direction| direction.distance_km(self.direction));
-        Ranked {
-            region: self.index,
-            claim: if within == Some(self.index) { Some(Claim::Network) } else { claim(self.region, location) },
-            distance_km,
-            biased_km: distance_km.map(|distance_km| distance_km * self.factor),
+        let ranked = Ranked { region: self.index, claim: ruling.map(Claim::Rule), distance_km, biased_km: None };
+        match measure {
+            Measure::Fixed | Measure::Drawn => ranked,
+            Measure::Proximity | Measure::Listed => Ranked {
+                claim: ranked
+                    .claim
+                    .or_else(|| (client.within == Some(self.index)).then_some(Claim::Network))
+                    .or_else(|| claim(self.region, client.location)),
+                biased_km: distance_km.map(|distance_km| distance_km * self.factor),
+                ..ranked
+            },
         }
     }
 }
 
 impl<'a> Ranker<'a> {
-    /// For these regions, as indices into `regions` in file order.
-    pub(super) fn new(regions: &'a [Region], members: &[usize]) -> Self {
-        Self { members: members.iter().filter_map(|index| Member::new(regions, *index)).collect() }
+    /// For these regions, as indices into `regions`, in the order that decides where nothing else does.
+    pub(super) fn new(regions: &'a [Region], members: &[usize], measure: Measure) -> Self {
+        Self { measure, members: members.iter().filter_map(|index| Member::new(regions, *index)).collect() }
     }
 
-    /// The order for a client there: claims first, the more specific before the less; then by distance with bias; then
-    /// as in the file. `within` is the region in which the operator's networks put the client.
-    pub(super) fn rank(&self, location: &Location, within: Option<usize>) -> Vec<Ranked> {
-        let direction = location.coordinates.map(UnitVector::from);
-        let mut order: Vec<Ranked> =
-            self.members.iter().map(|member| member.rank(location, direction, within)).collect();
-        // Stable, so what is equal stays as in the file.
+    /// The regions that may serve a client, the first to try first: claims first, the more specific before the less; then
+    /// by the measure; then as they are given. A rule with a fence leaves out the regions that it doesn't list.
+    pub(super) fn rank<'c>(&self, client: &Standpoint<'c>) -> Vec<Ranked<'c>> {
+        let direction = client.location.coordinates.map(UnitVector::from);
+        let rule = client.ruling.map(|ruling| ruling.rule);
+        let is_closed = rule.is_some_and(Rule::is_closed);
+        let members = self.members.iter().map(|member| member.rank(self.measure, client, direction));
+        let mut order: Vec<Ranked<'c>> =
+            members.filter(|ranked| !is_closed || matches!(ranked.claim, Some(Claim::Rule(_)))).collect();
+        // Stable, so what is equal stays as it is given.
         order.sort_by(|a, b| {
-            let level = |ranked: &Ranked| Reverse(ranked.claim.map_or(0, Claim::level));
-            let distance = |ranked: &Ranked| ranked.biased_km.unwrap_or(0.0);
-            level(a).cmp(&level(b)).then(distance(a).total_cmp(&distance(b)))
+            let level = |ranked: &Ranked<'_>| Reverse(ranked.claim.map_or(0, Claim::level));
+            let place = |ranked: &Ranked<'_>| match self.measure {
+                Measure::Listed => rule?.regions.iter().position(|region| *region == ranked.region),
+                Measure::Proximity | Measure::Fixed | Measure::Drawn => None,
+            };
+            let distance = |ranked: &Ranked<'_>| ranked.biased_km.unwrap_or(0.0);
+            level(a).cmp(&level(b)).then_with(|| place(a).cmp(&place(b))).then(distance(a).total_cmp(&distance(b)))
         });
         order
     }
 }
 
 /// The most specific claim of a region on a client.
-fn claim(region: &Region, location: &Location) -> Option<Claim> {
+fn claim<'c>(region: &Region, location: &Location) -> Option<Claim<'c>> {
     let asn = location.asn.filter(|asn| region.asns.contains(asn)).map(Claim::Asn);
     let subdivision = || location.subdivisions.into_iter().flatten().find(|code| region.subdivisions.contains(code));
     let country = || location.country.filter(|code| region.countries.contains(code)).map(Claim::Country);
@@ -139,7 +181,7 @@ fn claim(region: &Region, location: &Location) -> Option<Claim> {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 pub(super) mod tests {
     use super::super::Coordinates;
-    use super::{Claim, Location, Ranker};
+    use super::{Claim, Location, Measure, Ranker, Standpoint};
     use crate::config::Region;
 
     /// A region without claims.
@@ -152,6 +194,7 @@ pub(super) mod tests {
             subdivisions: Vec::new(),
             asns: Vec::new(),
             bias: 0,
+            capacity: None,
         }
     }
 
@@ -167,7 +210,8 @@ pub(super) mod tests {
 
     fn order(regions: &[Region], location: &Location, within: Option<usize>) -> String {
         let members: Vec<usize> = (0..regions.len()).collect();
-        let names = Ranker::new(regions, &members).rank(location, within);
+        let client = Standpoint { location, within, ruling: None };
+        let names = Ranker::new(regions, &members, Measure::Proximity).rank(&client);
         names.iter().map(|ranked| regions[ranked.region].name.as_str()).collect::<Vec<_>>().join(" ")
     }
 
@@ -223,7 +267,8 @@ pub(super) mod tests {
         regions[2].countries = vec!["DE".parse().unwrap()];
         regions[1].bias = 50;
         let germany = Location::of_country("DE".parse().unwrap());
-        let order = Ranker::new(&regions, &[1, 2]).rank(&germany, None);
+        let client = Standpoint { location: &germany, within: None, ruling: None };
+        let order = Ranker::new(&regions, &[1, 2], Measure::Proximity).rank(&client);
         assert_eq!((order[0].region, order[0].claim), (2, Some(Claim::Country("DE".parse().unwrap()))));
         assert_eq!((order[1].region, order[1].claim), (1, None));
         let (distance_km, biased_km) = (order[1].distance_km.unwrap(), order[1].biased_km.unwrap());

@@ -50,7 +50,10 @@ impl Rates {
     fn measure(&mut self, counts: Vec<u32>, passed: Option<Duration>) {
         if let Some(passed) = passed.filter(|_| self.counts.len() == counts.len()) {
             let weight = weight(passed, DEMAND_SMOOTHING);
-            let now = counts.iter().zip(&self.counts).map(|(new, old)| f64::from(new.wrapping_sub(*old)) / passed.as_secs_f64());
+            let now = counts
+                .iter()
+                .zip(&self.counts)
+                .map(|(new, old)| f64::from(new.wrapping_sub(*old)) / passed.as_secs_f64());
             if self.per_second.len() == counts.len() {
                 self.per_second.iter_mut().zip(now).for_each(|(rate, now)| *rate += (now - *rate) * weight);
             } else {
@@ -138,7 +141,10 @@ impl Controller {
             let groups = service.tiers.iter().flat_map(|tier| compiled.pools[tier.pool].groups.clone());
             groups.zip(&service.tallies).filter(|(counted, _)| *counted == group).map(|(_, tally)| tally)
         });
-        tallies.filter_map(|tally| self.answers.get(&(Arc::as_ptr(tally) as usize))).map(|(_, rates)| rates.get(0)).sum()
+        tallies
+            .filter_map(|tally| self.answers.get(&(Arc::as_ptr(tally) as usize)))
+            .map(|(_, rates)| rates.get(0))
+            .sum()
     }
 
     /// Makes the flows of all services that are steered by load.
@@ -179,7 +185,7 @@ impl Controller {
                 let count = service.steps.len() as u32 - first;
                 service.flows.push(Flow { first, count, is_displaced: !is_home && count > 0 });
                 let demand = self.demand_of(load, class);
-                if let Some(region) = compiled.maps[load.map].order(load.orders[class / 2]).first() {
+                if let Some(region) = compiled.maps[load.map].order(load.orders[class / 2]).regions.first() {
                     let (all, kept) = homes.entry(*region).or_default();
                     *all += demand;
                     *kept += if *is_home { demand * shares[*merged].first().unwrap_or(&0.0) } else { 0.0 };
@@ -225,12 +231,15 @@ impl Controller {
                     _ => continue,
                 },
             };
-            let in_answers = |Capacity { most, target }| Capacity { most: most / per_answer, target: target / per_answer };
-            let groups: Vec<usize> = (0..compiled.groups.len()).filter(|group| compiled.groups[*group].region == region).collect();
+            let in_answers =
+                |Capacity { most, target }| Capacity { most: most / per_answer, target: target / per_answer };
+            let groups: Vec<usize> =
+                (0..compiled.groups.len()).filter(|group| compiled.groups[*group].region == region).collect();
             let is_foreign = |service: &Service| !matches!(service.steering, Steering::Load(_));
             let foreign: Vec<f64> =
                 groups.iter().map(|group| self.answered(compiled, *group as u32, is_foreign)).collect();
-            let whole = settings.capacity.and_then(|capacity| add(region, None, in_answers(capacity), foreign.iter().sum()));
+            let whole =
+                settings.capacity.and_then(|capacity| add(region, None, in_answers(capacity), foreign.iter().sum()));
             for (group, foreign) in groups.into_iter().zip(foreign).filter(|(group, _)| is_used[*group]) {
                 let capacities = [Family::V4, Family::V6].map(|family| bearing(compiled, standings, group, family));
                 let total: f64 = capacities.iter().flatten().map(|capacity| capacity.most).sum();
@@ -285,9 +294,11 @@ fn stops(
 ) -> (Vec<Stop>, bool) {
     let mut found: Vec<(Stop, (Health, bool))> = Vec::new();
     let mut homes: Vec<(u16, u32)> = Vec::new();
-    for (tier, regions) in (0..).zip(service.tiers.iter().map(|_| compiled.maps[load.map].order(order))) {
+    for (tier, regions) in (0..).zip(service.tiers.iter().map(|_| compiled.maps[load.map].order(order).regions)) {
         for region in regions {
-            let Some((group, candidates)) = candidates(compiled, live, service, tier, *region, family) else { continue };
+            let Some((group, candidates)) = candidates(compiled, live, service, tier, *region, family) else {
+                continue;
+            };
             if !may_serve(compiled, group, family) {
                 continue;
             }
@@ -301,7 +312,8 @@ fn stops(
     }
     // As without load: those where both families are healthy enough, else those where this one is.
     let fittest = found.iter().map(|(_, fitness)| *fitness).max().filter(|(health, _)| *health == Health::Enough);
-    let stops: Vec<Stop> = found.iter().filter(|(_, fitness)| Some(*fitness) == fittest).map(|(stop, _)| *stop).collect();
+    let stops: Vec<Stop> =
+        found.iter().filter(|(_, fitness)| Some(*fitness) == fittest).map(|(stop, _)| *stop).collect();
     let is_home = stops.first().is_some_and(|first| {
         homes.iter().any(|(tier, group)| *tier == first.tier && group * 2 + family.index() as u32 == first.site)
     });

@@ -57,6 +57,13 @@ pub fn decide<'s>(
     draw: &mut Draw<'_>,
 ) -> Decision<'s> {
     let steered = steering::steer(snapshot, service, client, family, draw);
+    // Without a fence nothing healthy anywhere is so for everyone, and a negative answer is never scoped: it would make
+    // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone.
+    let unserved_scope = || {
+        let is_fenced =
+            service.has_family[family.index()] && snapshot.compiled.maps[service.steering.map()].is_fenced();
+        if is_fenced { steered.scope } else { 0 }
+    };
     let found = match steered.found {
         Some(choice) if choice.candidates.health > Health::None => Some(choice),
         found => match &service.when_all_down {
@@ -65,18 +72,17 @@ pub fn decide<'s>(
             AllDown::LastResort(families) => {
                 let addresses = &families[family.index()];
                 if !addresses.is_empty() && service.has_family[family.index()] {
-                    // Nothing healthy anywhere is so for everyone.
-                    return Decision { outcome: Outcome::LastResort(addresses), ttl: service.ttl.min, scope: 0 };
+                    let outcome = Outcome::LastResort(addresses);
+                    return Decision { outcome, ttl: service.ttl.min, scope: unserved_scope() };
                 }
                 None
             }
         },
     };
     let Some(choice) = found else {
-        // A negative answer is never scoped: it would make resolvers keep one for every subnet. One that health makes must
-        // not outlive it.
+        // One that health makes must not outlive it.
         let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
-        return Decision { outcome: Outcome::NoData, ttl, scope: 0 };
+        return Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() };
     };
     let candidates = choice.candidates;
     let ttl = if steered.failover_active || candidates.health != Health::Enough {

@@ -105,9 +105,10 @@ impl Flows {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let same_steps = |a: &ServiceFlows, b: &ServiceFlows| {
             a.flows == b.flows
-                && a.steps.iter().zip(&b.steps).all(|(a, b)| {
-                    (a.tier, a.region) == (b.tier, b.region) && a.end.abs_diff(b.end) < SAME_SHARE
-                })
+                && a.steps
+                    .iter()
+                    .zip(&b.steps)
+                    .all(|(a, b)| (a.tier, a.region) == (b.tier, b.region) && a.end.abs_diff(b.end) < SAME_SHARE)
         };
         let same_room = |a: &RoomLoad, b: &RoomLoad| {
             let near = |a: f64, b: f64, whole: f64| (a - b).abs() <= SAME_LOAD * whole;

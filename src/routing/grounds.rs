@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::balance::adaptive::{Controller, Event};
-use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
+use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, RoomLoad, Way, region_weight};
 use crate::config::{AnswerOrder, EndpointState};
-use crate::geo::{Located, Ranked};
-use crate::snapshot::{AllDown, RegionWeight, Service, Snapshot, Steering};
+use crate::geo::{Located, Order, Ranked, Ruling, Standpoint};
+use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
 #[derive(Debug)]
@@ -20,12 +20,12 @@ pub struct Grounds<'a> {
     snapshot: &'a Snapshot,
     service: &'a Service,
     client: IpAddr,
-    located: &'a Located<'a>,
+    standpoint: Standpoint<'a>,
     family: Family,
     decision: &'a Decision<'a>,
-    /// The regions in the order in which they are tried.
-    order: &'a [u16],
-    /// Or, where they have none, those that are drawn from.
+    /// The regions that the client may be sent to.
+    order: Order<'a>,
+    /// What they weigh, where they are drawn.
     drawn: &'a [RegionWeight],
     /// What all groups weigh together among which the chosen one was drawn.
     drawn_weight: u64,
@@ -76,18 +76,19 @@ impl<'a> Grounds<'a> {
         family: Family,
         decision: &'a Decision<'a>,
     ) -> Self {
-        let (order, drawn): (&[u16], &[RegionWeight]) = match &service.steering {
-            Steering::Proximity { map } => {
-                let map = &snapshot.compiled.maps[*map];
-                (map.order(map.lookup(client).0), &[])
-            }
-            Steering::Priority { order } => (order, &[]),
-            Steering::Weighted { regions } => (&[], regions),
+        let compiled = &snapshot.compiled;
+        let map = &compiled.maps[service.steering.map()];
+        let order = map.order(map.lookup(client).0);
+        let drawn: &[RegionWeight] = match &service.steering {
+            Steering::Ordered { .. } | Steering::Load(_) => &[],
+            Steering::Weighted { regions, .. } => regions,
         };
-        let mut grounds = Self { snapshot, service, client, located, family, decision, order, drawn, drawn_weight: 0 };
+        let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let mut grounds =
+            Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
-            let drawn_from =
-                grounds.groups(choice.tier).filter(|group| matches!(group.fate, Fate::Chosen | Fate::Standby));
+            let drawn_from = grounds.groups(choice.tier).filter(|group| grounds.is_drawn_from(choice, group));
             grounds.drawn_weight = drawn_from.filter_map(|group| group.weight).sum();
         }
         grounds
@@ -116,27 +117,66 @@ impl<'a> Grounds<'a> {
 
     /// How many regions there are to try or to draw from.
     pub fn region_count(&self) -> usize {
-        self.order.len() + self.drawn.len()
+        self.order.regions.len()
+    }
+
+    /// The rule for the client, where the service has a map.
+    pub fn ruling(&self) -> Option<Ruling<'a>> {
+        self.standpoint.ruling
+    }
+
+    /// Where the client's class goes, where it is steered by load.
+    pub fn way(&self) -> Option<Way<'a>> {
+        let Steering::Load(load) = &self.service.steering else { return None };
+        let (order, _) = self.snapshot.compiled.maps[load.map].lookup(self.client);
+        Some(self.snapshot.live.flows().way(load.index, load.class(order, self.family)))
+    }
+
+    /// What part of the client's class goes to a region of a tier, in percent, where it is steered by load.
+    pub fn load_percent(&self, tier: usize, region: u16) -> Option<f64> {
+        let mut before = 0.0;
+        let mut percent = 0.0;
+        for step in self.way()?.steps {
+            let end = f64::from(step.end) + 1.0;
+            if (usize::from(step.tier), step.region) == (tier, region) {
+                percent = (end - before) * 100.0 / (f64::from(u32::MAX) + 1.0);
+            }
+            before = end;
+        }
+        Some(percent)
+    }
+
+    /// What a region can bear and what comes to it, where it has a capacity and the service is steered by load.
+    pub fn region_load(&self, region: u16) -> Option<&'a RoomLoad> {
+        self.snapshot.live.flows().region(region).filter(|_| matches!(self.service.steering, Steering::Load(_)))
+    }
+
+    /// Whether a region is among those that are claimed, where these are drawn from first.
+    fn is_claimed(&self, region: u16) -> bool {
+        self.order.regions.iter().take(self.order.claimed).any(|claimed| *claimed == region)
+    }
+
+    /// Whether the group was drawn from with the chosen one, which is of the same tier.
+    fn is_drawn_from(&self, choice: Choice<'_>, group: &Considered<'_>) -> bool {
+        let chosen = self.snapshot.compiled.groups[choice.group as usize].region;
+        matches!(group.fate, Fate::Chosen | Fate::Standby) && self.is_claimed(group.region) == self.is_claimed(chosen)
     }
 
     /// The regions, each with what it weighs where they are drawn.
     fn regions(&self) -> impl Iterator<Item = (u16, Option<&'a RegionWeight>)> + use<'a> {
-        let ordered = self.order.iter().map(|region| (*region, None));
-        ordered.chain(self.drawn.iter().map(|drawn| (drawn.region, Some(drawn))))
+        let drawn = self.drawn;
+        self.order.regions.iter().map(move |region| (*region, drawn.iter().find(|drawn| drawn.region == *region)))
     }
 
-    /// How the regions stand to the client, in the order in which they are tried; where they are drawn, as in the file.
-    pub fn ranked(&self) -> impl Iterator<Item = Ranked> {
+    /// How the regions stand to the client, in the order in which they are tried; where they are drawn, those that are claimed first,
+    /// else as in the file.
+    pub fn ranked(&self) -> impl Iterator<Item = Ranked<'a>> {
         self.regions().filter_map(|(region, _)| self.rank(region))
     }
 
-    fn rank(&self, region: u16) -> Option<Ranked> {
-        let Located { location, within, .. } = self.located;
-        let ranked = Ranked::of(&self.snapshot.compiled.config.regions, usize::from(region), location, *within)?;
-        Some(match self.service.steering {
-            Steering::Proximity { .. } => ranked,
-            Steering::Priority { .. } | Steering::Weighted { .. } => Ranked { claim: None, biased_km: None, ..ranked },
-        })
+    fn rank(&self, region: u16) -> Option<Ranked<'a>> {
+        let regions = &self.snapshot.compiled.config.regions;
+        Ranked::of(regions, usize::from(region), self.service.steering.measure(), &self.standpoint)
     }
 
     /// What the operator says that a region weighs.
@@ -149,8 +189,9 @@ impl<'a> Grounds<'a> {
         let choice = self.choice();
         let mut is_ahead = choice.is_none_or(|choice| tier <= choice.tier);
         self.regions().filter_map(move |(region, drawn)| {
-            let Choice { group, candidates, .. } = self.service.choice(self.snapshot, tier, region, self.family)?;
-            let weight = drawn.map(|drawn| region_weight(drawn, candidates));
+            let found = self.service.choice(self.snapshot, tier, region, self.family)?;
+            let Choice { group, candidates, .. } = found;
+            let weight = drawn.map(|drawn| region_weight(self.snapshot, self.service, drawn, found));
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
             is_ahead &= !is_chosen || weight.is_some();
@@ -183,9 +224,8 @@ impl<'a> Grounds<'a> {
 
     /// The chance that a group of this tier is drawn, in percent; nothing where it is not drawn from.
     pub fn share_percent(&self, tier: usize, group: &Considered<'_>) -> Option<f64> {
-        let is_drawn_from = self.choice().is_some_and(|choice| choice.tier == tier)
-            && matches!(group.fate, Fate::Chosen | Fate::Standby);
-        let weight = group.weight.filter(|_| is_drawn_from)?;
+        let choice = self.choice().filter(|choice| choice.tier == tier)?;
+        let weight = group.weight.filter(|_| self.is_drawn_from(choice, group))?;
         Some(100.0 * weight as f64 / self.drawn_weight.max(1) as f64)
     }
 
@@ -240,6 +280,16 @@ impl Display for Reason<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(grounds) = self;
         let family = grounds.family_name();
+        if let Some(ruling) = grounds.ruling().filter(|_| grounds.order.fenced) {
+            match grounds.order.regions {
+                [] if ruling.rule.regions.is_empty() => {
+                    return write!(f, "no data for these clients, on purpose: no region is listed by {ruling}");
+                }
+                [] => return write!(f, "no data, as the service has no endpoint inside the fence of {ruling}"),
+                _ if ruling.rule.fence => write!(f, "inside the fence of {ruling}, ")?,
+                _ => {}
+            }
+        }
         match (&grounds.decision.outcome, &grounds.service.when_all_down) {
             (Outcome::Endpoints { choice, .. }, _) => write_choice_reason(f, grounds, *choice),
             (Outcome::LastResort(_), _) => f.write_str(
@@ -266,16 +316,23 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let compiled = &grounds.snapshot.compiled;
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
-    match (&grounds.service.steering, grounds.rank(group.region).map(|ranked| (ranked.claim, ranked.distance_km))) {
+    let ranked = grounds.rank(group.region);
+    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
+        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+            write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
+        }
         (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Priority { .. }, _) => f.write_str("the first region in the service's order")?,
-        (Steering::Proximity { .. }, Some((Some(claim), _))) => {
+        (Steering::Load(_), _) if write_load_reason(f, grounds, choice, group.region)? => {}
+        (Steering::Ordered { .. } | Steering::Load(_), Some((Some(claim), _))) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Proximity { .. }, Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
+            f.write_str("the first region in the service's order")?
+        }
+        (Steering::Ordered { .. } | Steering::Load(_), Some((None, Some(distance_km)))) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Proximity { .. }, _) => {
+        (Steering::Ordered { .. } | Steering::Load(_), _) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }
@@ -291,6 +348,48 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
              (when_all_down is serve-all, failing open)",
         ),
     }
+}
+
+/// Writes why load leads there; false where it is as it would be without.
+fn write_load_reason(
+    f: &mut Formatter<'_>,
+    grounds: &Grounds<'_>,
+    choice: Choice<'_>,
+    region: u16,
+) -> Result<bool, fmt::Error> {
+    let Some(way) = grounds.way() else { return Ok(false) };
+    let Some(place) = way.steps.iter().position(|step| (usize::from(step.tier), step.region) == (choice.tier, region))
+    else {
+        return Ok(false);
+    };
+    let percent = grounds.load_percent(choice.tier, region).unwrap_or(0.0);
+    match (way.is_displaced, place) {
+        (true, _) => write!(
+            f,
+            "one of those over which the clients of a region that can't serve are spread, by room ({percent:.1} % come here)"
+        )?,
+        (false, 0) if way.steps.len() == 1 => return Ok(false),
+        (false, 0) => {
+            write!(f, "the first region in the client's order, which has room for {percent:.1} % of its clients")?
+        }
+        (false, _) => {
+            write!(f, "the next region with room for what comes first to others ({percent:.1} % of these clients)")?
+        }
+    }
+    if let Some(RoomLoad { load, target, capacity, .. }) = grounds.region_load(region) {
+        let state = if load > capacity {
+            ", past it"
+        } else if *load > target * 1.001 {
+            ", past the target"
+        } else {
+            ""
+        };
+        write!(
+            f,
+            ", with a load of {load:.1}/s of a target of {target:.1}/s and a capacity of {capacity:.1}/s{state},"
+        )?;
+    }
+    Ok(true)
 }
 
 /// Shows how what is answered was picked.

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Family, Flows};
 use super::balance::adaptive::{Controller, Sight};
 use super::balance::{self, Laid, Member, Method, Winners};
+use super::{Family, Flows};
 use crate::config::{Adaptive, Balance, EndpointState};
 pub use crate::health::Load;
 use crate::health::Verdict;

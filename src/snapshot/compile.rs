@@ -1,19 +1,20 @@
 //! Configuration + zones + database → [`Compiled`]; everything that can fail.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::steering::Maps;
 use super::zones::load_zones;
 use super::{
-    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, RegionWeight, Service, Steering,
+    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service, Steering,
     Tier, winners,
 };
-use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
+use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
-use crate::geo::{Database, RegionMap};
+use crate::geo::{Database, GeoMap};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
@@ -21,9 +22,6 @@ use crate::routing::balance::rendezvous;
 use crate::secret_file;
 use crate::zone::{Name, Tree};
 
-/// The most steering maps that are made for one set of regions; services of further sets share one of all regions. A map
-/// of a large database takes megabytes.
-const MAX_OWN_MAPS: usize = 15;
 /// What is read of a file of secrets, in bytes.
 const MAX_SECRET_FILE_BYTES: u64 = 64 << 10;
 
@@ -42,6 +40,15 @@ pub fn load_database(config: &Config) -> Result<Database, Problem> {
             None => problem,
         }
     })
+}
+
+/// All that says where clients are and where they may be sent.
+#[derive(Debug, Clone)]
+pub struct Geography {
+    /// Locations.
+    pub database: Arc<Database>,
+    /// Rules, in the order of [`Config::maps`].
+    pub geo_maps: Arc<[GeoMap]>,
 }
 
 /// Reads the secrets of cookies from the file that the configuration names, if it does.
@@ -70,24 +77,24 @@ pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Pro
 ///
 /// # Errors
 /// All problems in the zones and between zones and services; with `serving` only those of zones without a file, and
-/// where a broken zone would end what is served: all zones, a service, or the addresses of a name server. Without a database or secrets,
+/// where a broken zone would end what is served: all zones, a service, or the addresses of a name server. Without geography or secrets,
 /// which is the caller's problem, the zones are checked all the same.
 pub fn compile(
     mut config: Config,
-    database: Option<Arc<Database>>,
+    geography: Option<Geography>,
     cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
     serving: Option<&Tree>,
 ) -> Result<Compiled, Problems> {
     let (zones, outdated) = load_zones(&mut config, serving)?;
-    let (Some(database), Some(cookies)) = (database, cookies) else { return Err(Problems::default()) };
+    let (Some(geography), Some(cookies)) = (geography, cookies) else { return Err(Problems::default()) };
     let services: Vec<(Name, usize)> =
         config.services.iter().enumerate().map(|(index, service)| (service.name.clone(), index)).collect();
     let tree = Tree::build(&zones, &services)?;
     drop(zones);
 
-    Ok(assemble(config, Arc::new(tree), outdated, database, cookies, rate_limiter, tallies)?)
+    Ok(assemble(config, Arc::new(tree), outdated, geography, cookies, rate_limiter, tallies)?)
 }
 
 /// Puts a configuration, the tree of its zones, a database and secrets together.
@@ -98,7 +105,7 @@ pub fn assemble(
     config: Config,
     tree: Arc<Tree>,
     outdated: Outdated,
-    database: Arc<Database>,
+    Geography { database, geo_maps }: Geography,
     cookies: CookieSecrets,
     rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
@@ -108,6 +115,7 @@ pub fn assemble(
         rate_limiter,
         tree,
         database,
+        geo_maps,
         maps: Vec::new(),
         services: Vec::new(),
         pools: Vec::new(),
@@ -160,7 +168,10 @@ fn add_pools(compiled: &mut Compiled) {
                 });
             }
             let endpoints = first_endpoint..compiled.endpoints.len() as u32;
-            compiled.groups.push(Group { pool: pool_index, region: region as u16, kind, endpoints });
+            let own = &compiled.endpoints[first_endpoint as usize..];
+            let enabled = own.iter().filter(|endpoint| endpoint.state != EndpointState::Disabled);
+            let weight = enabled.map(|endpoint| u64::from(endpoint.weight)).sum();
+            compiled.groups.push(Group { pool: pool_index, region: region as u16, kind, endpoints, weight });
         }
         compiled.pools.push(Pool {
             min_healthy: pool.min_healthy,
@@ -170,24 +181,10 @@ fn add_pools(compiled: &mut Compiled) {
     }
 }
 
-/// The regions of endpoints, each once, in file order.
-fn regions<'a>(endpoints: impl Iterator<Item = &'a config::Endpoint>) -> Vec<usize> {
-    endpoints.map(|endpoint| endpoint.region).collect::<BTreeSet<usize>>().into_iter().collect()
-}
-
-/// The regions that any service steers by proximity to.
-fn all_members(config: &Config) -> Vec<usize> {
-    let services = config.services.iter().filter(|service| {
-        matches!(service.steering, config::Steering::Proximity | config::Steering::Load(_))
-    });
-    regions(services.flat_map(|service| &service.tiers).flat_map(|tier| &config.pools[*tier].endpoints))
-}
-
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
-    let mut maps: HashMap<Vec<usize>, usize> = HashMap::new();
+    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps);
     // By pool: the first layout of each way in which services pick from it.
     let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
-    let all_members = all_members(&compiled.config);
     let mut load_services = 0;
     for service in &compiled.config.services {
         let config = &compiled.config;
@@ -199,50 +196,20 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
                 Target::Hostname(_) => true,
             })
         });
-        let members: Vec<usize> = regions(endpoints());
         let steering = match &service.steering {
-            config::Steering::Proximity | config::Steering::Load(_) => {
-                // Regions in which a service has nothing are passed over, so the map of all of them serves any service;
-                // one of its own tells less apart, and so lets caches share more.
-                let is_own = maps.len() < MAX_OWN_MAPS || maps.contains_key(&members);
-                let members = if is_own { members } else { all_members.clone() };
-                let database = &compiled.database;
-                let map = match maps.get(&members) {
-                    Some(map) => *map,
-                    None => {
-                        let map = RegionMap::proximity(database, &config.geoip.networks, &config.regions, &members)
-                            .map_err(|error| {
-                                Problem::new(error.to_string()).at(&config.source, service.span.clone())
-                            })?;
-                        compiled.maps.push(map);
-                        maps.insert(members, compiled.maps.len() - 1);
-                        compiled.maps.len() - 1
-                    }
-                };
-                match &service.steering {
-                    config::Steering::Load(unit) => {
-                        let index = load_services;
-                        load_services += 1;
-                        let orders = (map, &compiled.maps[map]);
-                        Steering::Load(Box::new(LoadSteering::new(compiled, (service, index), *unit, orders, tallies)))
-                    }
-                    _ => Steering::Proximity { map },
-                }
+            config::Steering::Load(unit) => {
+                let index = load_services;
+                load_services += 1;
+                let map = maps.load(service)?;
+                Steering::Load(Box::new(LoadSteering::new(
+                    compiled,
+                    (service, index),
+                    *unit,
+                    (map, maps.get(map)),
+                    tallies,
+                )))
             }
-            config::Steering::Priority(order) => {
-                Steering::Priority { order: order.iter().map(|region| *region as u16).collect() }
-            }
-            config::Steering::Weighted(weights) => Steering::Weighted {
-                regions: match weights {
-                    Some(weights) => weights
-                        .iter()
-                        .map(|(region, weight)| RegionWeight { region: *region as u16, weight: Some(*weight) })
-                        .collect(),
-                    None => {
-                        members.iter().map(|region| RegionWeight { region: *region as u16, weight: None }).collect()
-                    }
-                },
-            },
+            _ => maps.steering(service)?,
         };
         let when_all_down = match &service.when_all_down {
             WhenAllDown::ServeAll => AllDown::ServeAll,
@@ -289,6 +256,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
         compiled.services.push(Service {
             tiers: tiers.collect(),
             steering,
+            rules: service.map,
             balance: service.balance,
             sticky: service.sticky,
             region_sticky: service.region_sticky,
@@ -304,6 +272,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             tier_starts: tier_starts.into(),
         });
     }
+    compiled.maps = maps.finish();
     Ok(())
 }
 
@@ -313,10 +282,10 @@ mod tests {
 
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::MAX_OWN_MAPS;
     use crate::reload::{Loader, Origin};
     use crate::routing::{Draw, Family, Outcome, decide};
     use crate::snapshot::Publisher;
+    use crate::snapshot::steering::MAX_OWN_MAPS;
 
     /// Services of many sets of regions: 192.0.2.N is in region N, N degrees east on the equator.
     #[test]

@@ -41,7 +41,7 @@ impl LoadSteering {
         tallies: &mut Tallies,
     ) -> Self {
         let ways = |order: u32| -> Vec<u32> {
-            let regions = orders.order(order);
+            let regions = orders.order(order).regions;
             let groups = service.tiers.iter().flat_map(|tier| {
                 regions.iter().filter_map(|region| compiled.pools[*tier].group(*region)).collect::<Vec<u32>>()
             });

@@ -4,9 +4,11 @@
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
 mod compile;
-mod load;
 mod event;
+mod geo_maps;
+mod load;
 mod publish;
+mod steering;
 mod winners;
 mod zones;
 
@@ -15,15 +17,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-pub use compile::{assemble, compile, load_cookie_secrets, load_database};
+pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
+pub use geo_maps::load_geo_maps;
 pub use load::LoadSteering;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
-use crate::config::{Capacity, AnswerOrder, Balance, Config, EndpointState, Ttl};
+use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
-use crate::geo::{Database, RegionMap};
+use crate::geo::{Database, GeoMap, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
@@ -51,7 +54,9 @@ pub struct Compiled {
     pub tree: Arc<Tree>,
     /// Locations; shared by all maps and, over a reload that leaves it as it is, by snapshots.
     pub database: Arc<Database>,
-    /// Steering maps: one for each of the first distinct sets of regions, then one of all regions.
+    /// Rules, in the order of [`Config::maps`].
+    pub geo_maps: Arc<[GeoMap]>,
+    /// Steering maps, each shared by the services that are steered by the same.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
     pub services: Vec<Service>,
@@ -80,6 +85,8 @@ pub struct Service {
     pub tiers: Box<[Tier]>,
     /// How regions are ordered.
     pub steering: Steering,
+    /// Whose rules say where clients may be sent: an index into [`Compiled::geo_maps`].
+    pub rules: Option<usize>,
     /// How endpoints are picked.
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
@@ -131,26 +138,37 @@ pub struct Layout {
     pub winners: [Option<Winners>; 2],
 }
 
-/// How a service orders regions.
+/// How a service chooses among regions.
 #[derive(Debug)]
 pub enum Steering {
-    /// By where the client is.
-    Proximity {
+    /// They are tried in an order.
+    Ordered {
+        /// By what.
+        by: OrderedBy,
         /// Index into [`Compiled::maps`].
         map: usize,
     },
-    /// In this order for everyone.
-    Priority {
-        /// Indices of regions.
-        order: Box<[u16]>,
-    },
     /// At random.
     Weighted {
-        /// The regions to draw from.
+        /// Index into [`Compiled::maps`]: of the regions that the client may be sent to, those that are claimed are drawn
+        /// from first.
+        map: usize,
+        /// What each region of the service weighs, in the order of their indices.
         regions: Box<[RegionWeight]>,
     },
     /// By where the client is, as far as there is room.
     Load(Box<LoadSteering>),
+}
+
+/// What orders regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderedBy {
+    /// Claims, then the distance from the client.
+    Proximity,
+    /// The client's rule in the service's map.
+    Geo,
+    /// The operator, once for all.
+    Priority,
 }
 
 /// A region to draw.
@@ -198,6 +216,8 @@ pub struct Group {
     pub kind: GroupKind,
     /// Indices into [`Compiled::endpoints`].
     pub endpoints: Range<u32>,
+    /// What those weigh together that aren't disabled, of whatever family.
+    pub weight: u64,
 }
 
 /// What a group's endpoints are.
@@ -226,12 +246,41 @@ pub struct Endpoint {
     pub target: Option<TargetId>,
 }
 
+impl OrderedBy {
+    /// What regions with the same claim are ordered by.
+    pub fn measure(self) -> Measure {
+        match self {
+            Self::Proximity => Measure::Proximity,
+            Self::Geo => Measure::Listed,
+            Self::Priority => Measure::Fixed,
+        }
+    }
+}
+
 impl Steering {
+    /// What regions with the same claim are ordered by.
+    pub fn measure(&self) -> Measure {
+        match self {
+            Self::Ordered { by, .. } => by.measure(),
+            Self::Weighted { .. } => Measure::Drawn,
+            Self::Load(_) => Measure::Proximity,
+        }
+    }
+
+    /// The map that says where a client may be sent: an index into [`Compiled::maps`].
+    pub fn map(&self) -> usize {
+        match self {
+            Self::Ordered { map, .. } | Self::Weighted { map, .. } => *map,
+            Self::Load(load) => load.map,
+        }
+    }
+
     /// As the configuration has it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Proximity { .. } => "proximity",
-            Self::Priority { .. } => "priority",
+            Self::Ordered { by: OrderedBy::Proximity, .. } => "proximity",
+            Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
+            Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",
             Self::Load(_) => "load",
         }

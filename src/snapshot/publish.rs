@@ -18,8 +18,8 @@ use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
 use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
-use crate::routing::{Controller, Live};
 use crate::routing::live::{Standing, WHOLE};
+use crate::routing::{Controller, Live};
 
 /// Where workers read the current snapshot.
 pub type Published = ArcSwap<Snapshot>;

@@ -233,7 +233,7 @@ mod tests {
     use crate::config::Config;
     use crate::dns::CookieSecrets;
     use crate::metrics::Tallies;
-    use crate::snapshot::{Compiled, compile, load_database};
+    use crate::snapshot::{Compiled, Geography, compile, load_database};
     use crate::zone::{Found, LookupName, Name, rtype};
 
     /// A folder with zone files, gone when the test ends.
@@ -265,9 +265,10 @@ mod tests {
                 text += &format!("[services.\"{service}\"]\npool = \"p\"\n");
             }
             let config = Config::parse(&text, &self.0.join("meridian.toml")).unwrap();
-            let database = Some(Arc::new(load_database(&config).unwrap()));
+            let database = Arc::new(load_database(&config).unwrap());
+            let geography = Some(Geography { database, geo_maps: Arc::default() });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            compile(config, database, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
+            compile(config, geography, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
                 .map_err(|problems| {
                     problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
                 })

@@ -81,7 +81,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn region(&self, ranked: &Ranked) -> RankedRegion {
+    fn region(&self, ranked: &Ranked<'_>) -> RankedRegion {
         let region = &self.evidence.snapshot.compiled.config.regions[ranked.region];
         RankedRegion {
             region: region.name.clone(),

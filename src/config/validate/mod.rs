@@ -66,6 +66,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         log,
         geoip,
         regions: regions.into_iter().flatten().collect(),
+        maps: Vec::new(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
         pools: pools.into_iter().flatten().collect(),
         zones: zones.into_iter().flatten().collect(),

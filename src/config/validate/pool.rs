@@ -121,11 +121,15 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
 fn check_capacities(table: &Table<'_>, endpoints: &[Endpoint], regions: &Names<'_>) {
     let has_any: HashSet<usize> =
         endpoints.iter().filter(|endpoint| endpoint.capacity.is_some()).map(|endpoint| endpoint.region).collect();
-    let lacking = endpoints.iter().position(|endpoint| endpoint.capacity.is_none() && has_any.contains(&endpoint.region));
+    let lacking =
+        endpoints.iter().position(|endpoint| endpoint.capacity.is_none() && has_any.contains(&endpoint.region));
     let values = table.entry("endpoints").and_then(|entry| entry.value.elements("a list of endpoints", EXAMPLE));
     if let Some((index, value)) = lacking.and_then(|index| Some((index, values?.nth(index)?))) {
         value.reject::<()>(
-            format!("no `capacity`, but another endpoint of region `{}` has one", regions.name(endpoints[index].region)),
+            format!(
+                "no `capacity`, but another endpoint of region `{}` has one",
+                regions.name(endpoints[index].region)
+            ),
             "give all of them one, or none: a region can have a `capacity` of its own",
         );
     }

@@ -6,7 +6,8 @@ use super::balance::{Stickiness, balance};
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    CapacityUnit,     AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    AnswerOrder, CapacityUnit, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown,
+    schema,
 };
 use crate::zone::Name;
 
@@ -62,6 +63,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
+        map: None,
         balance,
         sticky,
         region_sticky: stickiness.of_regions(),

@@ -35,7 +35,7 @@ pub(super) fn steer<'s>(
     let choice = step.and_then(|step| service.choice(snapshot, step.tier.into(), step.region, family));
     match choice.filter(|choice| choice.candidates.health == Health::Enough) {
         found @ Some(_) => Steered { found, failover_active: way.is_displaced, scope },
-        None => ordered::steer(snapshot, service, map.order(order), scope, family),
+        None => ordered::steer(snapshot, service, map.order(order).regions, scope, family),
     }
 }
 

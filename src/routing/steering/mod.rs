@@ -7,7 +7,6 @@ mod weighted;
 
 use std::net::IpAddr;
 
-pub(super) use load::place;
 pub use weighted::region_weight;
 
 use super::decide::Choice;
@@ -33,14 +32,14 @@ pub(super) fn steer<'s>(
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
+    let map = &snapshot.compiled.maps[service.steering.map()];
+    let (order, scope) = map.lookup(client);
+    let order = map.order(order);
     match &service.steering {
-        Steering::Proximity { map } => {
-            let map = &snapshot.compiled.maps[*map];
-            let (order, scope) = map.lookup(client);
-            ordered::steer(snapshot, service, map.order(order), scope, family)
+        Steering::Ordered { .. } => ordered::steer(snapshot, service, order.regions, scope, family),
+        Steering::Weighted { regions, .. } => {
+            weighted::steer(snapshot, service, regions, order, scope, client, family, draw)
         }
-        Steering::Priority { order } => ordered::steer(snapshot, service, order, 0, family),
         Steering::Load(load) => load::steer(snapshot, service, load, client, family, draw),
-        Steering::Weighted { regions } => weighted::steer(snapshot, service, regions, family, draw),
     }
 }

@@ -1,4 +1,4 @@
-//! Regions in a known order, by proximity or by priority: the first that can serve does.
+//! Regions in a known order: the first that can serve does.
 
 use super::Steered;
 use crate::routing::Family;

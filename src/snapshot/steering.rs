@@ -1,0 +1,148 @@
+//! How services choose among regions, and the maps that they share for it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{OrderedBy, RegionWeight, Steering};
+use crate::config::{self, Config, Problem};
+use crate::geo::{Database, GeoMap, Measure, RegionMap};
+
+/// Steering maps of one's own; beyond that, services of further sets of regions share one of all regions. A map of a large
+/// database takes megabytes.
+pub(super) const MAX_OWN_MAPS: usize = 15;
+/// Steering maps in all.
+pub(super) const MAX_MAPS: usize = 256;
+
+/// What makes a steering map.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    measure: Measure,
+    /// Indices of regions, in the order that decides where nothing else does.
+    members: Vec<usize>,
+    /// Index of the rules.
+    rules: Option<usize>,
+}
+
+/// Makes each steering map once.
+pub(super) struct Maps<'a> {
+    config: &'a Config,
+    database: &'a Database,
+    geo_maps: &'a [GeoMap],
+    known: HashMap<Key, usize>,
+    maps: Vec<RegionMap>,
+    /// How many of them tell clients apart, and so take memory.
+    large: usize,
+}
+
+impl<'a> Maps<'a> {
+    pub(super) fn new(config: &'a Config, database: &'a Database, geo_maps: &'a [GeoMap]) -> Self {
+        Self { config, database, geo_maps, known: HashMap::new(), maps: Vec::new(), large: 0 }
+    }
+
+    /// The maps that were asked for.
+    pub(super) fn finish(self) -> Vec<RegionMap> {
+        self.maps
+    }
+
+    /// How a service is steered.
+    ///
+    /// # Errors
+    /// When a map would be too large, or one too many; and where the rules leave no client any region of the service.
+    pub(super) fn steering(&mut self, service: &config::Service) -> Result<Steering, Problem> {
+        let members = match &service.steering {
+            config::Steering::Priority(order) => order.clone(),
+            _ => members(self.config, service),
+        };
+        let map = self.map(service, &members)?;
+        if let Some(by) = ordered_by(service) {
+            return Ok(Steering::Ordered { by, map });
+        }
+        let weight = |region: u16, weight: Option<u32>| RegionWeight { region, weight };
+        let regions = match &service.steering {
+            config::Steering::Weighted(Some(weights)) => {
+                weights.iter().map(|(region, number)| weight(*region as u16, Some(*number))).collect()
+            }
+            _ => members.iter().map(|region| weight(*region as u16, None)).collect(),
+        };
+        Ok(Steering::Weighted { map, regions })
+    }
+
+    /// The index of the map of a service that is steered by load.
+    ///
+    /// # Errors
+    /// As of [`Self::steering`].
+    pub(super) fn load(&mut self, service: &config::Service) -> Result<usize, Problem> {
+        self.map(service, &members(self.config, service))
+    }
+
+    /// A map that was made.
+    pub(super) fn get(&self, map: usize) -> &RegionMap {
+        &self.maps[map]
+    }
+
+    /// The index of a service's map.
+    fn map(&mut self, service: &config::Service, members: &[usize]) -> Result<usize, Problem> {
+        let problem = |message: String| Problem::new(message).at(&self.config.source, service.span.clone());
+        let own = Key { measure: measure(service), members: members.to_vec(), rules: service.map };
+        // Regions in which a service has nothing are passed over, so the map of all of them serves any service; one of its
+        // own tells less apart, and so lets caches share more.
+        let is_own = own.measure == Measure::Fixed || self.large < MAX_OWN_MAPS || self.known.contains_key(&own);
+        let key = if is_own { own } else { Key { members: self.all_members(service), ..own } };
+        let index = match self.known.get(&key) {
+            Some(known) => *known,
+            None => {
+                let rules = key.rules.and_then(|rules| self.geo_maps.get(rules));
+                let networks = &self.config.geoip.networks;
+                let map =
+                    RegionMap::compile(self.database, networks, &self.config.regions, &key.members, key.measure, rules);
+                let map = map.map_err(|error| problem(error.to_string()))?;
+                self.large += usize::from(!map.is_same_for_everyone());
+                if self.large > MAX_MAPS {
+                    return Err(problem(format!("more than {MAX_MAPS} steering maps are needed"))
+                        .hint("let services have the same `map` and `region_order`, and pools in the same regions"));
+                }
+                self.maps.push(map);
+                self.known.insert(key, self.maps.len() - 1);
+                self.maps.len() - 1
+            }
+        };
+        if !self.maps[index].leads_to(members) {
+            return Err(problem(
+                "no rule of this service's map leads to a region in which it has an endpoint".to_owned(),
+            )
+            .hint("add a rule with one of its regions, or leave out `fence`"));
+        }
+        Ok(index)
+    }
+
+    /// The regions of all services that are steered by the same.
+    fn all_members(&self, service: &config::Service) -> Vec<usize> {
+        let is_alike = |other: &&config::Service| (measure(other), other.map) == (measure(service), service.map);
+        let alike = self.config.services.iter().filter(is_alike);
+        let regions: BTreeSet<usize> = alike.flat_map(|other| members(self.config, other)).collect();
+        regions.into_iter().collect()
+    }
+}
+
+fn ordered_by(service: &config::Service) -> Option<OrderedBy> {
+    match &service.steering {
+        config::Steering::Proximity => Some(OrderedBy::Proximity),
+        config::Steering::Geo => Some(OrderedBy::Geo),
+        config::Steering::Priority(_) => Some(OrderedBy::Priority),
+        config::Steering::Weighted(_) | config::Steering::Load(_) => None,
+    }
+}
+
+fn measure(service: &config::Service) -> Measure {
+    match (ordered_by(service), &service.steering) {
+        (Some(by), _) => by.measure(),
+        (None, config::Steering::Load(_)) => Measure::Proximity,
+        (None, _) => Measure::Drawn,
+    }
+}
+
+/// The regions in which a service has endpoints, in file order.
+fn members(config: &Config, service: &config::Service) -> Vec<usize> {
+    let endpoints = service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
+    let regions: BTreeSet<usize> = endpoints.map(|endpoint| endpoint.region).collect();
+    regions.into_iter().collect()
+}
