@@ -599,6 +599,8 @@ impl fmt::Display for Target {
 }
 
 /// What the operator wants of an endpoint.
+///
+/// An enabled one begins to drain at its `drain_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
     /// Serves while healthy.
@@ -675,6 +677,10 @@ pub struct Service {
     pub ttl: Ttl,
     /// What is answered when nothing is healthy; default serve-all.
     pub when_all_down: WhenAllDown,
+    /// Its HTTPS record (RFC 9460); none where its endpoints are hostnames.
+    pub https: Option<Binding>,
+    /// Its SVCB record (RFC 9460); none where its endpoints are hostnames.
+    pub svcb: Option<Binding>,
     /// Where the TOML names it.
     pub span: Span,
 }
@@ -686,6 +692,25 @@ pub struct Ttl {
     pub min: u32,
     /// Else.
     pub max: u32,
+}
+
+/// `[services.NAME.https]` or `[services.NAME.svcb]`: how to connect to a service (RFC 9460).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// SvcPriority, above 0; the least is tried first. Default 1.
+    pub priority: u16,
+    /// TargetName; without one it is the service itself (`"."`, the default).
+    pub target: Option<Name>,
+    /// Names of protocols, each of 1 to 255 octets, in order of preference; up to 16, none twice. Without any, the
+    /// scheme's default alone.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether the scheme's default protocol is not spoken; only where `alpn` has any. Default false.
+    pub no_default_alpn: bool,
+    /// Above 0; without it the scheme's default.
+    pub port: Option<u16>,
+    /// Whether the addresses that would be answered are in it, so that a client need not ask for them; never with a
+    /// `target`. Default true without one.
+    pub hints: bool,
 }
 
 /// How a service orders its regions.

@@ -121,7 +121,14 @@ pub(super) const SERVICE: Kind = Kind {
         "ttl",
         "when_all_down",
         "last_resort",
+        "https",
+        "svcb",
     ],
+};
+/// A service's `https` and `svcb`.
+pub(super) const BINDING: Kind = Kind {
+    title: "`https` and `svcb` tables",
+    keys: &["alpn", "no_default_alpn", "port", "hints", "priority", "target"],
 };
 /// A service's `sticky` where it is a table.
 pub(super) const STICKY: Kind = Kind { title: "a `sticky` table", keys: &["v4", "v6"] };
@@ -156,6 +163,7 @@ pub(super) const ALL: &[&Kind] = &[
     &ENDPOINT,
     &ZONE,
     &SERVICE,
+    &BINDING,
     &STICKY,
     &PERFORMANCE,
     &ADAPTIVE,

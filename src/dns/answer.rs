@@ -1,7 +1,5 @@
 //! The records of one answer, from the name asked for to the last alias.
 
-use std::net::IpAddr;
-
 use super::chaos::{self, Asker};
 use super::edns::ExtendedError;
 use super::encode::{Full, Section, Writer, compression_pointer};
@@ -37,7 +35,7 @@ pub(super) struct Answer<'s, 'c, 'b> {
 }
 
 /// Where resolution stands after one name.
-enum Step {
+pub(super) enum Step {
     /// The answer is complete.
     Done(Rcode),
     /// An alias was written; the name that it leads to begins at this place of the message and is now being resolved.
@@ -166,7 +164,11 @@ impl<'s> Answer<'s, '_, '_> {
                     }
                     self.scope = self.scope.max(decision.scope);
                 }
-                _ => {}
+                qtype => {
+                    if let Some(binding) = service.binding(qtype) {
+                        return self.binding(node, service, binding, owner);
+                    }
+                }
             }
         }
         if let Some(set) = self.tree.set_of(node, self.qtype) {
@@ -302,7 +304,7 @@ impl<'s> Answer<'s, '_, '_> {
     }
 
     /// As [`Self::negative`], to be remembered for at most so many seconds.
-    fn negative_for(&mut self, node: &'s Node, owner: usize, most_seconds: u32) -> Result<(), Full> {
+    pub(super) fn negative_for(&mut self, node: &'s Node, owner: usize, most_seconds: u32) -> Result<(), Full> {
         let apex_at = self.apex_at(node, owner);
         let soa = self.tree.negative_soa(node);
         self.put_wire(Section::Authority, Owner::At(apex_at), soa, apex_at)?;
@@ -316,26 +318,17 @@ impl<'s> Answer<'s, '_, '_> {
         if let Some(target) = self.alias(&decision) {
             return self.service_alias(service, &decision, target, owner);
         }
-        let mark = self.writer.mark(Section::Answer);
-        let written = match &decision.outcome {
-            Outcome::NoData => {
-                self.negative_for(node, owner, decision.ttl)?;
-                self.scope = self.scope.max(decision.scope);
-                if service.has_family[family.index()] {
-                    self.extended = Some(ExtendedError::NoEndpoint);
-                }
-                return Ok(Step::Done(Rcode::NoError));
+        if let Outcome::NoData = decision.outcome {
+            self.negative_for(node, owner, decision.ttl)?;
+            self.scope = self.scope.max(decision.scope);
+            if service.has_family[family.index()] {
+                self.extended = Some(ExtendedError::NoEndpoint);
             }
-            Outcome::Endpoints { choice, picks } => picks.as_slice().iter().try_for_each(|pick| {
-                let address = &choice.candidates.list[*pick as usize].address;
-                self.put_address(family, owner, decision.ttl, address)
-            }),
-            Outcome::LastResort(addresses) => addresses.iter().try_for_each(|address| match address {
-                IpAddr::V4(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-                IpAddr::V6(address) => self.put_address(family, owner, decision.ttl, &address.octets()),
-            }),
-        };
-        if written.is_err() {
+            return Ok(Step::Done(Rcode::NoError));
+        }
+        let mark = self.writer.mark(Section::Answer);
+        let put = |address: &[u8]| self.put_address(Section::Answer, family, owner, decision.ttl, address);
+        if decision.outcome.try_for_each_address(family, put).is_err() {
             self.writer.rewind(Section::Answer, mark);
             return Err(Full);
         }
@@ -383,7 +376,14 @@ impl<'s> Answer<'s, '_, '_> {
     }
 
     /// One A or AAAA record; `address` has at least as many octets as the family needs.
-    fn put_address(&mut self, family: Family, owner: usize, ttl: u32, address: &[u8]) -> Result<(), Full> {
+    pub(super) fn put_address(
+        &mut self,
+        section: Section,
+        family: Family,
+        owner: usize,
+        ttl: u32,
+        address: &[u8],
+    ) -> Result<(), Full> {
         let (rtype, octets) = match family {
             Family::V4 => (rtype::A, 4),
             Family::V6 => (rtype::AAAA, 16),
@@ -397,7 +397,7 @@ impl<'s> Answer<'s, '_, '_> {
         record[11] = octets as u8;
         record[12..12 + octets].copy_from_slice(&address[..octets]);
         self.writer.put(&record[..12 + octets])?;
-        self.writer.count_record(Section::Answer);
+        self.writer.count_record(section);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! makes no system call; what it reads is in the [`Snapshot`](crate::snapshot::Snapshot), what it writes to is the caller's.
 
 mod answer;
+mod binding;
 mod chaos;
 mod cookie;
 mod edns;

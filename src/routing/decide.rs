@@ -35,6 +35,34 @@ pub enum Outcome<'s> {
     NoData,
 }
 
+impl Outcome<'_> {
+    /// Hands the octets of each address that is answered to `each`, in order, until one fails. Hostnames have none.
+    ///
+    /// # Errors
+    /// That of `each`.
+    pub fn try_for_each_address<E>(
+        &self,
+        family: Family,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let octets = match family {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        };
+        match self {
+            Self::Endpoints { choice, picks } => picks
+                .as_slice()
+                .iter()
+                .try_for_each(|pick| each(&choice.candidates.list[*pick as usize].address[..octets])),
+            Self::LastResort(addresses) => addresses.iter().try_for_each(|address| match address {
+                IpAddr::V4(address) => each(&address.octets()),
+                IpAddr::V6(address) => each(&address.octets()),
+            }),
+            Self::NoData => Ok(()),
+        }
+    }
+}
+
 /// The group that serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice<'s> {
@@ -92,19 +120,31 @@ pub fn decide<'s>(
         let until_drain = candidates.drains_at.saturating_sub(draw.unix_seconds);
         candidates.flip_seconds.min(until_drain).clamp(service.ttl.min, service.ttl.max)
     };
-    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    let answers = usize::from(service.answers);
-    let mut picks = draw.pick(candidates, answers, rotation, client);
-    if service.answer_order == AnswerOrder::Fixed {
-        picks.sort();
-    }
+    let picks = pick(snapshot, service, choice, client, family, draw);
     let scope = match candidates.method.sticky() {
-        Some(sticky) if is_matter_of_choice(candidates, answers, service.answer_order) => {
+        Some(sticky) if is_matter_of_choice(candidates, usize::from(service.answers), service.answer_order) => {
             steered.scope.max(sticky.prefix(client))
         }
         _ => steered.scope,
     };
     Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
+}
+
+/// The endpoints that one answer has of the group that serves.
+pub(super) fn pick(
+    snapshot: &Snapshot,
+    service: &Service,
+    choice: Choice<'_>,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Picks {
+    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
+    let mut picks = draw.pick(choice.candidates, usize::from(service.answers), rotation, client);
+    if service.answer_order == AnswerOrder::Fixed {
+        picks.sort();
+    }
+    picks
 }
 
 /// Whether picks can differ: which, or in which order.

@@ -5,6 +5,7 @@
 //! draws from a generator that it is given, and does nothing else: no clock, no allocation, no lock.
 
 pub mod balance;
+mod both;
 mod controller;
 mod decide;
 mod flows;
@@ -14,6 +15,7 @@ mod steering;
 pub mod sticky;
 
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
+pub use both::{Both, decide_both};
 pub(crate) use controller::Controller;
 pub use decide::{Choice, Decision, Outcome, decide};
 pub use flows::{Flows, HomeLoad, RoomLoad, Step, Way};

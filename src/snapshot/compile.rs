@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU32;
 use super::steering::Maps;
 use super::zones::load_zones;
 use super::{
-    AllDown, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service, Steering,
-    Tier, winners,
+    AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service,
+    Steering, Tier, winners,
 };
 use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
@@ -264,6 +264,8 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             answer_order: service.answer_order,
             ttl: service.ttl,
             when_all_down,
+            https: service.https.as_ref().map(Binding::new),
+            svcb: service.svcb.as_ref().map(Binding::new),
             has_family,
             is_alias,
             rotations: (0..service_tallies.len() * 2).map(|_| AtomicU32::new(0)).collect(),

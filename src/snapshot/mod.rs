@@ -3,6 +3,7 @@
 //! [`compile()`] makes a [`Compiled`] of a configuration and does all that can fail. Health is laid over it as
 //! [`Live`]; both together are a [`Snapshot`], and the [`Publisher`] is the one place from which workers get it.
 
+mod binding;
 mod compile;
 mod event;
 mod geo_maps;
@@ -17,6 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+pub use binding::Binding;
 pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
@@ -32,7 +34,7 @@ use crate::health::TargetKey;
 use crate::metrics::Tally;
 use crate::routing::balance::Winners;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
-use crate::zone::Tree;
+use crate::zone::{Tree, rtype};
 
 /// What the workers answer from; published whole.
 #[derive(Debug)]
@@ -101,6 +103,10 @@ pub struct Service {
     pub ttl: Ttl,
     /// What is answered when nothing is healthy.
     pub when_all_down: AllDown,
+    /// Its HTTPS record.
+    pub https: Option<Binding>,
+    /// Its SVCB record.
+    pub svcb: Option<Binding>,
     /// Whether any endpoint could answer IPv4 and IPv6, by [`Family::index`]. A type that the service has nowhere is
     /// no data whatever happens.
     pub has_family: [bool; 2],
@@ -323,6 +329,15 @@ impl Service {
         let group = pool.group(region)?;
         let layout = first_layout + (group - pool.groups.start);
         Some(Choice { tier, group, layout, candidates: snapshot.live.candidates(layout, family) })
+    }
+
+    /// The record of this type that it makes.
+    pub fn binding(&self, qtype: u16) -> Option<&Binding> {
+        match qtype {
+            rtype::HTTPS => self.https.as_ref(),
+            rtype::SVCB => self.svcb.as_ref(),
+            _ => None,
+        }
     }
 
     /// The place of a group among those of all tiers.

@@ -193,10 +193,23 @@ fn conflicts(config: &Config, services: &[usize], zone: &ZoneRecords) -> Vec<(us
     for record in &zone.records {
         let (owner, rtype) = (&record.owner, record.rtype);
         if let Some(service) = by_name.get(owner).copied() {
+            let settings = &config.services[service];
+            let makes_its_own = match rtype.to_int() {
+                rtype::HTTPS => settings.https.is_some(),
+                rtype::SVCB => settings.svcb.is_some(),
+                _ => false,
+            };
             let why = match rtype.to_int() {
-                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses",
-                _ if is_alias(service) => "its service answers with CNAME records, beside which nothing may stand",
-                _ => "",
+                rtype::A | rtype::AAAA | rtype::CNAME => "the service of that name decides its addresses".to_owned(),
+                _ if makes_its_own => {
+                    let (line, _) = config.source.line_and_column(settings.span.start);
+                    let path = config.source.path.display();
+                    format!("the service of that name makes its own ({path}:{line})")
+                }
+                _ if is_alias(service) => {
+                    "its service answers with CNAME records, beside which nothing may stand".to_owned()
+                }
+                _ => String::new(),
             };
             if !why.is_empty() {
                 let message = format!("{owner} has a static {rtype} record, but {why}");

@@ -4,7 +4,7 @@
 //! config = '''…'''                    # the configuration, but for its listeners; paths are relative to its folder
 //! down = ["127.0.1.1"]                # probed endpoints that fail; all others are up
 //! unknown = ["127.0.1.2"]             # probed endpoints (by HTTP with a long timeout) that say nothing yet
-//! geo.csv = '''network,country…'''    # built into the database `geo.mmdb`
+//! geo.csv = '''network,country…'''    # built into the database `geo.mmdb`, which else is empty
 //!
 //! [files]
 //! "example.com.zone" = '''…'''        # a file beside the configuration
@@ -40,6 +40,9 @@ pub(crate) struct CaseFile {
     #[serde(default)]
     pub(crate) files: BTreeMap<String, String>,
     pub(crate) geo: Option<Geo>,
+    /// Locations come from the built-in database; else, without `geo`, nothing is known of anyone.
+    #[serde(default)]
+    pub(crate) builtin: bool,
     #[serde(default)]
     pub(crate) down: Vec<IpAddr>,
     #[serde(default)]

@@ -17,7 +17,9 @@ admin.listen = "127.0.0.1:0"
 /// in for `@PORT@`.
 pub(crate) fn write(file: &CaseFile, port: u16) -> Result<(Folder, PathBuf), String> {
     let folder = Folder::new(&format!("case-{}", file.name.trim_end_matches(".toml")));
-    let config = format!("{PREFIX}{}", file.config.replace("@PORT@", &port.to_string()));
+    // A database that says nothing loads at once.
+    let silent = if file.geo.is_none() && !file.builtin { "geoip.database = \"geo.mmdb\"\n" } else { "" };
+    let config = format!("{PREFIX}{silent}{}", file.config.replace("@PORT@", &port.to_string()));
     let config = folder.put("meridian.toml", config);
     for (name, text) in &file.files {
         if name.ends_with(".secrets") {
@@ -26,9 +28,8 @@ pub(crate) fn write(file: &CaseFile, port: u16) -> Result<(Folder, PathBuf), Str
             folder.put(name, text)
         };
     }
-    if let Some(geo) = &file.geo {
-        let database = meridian::geo::build::build(geo.csv.as_bytes(), 0).map_err(|error| error.to_string())?;
-        folder.put("geo.mmdb", database);
-    }
+    let csv = file.geo.as_ref().map_or("network,country\n", |geo| &geo.csv);
+    let database = meridian::geo::build::build(csv.as_bytes(), 0).map_err(|error| error.to_string())?;
+    folder.put("geo.mmdb", database);
     Ok((folder, config))
 }

@@ -15,7 +15,7 @@ use crate::config::Target;
 use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;
-use crate::routing::{Decision, Draw, Family, Outcome, decide};
+use crate::routing::{Decision, Draw, Family, Outcome, decide, decide_both};
 use crate::snapshot::Snapshot;
 use crate::zone::{self, LookupName, Name, Node, NodeId, rtype};
 
@@ -147,6 +147,12 @@ impl Walk<'_, '_> {
         let snapshot = self.evidence.snapshot;
         if let Some(index) = node.service() {
             let service = &snapshot.compiled.services[index];
+            if service.binding(self.qtype.to_int()).is_some() {
+                let both = decide_both(snapshot, service, self.evidence.client, &mut self.draw);
+                let decision = &both.families[both.leading.index()];
+                let shown = Shown::new(self.evidence, index, both.leading, decision);
+                return Found::Service(Box::new(shown.view(self.zone_of(node))));
+            }
             let (family, asks_for_addresses) = match self.qtype.to_int() {
                 rtype::A => (Family::V4, true),
                 rtype::AAAA => (Family::V6, true),

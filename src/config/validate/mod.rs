@@ -1,6 +1,7 @@
 //! A TOML tree → [`Config`]: types, bounds, references and what keys say together.
 
 mod balance;
+mod binding;
 mod geoip;
 mod pool;
 mod probe;

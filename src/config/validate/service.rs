@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::balance::{Stickiness, balance};
+use super::binding::binding;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
@@ -58,6 +59,9 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
     });
     let ttl = table.or("ttl", ttl_up_to(DEFAULT_TTL_SECS), ttl);
     let when_all_down = when_all_down(&table);
+    let first_pool = tiers.as_ref().and_then(|tiers| context.pool(*tiers.first()?));
+    let is_alias = first_pool.is_some_and(Pool::has_hostnames);
+    let [https, svcb] = ["https", "svcb"].map(|key| binding(&table, key, is_alias));
     Some(Service {
         name: name?.clone(),
         zone: zone?,
@@ -71,6 +75,8 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         answer_order,
         ttl,
         when_all_down: when_all_down?,
+        https,
+        svcb,
         span: entry.span.clone(),
     })
 }

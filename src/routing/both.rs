@@ -1,0 +1,85 @@
+//! The decision for both address families at once, for records that lead to addresses of either.
+
+use std::net::IpAddr;
+
+use super::decide::pick;
+use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
+use crate::snapshot::{Service, Snapshot, Steering};
+
+/// What A and AAAA would be answered with, as far as both lead to one place.
+#[derive(Debug)]
+pub struct Both<'s> {
+    /// By [`Family::index`]. A family whose addresses are elsewhere has no data here.
+    pub families: [Decision<'s>; 2],
+    /// The one that says where both lead: its outcome is no data only where the other's is too.
+    pub leading: Family,
+    /// Seconds for which both hold.
+    pub ttl: u32,
+    /// The prefix length, in bits of the client's own address family, for which both hold.
+    pub scope: u8,
+}
+
+/// Decides for both families. Where they lead to different regions, that of the healthier one counts, and of IPv4 where
+/// they are alike.
+pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpAddr, draw: &mut Draw<'_>) -> Both<'s> {
+    // Both are drawn from the same numbers, so that regions with equal weights for both are the same.
+    let rng = draw.rng.fork();
+    let mut families = [Family::V4, Family::V6].map(|family| {
+        let mut rng = rng.clone();
+        decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, ..*draw })
+    });
+    let [v4, v6] = &families;
+    let ttl = v4.ttl.min(v6.ttl);
+    let scope = v4.scope.max(v6.scope);
+    let leading = if rank(&v6.outcome) > rank(&v4.outcome) { Family::V6 } else { Family::V4 };
+    let other = match leading {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    };
+    let (led, beside) = (&families[leading.index()].outcome, &families[other.index()].outcome);
+    if !is_one_place(led, beside) {
+        let outcome = match (led, &service.steering) {
+            // Where regions are drawn, the other may as well have been drawn here.
+            (Outcome::Endpoints { choice, .. }, Steering::Weighted { .. }) => {
+                pick_beside(snapshot, service, *choice, client, other, draw)
+            }
+            _ => Outcome::NoData,
+        };
+        families[other.index()].outcome = outcome;
+    }
+    Both { families, leading, ttl, scope }
+}
+
+/// How good what is answered is; more is better.
+fn rank(outcome: &Outcome<'_>) -> (bool, Option<Health>) {
+    match outcome {
+        Outcome::Endpoints { choice, .. } => (true, Some(choice.candidates.health)),
+        Outcome::LastResort(_) => (true, None),
+        Outcome::NoData => (false, None),
+    }
+}
+
+fn is_one_place(a: &Outcome<'_>, b: &Outcome<'_>) -> bool {
+    match (a, b) {
+        (Outcome::Endpoints { choice: a, .. }, Outcome::Endpoints { choice: b, .. }) => a.group == b.group,
+        (Outcome::LastResort(_), Outcome::LastResort(_)) | (_, Outcome::NoData) => true,
+        _ => false,
+    }
+}
+
+/// Picks of another family in the place that was chosen, if it can serve there as well.
+fn pick_beside<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    choice: Choice<'s>,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Outcome<'s> {
+    let candidates = snapshot.live.candidates(choice.layout, family);
+    if candidates.list.is_empty() || candidates.health < choice.candidates.health {
+        return Outcome::NoData;
+    }
+    let choice = Choice { candidates, ..choice };
+    Outcome::Endpoints { choice, picks: pick(snapshot, service, choice, client, family, draw) }
+}
