@@ -7,6 +7,7 @@
 //! | `meridian_queries_total` | 5 transports × 9 rcodes × 17 types; those never seen are left out |
 //! | `meridian_connections` and its counters | 4 transports |
 //! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
+//! | `meridian_adaptive_balance` | as many, for services with `balance = "adaptive"` |
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
 //! | `meridian_probe_duration_seconds` | 15 × T |
@@ -152,6 +153,7 @@ impl Scrape<'_> {
         let compiled = &self.snapshot.compiled;
         let mut answers = Vec::new();
         let mut all_down = Vec::new();
+        let mut adaptive = Vec::new();
         for (service, settings) in compiled.services.iter().zip(&compiled.config.services) {
             let name = settings.name.to_string();
             let groups = service.tiers.iter().flat_map(|tier| compiled.pools[tier.pool].groups.clone());
@@ -159,6 +161,16 @@ impl Scrape<'_> {
                 let (pool, region) = place(compiled, group);
                 let labels = labels([("service", name.as_str()), ("pool", pool), ("region", region)]);
                 answers.push((labels, tally.sum() as f64));
+            }
+            for tier in &service.tiers {
+                for (layout, group) in (tier.first_layout..).zip(compiled.pools[tier.pool].groups.clone()) {
+                    let Some(controller) = self.snapshot.live.adaptive(layout) else { continue };
+                    let (pool, region) = place(compiled, group);
+                    let balance = controller.choice().balance().name();
+                    let labels =
+                        labels([("service", name.as_str()), ("pool", pool), ("region", region), ("balance", balance)]);
+                    adaptive.push((labels, 1.0));
+                }
             }
             all_down.push((labels([("service", name.as_str())]), service.all_down_tally.sum() as f64));
         }
@@ -173,6 +185,11 @@ impl Scrape<'_> {
              \"serve-all\", failing open; these are in meridian_answers_total too) or the addresses of last resort. \
              While this grows, clients are sent to what is down.",
             all_down,
+        );
+        families.gauges(
+            "meridian_adaptive_balance",
+            "Always 1; the label `balance` tells what an adaptive service goes by now.",
+            adaptive,
         );
     }
 

@@ -10,7 +10,7 @@ use crate::routing::balance::rendezvous::Table;
 use crate::routing::balance::{Winners, base_weight};
 
 /// Lists up to this long do without: all their endpoints are asked at each query.
-const LONGEST_ASKED: usize = 24;
+const LONGEST_ASKED: usize = 12;
 /// The most tables, which together take 64 MiB. The longest lists get one; even with as many endpoints as there can be, no
 /// other is longer than 390 then, which takes a query about a microsecond.
 const MAX_TABLES: usize = 256;

@@ -206,3 +206,147 @@ impl Display for Why {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::health::Verdict;
+    use crate::routing::live::Standing;
+    use AdaptiveChoice::{LeastConnections, LeastResponseTime, RoundRobin, Weighted};
+
+    const CALM: Sight = Sight { mean_utilization: Some(0.2), unevenness: 1.0, slow_tail: Some(1.2) };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn each_situation_has_its_balance() {
+        let busy = Sight { mean_utilization: Some(0.75), ..CALM };
+        let uneven = Sight { unevenness: 2.0, ..CALM };
+        let slow = Sight { slow_tail: Some(3.0), ..CALM };
+        let unknown = Sight { mean_utilization: None, unevenness: 1.0, slow_tail: None };
+        let all = Sight { mean_utilization: Some(0.9), unevenness: 9.0, slow_tail: Some(9.0) };
+        let now = Instant::now();
+        for (sight, choice) in [
+            (CALM, RoundRobin),
+            (unknown, RoundRobin),
+            (busy, LeastConnections),
+            (Sight { mean_utilization: Some(0.7499), ..CALM }, RoundRobin),
+            (uneven, Weighted),
+            (Sight { unevenness: 1.99, ..CALM }, RoundRobin),
+            (slow, LeastResponseTime),
+            (Sight { slow_tail: Some(2.99), ..CALM }, RoundRobin),
+            (all, LeastConnections),
+            (Sight { mean_utilization: None, ..all }, Weighted),
+            (Sight { mean_utilization: None, unevenness: 1.0, ..all }, LeastResponseTime),
+        ] {
+            let controller = Controller::new(Adaptive::DEFAULT, &sight, now);
+            assert_eq!(controller.choice(), choice, "{sight:?}");
+            for told in AdaptiveChoice::ALL {
+                let settings = Adaptive { choice: Some(told), ..Adaptive::DEFAULT };
+                let controller = Controller::new(settings, &sight, now);
+                assert_eq!((controller.choice(), controller.latest().why), (told, Why::Told));
+                assert_eq!(controller.seen(&all, now + seconds(1000)).choice(), told);
+            }
+        }
+    }
+
+    #[test]
+    fn a_choice_is_held_down_to_four_fifths_of_what_made_it() {
+        let with = |utilization| Sight { mean_utilization: Some(utilization), ..CALM };
+        let uneven = |unevenness| Sight { unevenness, ..CALM };
+        let slow = |ratio| Sight { slow_tail: Some(ratio), ..CALM };
+        let start = Instant::now();
+        for (made, held, left, choice) in [
+            (with(0.75), with(0.601), with(0.599), LeastConnections),
+            (uneven(2.0), uneven(1.61), uneven(1.59), Weighted),
+            (slow(3.0), slow(2.41), slow(2.39), LeastResponseTime),
+        ] {
+            let controller = Controller::new(Adaptive::DEFAULT, &made, start).seen(&held, start + seconds(60));
+            assert_eq!(controller.choice(), choice);
+            assert_eq!(controller.timeline().len(), 1, "what stays is no event");
+            let controller = controller.seen(&left, start + seconds(61));
+            assert_eq!(controller.choice(), RoundRobin);
+            assert_eq!(
+                controller.seen(&held, start + seconds(1000)).choice(),
+                RoundRobin,
+                "it takes the whole to return"
+            );
+            assert_eq!(controller.seen(&made, start + seconds(1000)).choice(), choice);
+        }
+        // What comes first in the order takes over although the other would be held.
+        let controller = Controller::new(Adaptive::DEFAULT, &slow(3.0), start);
+        let both = Sight { unevenness: 2.0, ..slow(3.0) };
+        assert_eq!(controller.seen(&both, start + seconds(30)).choice(), Weighted);
+        // What is no longer known holds nothing.
+        let controller = Controller::new(Adaptive::DEFAULT, &with(0.8), start);
+        let unknown = Sight { mean_utilization: None, ..CALM };
+        assert_eq!(controller.seen(&unknown, start + seconds(30)).choice(), RoundRobin);
+    }
+
+    #[test]
+    fn a_choice_is_kept_for_a_while() {
+        let busy = Sight { mean_utilization: Some(0.9), ..CALM };
+        let start = Instant::now();
+        let controller = Controller::new(Adaptive::DEFAULT, &CALM, start);
+        let controller = controller.seen(&busy, start + seconds(29));
+        assert_eq!(controller.choice(), RoundRobin);
+        assert!(!controller.is_due(start + seconds(29)) && controller.is_due(start + seconds(30)));
+        let calm_again = controller.seen(&CALM, start + seconds(29));
+        assert!(!calm_again.is_due(start + seconds(1000)), "nothing else is asked for any more");
+        let controller = controller.seen(&busy, start + seconds(30));
+        assert_eq!(controller.choice(), LeastConnections);
+        assert!(!controller.is_due(start + seconds(1000)));
+        let controller = controller.seen(&CALM, start + seconds(59));
+        assert_eq!((controller.choice(), controller.is_due(start + seconds(60))), (LeastConnections, true));
+    }
+
+    #[test]
+    fn the_timeline_has_the_last_choices_with_their_figures() {
+        let settings = Adaptive { hold: Duration::ZERO, ..Adaptive::DEFAULT };
+        let busy = Sight { mean_utilization: Some(0.9), ..CALM };
+        let start = Instant::now();
+        let mut controller = Controller::new(settings, &CALM, start);
+        for step in 1..100 {
+            controller = controller.seen(if step % 2 == 0 { &CALM } else { &busy }, start + seconds(step));
+        }
+        let timeline = controller.timeline();
+        assert_eq!(
+            (timeline.len(), timeline[0].at, timeline[31].at),
+            (MAX_EVENTS, start + seconds(68), start + seconds(99))
+        );
+        assert_eq!(timeline[31].why.to_string(), "the mean utilization is 0.90 (high from 0.75 on)");
+        assert_eq!(
+            timeline[30].why.to_string(),
+            "neither busy, uneven nor slow (mean utilization 0.20, largest weight 1.0 times the smallest, slowest \
+             response 1.2 times the median)"
+        );
+    }
+
+    #[test]
+    fn what_is_seen_is_of_the_healthy_but_for_weights() {
+        let member = |weight, verdict, utilization, response_ms| {
+            let mut standing = Standing { verdict, ..Standing::UNPROBED };
+            (standing.load.utilization, standing.load.response_ms) = (utilization, response_ms);
+            Member { identity: 0, place: 0, weight, standing }
+        };
+        let members = [
+            member(2, Verdict::Up, Some(0.5), Some(10.0)),
+            member(3, Verdict::Unknown, None, Some(30.0)),
+            member(8, Verdict::Down, Some(9.0), Some(900.0)),
+            member(4, Verdict::Up, Some(0.9), Some(70.0)),
+        ];
+        let Sight { mean_utilization, unevenness, slow_tail } = Sight::of(members.iter());
+        assert!((mean_utilization.unwrap() - 0.7).abs() < 1e-9);
+        assert_eq!((unevenness, slow_tail), (4.0, Some(70.0 / 30.0)));
+        assert_eq!(Sight::of(members[..2].iter()).slow_tail, Some(3.0), "of two the faster one is the median");
+        assert_eq!(Sight::of(members[..1].iter()).slow_tail, None);
+        let none = Sight { mean_utilization: None, unevenness: 1.0, slow_tail: None };
+        assert_eq!(Sight::of([].iter()), none);
+    }
+}
