@@ -738,6 +738,16 @@ pub enum CapacityUnit {
     Reported,
 }
 
+impl CapacityUnit {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queries => "queries",
+            Self::Reported => "reported",
+        }
+    }
+}
+
 /// What is answered when no region of any tier can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhenAllDown {

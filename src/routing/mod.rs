@@ -11,6 +11,8 @@ mod decide;
 mod flows;
 mod grounds;
 pub mod live;
+#[cfg(test)]
+mod simulation;
 mod steering;
 pub mod sticky;
 

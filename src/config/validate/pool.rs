@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::region::capacity;
+use super::capacity::capacity;
 use crate::config::reader::{Entry, Names, Table, Value};
 use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
 

@@ -1,7 +1,8 @@
 //! `[regions.*]`
 
-use crate::config::reader::{Entry, Table, Value};
-use crate::config::{Capacity, MAX_CAPACITY, Region, schema};
+use super::capacity::capacity;
+use crate::config::reader::{Entry, Value};
+use crate::config::{Region, schema};
 use crate::geo::Coordinates;
 
 /// Claims of one kind in one region.
@@ -36,31 +37,6 @@ pub(super) fn region(entry: &Entry<'_>) -> Option<Region> {
         bias,
         capacity,
     })
-}
-
-/// The part of a capacity that is the target where none is given.
-const DEFAULT_TARGET: f64 = 0.8;
-
-/// `capacity` and `target` of a region or an endpoint.
-pub(super) fn capacity(table: &Table<'_>) -> Option<Capacity> {
-    let read = |value: Value<'_>| {
-        let expected = "a number per second above 0 and up to 1000000000";
-        value.number(expected, f64::MIN_POSITIVE..=MAX_CAPACITY, "1000")
-    };
-    let target = table.optional("target", read);
-    if table.entry("capacity").is_none() {
-        table.refuse(&["target"], "without `capacity`", "add `capacity`, of which this is the part to stay under");
-        return None;
-    }
-    let most = table.optional("capacity", read)?;
-    if target.is_some_and(|target| target > most)
-        && let Some(entry) = table.entry("target")
-    {
-        return entry
-            .value
-            .reject("`target` is greater than `capacity`", "exchange the two, or leave `target` out: it is 80 % then");
-    }
-    Some(Capacity { most, target: target.unwrap_or(most * DEFAULT_TARGET) })
 }
 
 /// `[latitude, longitude]`

@@ -2,6 +2,8 @@
 
 mod load;
 mod ordered;
+#[cfg(test)]
+mod tests;
 pub(super) mod waterfall;
 mod weighted;
 
