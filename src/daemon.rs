@@ -16,6 +16,7 @@ use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey};
 use crate::logging;
+use crate::measurements::{Due, unix_seconds};
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
@@ -217,11 +218,14 @@ async fn keep_time(publisher: Arc<Publisher>) {
 /// Reloads at SIGHUP and whenever a file of geography or the certificate is replaced.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     let (mut geography, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
+    let mut measurements = Due::new(Arc::clone(reloader.measurements()), unix_seconds);
     loop {
         let serving = reloader.publisher().current();
         let config = &serving.compiled.config;
         geography.follow(config.geography_paths(), reloader.seen_geography());
         certificate.follow(config.server.certificate_paths(), reloader.seen_certificate());
+        let expires = serving.compiled.latency.as_ref().and_then(|latency| latency.expires());
+        measurements.follow(reloader.seen_measurements(), expires);
         // It is not to be kept from being freed.
         drop(serving);
         let reason = tokio::select! {
@@ -231,6 +235,7 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
             },
             () = geography.changed() => Reason::GeographyChanged,
             () = certificate.changed() => Reason::CertificateChanged,
+            () = measurements.wait() => Reason::MeasurementsChanged,
         };
         // With the time, and in one message, as `Type=notify-reload` asks for.
         let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use meridian::config::{Check, HttpCheck, Target, Timing};
 use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
-use meridian::health::{TargetKey, Verdict};
+use meridian::health::{Load, TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -137,6 +137,7 @@ impl Server {
             headers: Vec::new(),
             expect_status: vec![200..=299],
             expect_body: None,
+            load: Vec::new(),
             ca_file: None,
         }
     }
@@ -514,6 +515,71 @@ fn bad_ca_files_are_all_named() {
     let text = problems.to_string();
     assert!(text.contains("/nonexistent/ca.pem: No such file"), "{text}");
     assert!(text.contains(&format!("{}: no certificate in it", junk.display())), "{text}");
+}
+
+#[tokio::test]
+async fn what_an_answer_says_of_load_is_read() {
+    use meridian::config::Measure;
+    use meridian::health::report::{Rejection, Source};
+    let load = |connections, utilization| Load { connections, utilization, ..Load::default() };
+    let with_header = |header: &str| format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 2\r\n\r\nOK");
+    let text = "endpoint-load-metrics: TEXT cpu_utilization=0.25\r\n";
+    let body = "{\"server\": {\"active\": 12, \"cpus\": [{\"used\": 0.5}]}}";
+    let with_body = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let long = format!("{body}{}", " ".repeat(65_536 - body.len()));
+    let too_long = format!("{}{body}", " ".repeat(65_536 - body.len() + 1));
+    let said = load(Some(12.0), Some(0.5));
+    use Source::{Body, Header};
+    // (what the server sends, whether the body is read for load, whether it is up, what is said)
+    for (sent, reads_body, is_up, expected) in [
+        (OK.to_owned(), false, true, vec![]),
+        (with_header(text), false, true, vec![(Header, Ok(load(None, Some(0.25))))]),
+        (
+            with_header("Endpoint-Load-Metrics: JSON {\"cpu_utilization\": 0.5}\r\n"),
+            false,
+            true,
+            vec![(Header, Ok(load(None, Some(0.5))))],
+        ),
+        (
+            with_header(&format!("{text}endpoint-load-metrics: named_metrics.active_connections=3\r\n")),
+            false,
+            true,
+            vec![(Header, Ok(load(Some(3.0), Some(0.25))))],
+        ),
+        (with_header("endpoint-load-metrics: BIN CAES\r\n"), false, true, vec![(Header, Err(Rejection::Unsupported))]),
+        (with_header("endpoint-load-metrics-bin: CAES\r\n"), false, true, vec![(Header, Err(Rejection::Unsupported))]),
+        (with_header("endpoint-load-metrics: \u{e9}\r\n"), false, true, vec![(Header, Err(Rejection::Malformed))]),
+        (format!("HTTP/1.1 503 Busy\r\n{text}\r\n"), true, false, vec![(Header, Ok(load(None, Some(0.25))))]),
+        (with_body(body), true, true, vec![(Body, Ok(said))]),
+        (with_body(body), false, true, vec![]),
+        (with_body(&long), true, true, vec![(Body, Ok(said))]),
+        // No failure of the probe, any of these.
+        (with_body(&too_long), true, true, vec![(Body, Err(Rejection::Malformed))]),
+        (with_body("OK"), true, true, vec![(Body, Err(Rejection::Malformed))]),
+        (with_body("{}"), true, true, vec![(Body, Err(Rejection::Empty))]),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{}".into(), true, true, vec![(Body, Err(Rejection::Malformed))]),
+    ] {
+        let server = Server::start(Behaviour::send(&sent)).await;
+        let paths = [(Measure::Connections, "server.active"), (Measure::Utilization, "server.cpus.0.used")];
+        let load = paths.map(|(measure, path)| (measure, path.to_owned())).to_vec();
+        let load = if reads_body { load } else { Vec::new() };
+        let observation = probe_http(HttpCheck { load, ..server.check() }).await;
+        let sent = sent.get(..120).unwrap_or(&sent);
+        assert_eq!(observation.outcome.is_ok(), is_up, "{sent}: {observation}");
+        assert_eq!(observation.reports, expected, "{sent}");
+    }
+    // With an expected text as well, the whole body is read.
+    let server = Server::start(Behaviour::send(&with_body(body))).await;
+    let check = |text: &str| HttpCheck {
+        load: vec![(Measure::Utilization, "server.cpus.0.used".into())],
+        expect_body: Some(text.into()),
+        ..server.check()
+    };
+    let observation = probe_http(check("server")).await;
+    assert_eq!((observation.outcome, observation.reports), (Ok(()), vec![(Body, Ok(load(None, Some(0.5))))]));
+    let observation = probe_http(check("nowhere")).await;
+    assert!(observation.outcome.is_err());
+    assert_eq!(observation.reports, [(Body, Ok(load(None, Some(0.5))))]);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::extract::rejection::QueryRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -15,8 +16,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::connection;
+use super::latency;
 use super::view::{Explanation, HealthReport, Question, Source};
+use super::write::{whole, writes};
+use super::{connection, reports};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
@@ -27,9 +30,11 @@ Meridian's admin interface
 /metrics                                      counters and gauges as Prometheus text
 /livez                                        200 while the process answers
 /readyz                                       200 while it serves, 503 while it stops
-/api/v1/health                                every endpoint and what its probe says
+/api/v1/health                                every endpoint and what is known of it
+POST /api/v1/reports                          takes what others measured of endpoints
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
+/api/v1/latency                               the round trips that are known; POST takes more in
 
 The same in words: meridian explain NAME [TYPE] --client ADDR/LEN
 ";
@@ -41,6 +46,8 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/reports", writes(&state, push_reports, reports::MAX_BODY_OCTETS).fallback(only_written))
+        .route("/api/v1/latency", get(latency::show).merge(writes(&state, latency::put, latency::MAX_BODY_OCTETS)))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
         })
@@ -48,17 +55,25 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(|| async {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read", "use GET")
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this page has no such method",
+                "use GET, or what GET / says of it",
+            )
         })
         .layer(middleware::from_fn(connection::mark_at_work))
         .with_state(state)
 }
 
-type Shared = State<Arc<super::State>>;
+async fn only_written() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page only takes what is sent", "use POST")
+}
+
+pub(super) type Shared = State<Arc<super::State>>;
 
 /// What went wrong, as JSON.
 #[derive(Debug, Serialize)]
-struct Failure {
+pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
     error: String,
@@ -66,7 +81,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
         Self { status, error: error.into(), hint }
     }
 
@@ -104,7 +119,7 @@ impl super::State {
 }
 
 /// Makes a page on a thread of its own: the runtime's few threads also take health observations, which must not wait.
-async fn make(
+pub(super) async fn make(
     state: Arc<super::State>,
     page: impl FnOnce(&super::State) -> Result<Response, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
@@ -128,6 +143,7 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
             workers: &state.workers,
             server: &state.server,
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
+            measurements: state.reloader.measurements().counts(),
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;
@@ -162,6 +178,11 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
         Ok(Json(HealthReport::new(&snapshot, &health, problems, Instant::now())).into_response())
     })
     .await
+}
+
+async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body)?;
+    make(state, move |state| reports::push(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]

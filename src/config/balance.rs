@@ -47,6 +47,19 @@ impl Balance {
         }
     }
 
+    /// Whether it looks at how busy endpoints are.
+    pub fn reads_load(self) -> bool {
+        match self {
+            Self::Weighted | Self::RoundRobin | Self::Random | Self::IpHash | Self::ConsistentHash => false,
+            Self::LeastConnections
+            | Self::LeastResponseTime
+            | Self::PowerOfTwo
+            | Self::ResourceAware
+            | Self::Performance(_)
+            | Self::Adaptive(_) => true,
+        }
+    }
+
     /// Whether a client gets the same endpoints again whatever `sticky` says.
     pub fn is_hash(self) -> bool {
         matches!(self, Self::IpHash | Self::ConsistentHash)

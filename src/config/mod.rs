@@ -31,7 +31,9 @@ use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
+pub use crate::health::Measure;
 use crate::regular_file;
 pub use crate::routing::Sticky;
 use crate::zone::Name;
@@ -49,6 +51,8 @@ pub struct Config {
     pub log: Log,
     /// `[geoip]`
     pub geoip: GeoIp,
+    /// `[latency]`; without the table no service is steered by latency.
+    pub latency: Option<Latency>,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
     /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].
@@ -349,7 +353,8 @@ impl Config {
     pub fn geography_paths(&self) -> impl Iterator<Item = &Path> {
         let rules = self.maps.iter().flat_map(|map| &map.rules);
         let networks = rules.filter_map(|rule| rule.networks_file.as_ref()).map(|(path, _)| path.as_path());
-        self.geoip.database_paths().chain(networks)
+        let measurements = self.latency.iter().filter_map(|latency| latency.file.as_ref());
+        self.geoip.database_paths().chain(networks).chain(measurements.map(|(path, _)| path.as_path()))
     }
 }
 
@@ -378,6 +383,15 @@ pub enum Place {
     Location(Coordinates),
     /// In this country.
     Country(CountryCode),
+}
+
+/// `[latency]`: round trips between clients and regions, as they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latency {
+    /// A CSV of measurements, with where the TOML names it; without one all come through the admin interface.
+    pub file: Option<(PathBuf, Span)>,
+    /// Which of them count: `max_age` is 1 s to 100 years, default 1 day; `min_confidence` is 0 to 1, default 0.5.
+    pub rules: Rules,
 }
 
 /// `[regions.NAME]`
@@ -495,6 +509,9 @@ pub struct HttpCheck {
     pub expect_status: Vec<RangeInclusive<u16>>,
     /// Text that the first 64 KiB of the body must contain; not empty.
     pub expect_body: Option<String>,
+    /// `[probes.NAME.load]`: where in the first 64 KiB of the body, which is JSON, numbers stand that tell of load: names of
+    /// fields and places in lists, joined by dots. None twice; by default none.
+    pub load: Vec<(Measure, String)>,
     /// PEM file of the authorities to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -718,6 +735,8 @@ pub struct Binding {
 pub enum Steering {
     /// By claims, then distance.
     Proximity,
+    /// By claims, then round trips as far as they are known.
+    Latency,
     /// As the client's rule in the service's map says; then by proximity.
     Geo,
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.

@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -49,9 +49,25 @@ pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"]
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
+pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
 pub(super) const REGION: Kind = Kind {
     title: "regions",
     keys: &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
+};
+pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
+pub(super) const RULE: Kind = Kind {
+    title: "rules of maps",
+    keys: &[
+        "networks",
+        "networks_file",
+        "asns",
+        "cities",
+        "subdivisions",
+        "countries",
+        "continents",
+        "regions",
+        "fence",
+    ],
 };
 /// The keys that every probe has.
 pub(super) const TCP_PROBE: Kind =
@@ -67,6 +83,7 @@ pub(super) const HTTP_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "interval",
         "timeout",
         "fall",
@@ -84,12 +101,17 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "headers",
         "expect_status",
         "expect_body",
+        "load",
         "ca_file",
         "interval",
         "timeout",
         "fall",
         "rise",
     ],
+};
+pub(super) const LOAD: Kind = Kind {
+    title: "`[probes.*.load]`",
+    keys: &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"],
 };
 pub(super) const POOL: Kind = Kind {
     title: "pools",
@@ -109,6 +131,7 @@ pub(super) const SERVICE: Kind = Kind {
         "pool",
         "failover",
         "steering",
+        "map",
         "region_order",
         "region_weights",
         "capacity_unit",
@@ -154,10 +177,14 @@ pub(super) const ALL: &[&Kind] = &[
     &LOG,
     &GEOIP,
     &NETWORK,
+    &LATENCY,
     &REGION,
+    &MAP,
+    &RULE,
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
+    &LOAD,
     &POOL,
     &BREAKER,
     &ENDPOINT,
@@ -217,10 +244,14 @@ mod tests {
             (&LOG, &["log"]),
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
+            (&LATENCY, &["latency"]),
             (&REGION, &["regions", "*"]),
+            (&MAP, &["maps", "*"]),
+            (&RULE, &["maps", "*", "rules", "*"]),
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
+            (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),

@@ -11,7 +11,7 @@ use super::locate::place;
 use super::network_table::NetworkTable;
 use super::rank::{Measure, Ranker, Standpoint};
 use super::table::zip;
-use super::{Database, GeoMap, Location};
+use super::{Database, GeoMap, LatencyTable, Location};
 use crate::config::{Network, Region};
 
 /// The most memory for the orders of one map, in bytes.
@@ -25,6 +25,7 @@ pub struct RegionMap {
     table: Option<AddressTable>,
     orders: Orders,
     is_fenced: bool,
+    members: Box<[u16]>,
 }
 
 /// The order of regions for a client.
@@ -54,8 +55,10 @@ impl RegionMap {
         members: &[usize],
         measure: Measure,
         rules: Option<&GeoMap>,
+        latency: Option<&LatencyTable>,
     ) -> Result<Self, TooManyOrders> {
-        let mut compiler = Compiler::new(database, networks, regions, members, measure, rules);
+        let latency = latency.filter(|_| measure == Measure::Latency);
+        let mut compiler = Compiler::new(database, networks, regions, members, measure, rules, latency);
         let table = if rules.is_none() && matches!(measure, Measure::Fixed | Measure::Drawn) {
             compiler.order(Inputs::default());
             None
@@ -65,11 +68,12 @@ impl RegionMap {
         if compiler.too_many {
             return Err(TooManyOrders { regions: members.len() });
         }
-        let Compiler { mut orders, .. } = compiler;
+        let Compiler { mut orders, members, .. } = compiler;
         orders.regions.shrink_to_fit();
         orders.entries.shrink_to_fit();
         Ok(Self {
             table: table.filter(|_| orders.entries.len() > 1),
+            members: members.into(),
             is_fenced: orders.entries.iter().any(|entry| usize::from(entry.length) < orders.members),
             orders,
         })
@@ -88,6 +92,11 @@ impl RegionMap {
     /// The order with this index.
     pub fn order(&self, index: u32) -> Order<'_> {
         self.orders.get(index)
+    }
+
+    /// All regions of the map, as indices.
+    pub fn members(&self) -> &[u16] {
+        &self.members
     }
 
     /// Whether any client's order leaves out a region of the map.
@@ -152,6 +161,8 @@ struct Inputs {
     network: u32,
     /// Number of the network that a rule is for.
     ruled: u32,
+    /// Number of the network that was measured.
+    measured: u32,
 }
 
 /// Makes the orders, each once.
@@ -160,10 +171,15 @@ struct Compiler<'a> {
     regions: &'a [Region],
     networks: &'a [Network],
     rules: Option<&'a GeoMap>,
+    latency: Option<&'a LatencyTable>,
+    /// The regions of the map.
+    members: Vec<u16>,
+    /// The networks that were measured, as indices into the table, by their numbers less one.
+    measured: Vec<u32>,
     locations: &'a [Location],
     /// The autonomous systems laid over the locations, if any counts.
     systems: Option<&'a [Location]>,
-    /// For each of them, whether it does: a region claims it, or a rule is for it.
+    /// For each of them, whether it does: a region claims it, a rule is for it, or it was measured.
     counts: Vec<bool>,
     /// Whether only the first so many regions are told from the others, not their order.
     tells_claimed: bool,
@@ -183,10 +199,12 @@ impl<'a> Compiler<'a> {
         members: &[usize],
         measure: Measure,
         rules: Option<&'a GeoMap>,
+        latency: Option<&'a LatencyTable>,
     ) -> Self {
         let locations = &database.locations().locations;
         let tells_claimed = measure == Measure::Drawn;
-        let by_claims = matches!(measure, Measure::Proximity | Measure::Listed);
+        let by_claims = matches!(measure, Measure::Proximity | Measure::Latency | Measure::Listed);
+        let member_regions: Vec<u16> = members.iter().filter_map(|member| u16::try_from(*member).ok()).collect();
         let claims: Vec<u32> = members
             .iter()
             .filter_map(|&member| regions.get(member))
@@ -194,16 +212,24 @@ impl<'a> Compiler<'a> {
             .flat_map(|region| &region.asns)
             .copied()
             .collect();
-        let any_counts = !claims.is_empty() || rules.is_some_and(GeoMap::names_systems);
+        let any_counts = !claims.is_empty()
+            || rules.is_some_and(GeoMap::names_systems)
+            || latency.is_some_and(|latency| latency.has_systems(&member_regions));
         let systems = database.systems().filter(|_| any_counts).map(|systems| systems.locations.as_slice());
         let counts = |system: &Location| {
-            system.asn.is_some_and(|asn| claims.contains(&asn) || rules.is_some_and(|rules| rules.names_system(asn)))
+            system.asn.is_some_and(|asn| {
+                claims.contains(&asn)
+                    || rules.is_some_and(|rules| rules.names_system(asn))
+                    || latency.is_some_and(|latency| latency.has_system(asn, &member_regions))
+            })
         };
         Self {
             ranker: Ranker::new(regions, members, measure),
             regions,
             networks,
             rules,
+            latency,
+            measured: Vec::new(),
             locations,
             systems,
             counts: systems.unwrap_or_default().iter().map(counts).collect(),
@@ -211,6 +237,7 @@ impl<'a> Compiler<'a> {
             by_location: vec![None; locations.len()],
             by_inputs: HashMap::new(),
             orders: Orders { regions: Vec::new(), entries: Vec::new(), members: members.len() },
+            members: member_regions,
             interner: Interner::default(),
             too_many: false,
         }
@@ -223,23 +250,27 @@ impl<'a> Compiler<'a> {
         let systems = database.systems().filter(|_| self.systems.is_some()).map_or(&no_systems, |layer| &layer.table);
         let networks = NetworkTable::new(self.networks.iter().map(|network| network.cidr));
         let rules = self.rules.map_or(&no_rules, GeoMap::numbers);
+        let measured: Vec<_> = self.latency.iter().flat_map(|latency| latency.networks_of(&self.members)).collect();
+        let (measured, indices): (Vec<_>, Vec<u32>) = measured.into_iter().unzip();
+        let measured = NetworkTable::new(measured.into_iter());
+        self.measured = indices;
 
         let mut table = AddressTableBuilder::default();
         let known = zip(locations.ipv4_runs(), systems.ipv4_runs());
-        let listed = zip(networks.ipv4.runs(), rules.ipv4.runs());
-        for (start, ((location, system), (network, ruled))) in zip(known, listed) {
-            table.ipv4.push(start, self.order(Inputs { location, system, network, ruled }));
+        let listed = zip(zip(networks.ipv4.runs(), rules.ipv4.runs()), measured.ipv4.runs());
+        for (start, ((location, system), ((network, ruled), measured))) in zip(known, listed) {
+            table.ipv4.push(start, self.order(Inputs { location, system, network, ruled, measured }));
         }
         let known = zip(locations.ipv6_runs(), systems.ipv6_runs());
-        let listed = zip(networks.ipv6.runs(), rules.ipv6.runs());
-        for (start, ((location, system), (network, ruled))) in zip(known, listed) {
+        let listed = zip(zip(networks.ipv6.runs(), rules.ipv6.runs()), measured.ipv6.runs());
+        for (start, ((location, system), ((network, ruled), measured))) in zip(known, listed) {
             let order = match Fold::from_value(location) {
                 // Only a network as long as the fold's own prefix goes ahead of it; then nothing else is known.
                 Some(fold) => match (networks.inside(fold, network), rules.inside(fold, ruled)) {
                     (0, 0) => location,
                     (network, ruled) => self.order(Inputs { network, ruled, ..Inputs::default() }),
                 },
-                None => self.order(Inputs { location, system, network, ruled }),
+                None => self.order(Inputs { location, system, network, ruled, measured }),
             };
             table.ipv6.push(start, order);
         }
@@ -253,8 +284,8 @@ impl<'a> Compiler<'a> {
         } else if !self.counts.get(inputs.system as usize).is_some_and(|&counts| counts) {
             inputs.system = 0;
         }
-        let Inputs { location, system, network, ruled } = inputs;
-        let is_by_location = (system, network, ruled) == (0, 0, 0);
+        let Inputs { location, system, network, ruled, measured } = inputs;
+        let is_by_location = (system, network, ruled, measured) == (0, 0, 0, 0);
         let known =
             if is_by_location { self.by_location[location as usize] } else { self.by_inputs.get(&inputs).copied() };
         if let Some(known) = known {
@@ -269,7 +300,7 @@ impl<'a> Compiler<'a> {
         order
     }
 
-    fn make(&mut self, Inputs { location, system, network, ruled }: Inputs) -> u32 {
+    fn make(&mut self, Inputs { location, system, network, ruled, measured }: Inputs) -> u32 {
         let listed = (network as usize).checked_sub(1).and_then(|index| self.networks.get(index));
         let (location, within) = match listed {
             Some(network) => {
@@ -279,7 +310,9 @@ impl<'a> Compiler<'a> {
             None => (self.located(location, system), None),
         };
         let ruling = self.rules.and_then(|rules| rules.ruling_in(ruled, &location));
-        self.intern(&Standpoint { location: &location, within, ruling })
+        let measured = (measured as usize).checked_sub(1).and_then(|index| self.measured.get(index).copied());
+        let times = self.latency.map(|latency| latency.of_client(measured, &location, &self.members));
+        self.intern(&Standpoint { location: &location, within, ruling, times: times.unwrap_or_default() })
     }
 
     /// A location; where there is a database of autonomous systems, its numbers alone count.
@@ -343,14 +376,16 @@ impl std::error::Error for TooManyOrders {}
 mod tests {
     use std::fmt::Write;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
 
     use ipnet::IpNet;
     use proptest::prelude::*;
 
     use super::super::address_table::Fold;
     use super::super::build::build;
+    use super::super::latency::{ClientTimes, LatencyKey, LatencyTable, Measurement, Rules};
     use super::super::rank::tests::region;
-    use super::super::rank::{Measure, Ranker, Standpoint};
+    use super::super::rank::{Measure, Ranked, Ranker, Standpoint};
     use super::super::{Coordinates, Database, Location};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
@@ -372,12 +407,15 @@ mod tests {
         holding.max_by_key(|(cidr, _)| cidr.prefix_len())
     }
 
-    /// One case: rows of a database (network, location), the operator's networks, and the regions.
+    /// One case: rows of a database (network, location), the operator's networks, the regions, and by what they are ordered.
     #[derive(Debug)]
     struct World {
         rows: Vec<(IpNet, Location)>,
         networks: Vec<(IpNet, Place)>,
         regions: Vec<Region>,
+        measure: Measure,
+        /// No two for the same.
+        measured: Vec<Measurement>,
     }
 
     impl World {
@@ -390,9 +428,40 @@ mod tests {
                 Some((_, Place::Country(code))) => (Location::of_country(*code), None),
                 None => (longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default(), None),
             };
-            let client = Standpoint { location: &location, within, ruling: None };
-            let ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&client);
+            let standpoint = Standpoint { location: &location, within, ruling: None, times: ClientTimes::default() };
+            let mut ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&standpoint);
+            let times: Vec<Option<f64>> =
+                members.iter().map(|region| self.naive_time(client, &location, *region as u16)).collect();
+            if self.measure == Measure::Latency && times.iter().flatten().count() > 1 {
+                let time = |ranked: &Ranked<'_>| {
+                    let estimate = ranked.biased_km.map(|km| 5.0 + km / 60.0);
+                    times[ranked.region].or(estimate).unwrap_or(f64::MAX)
+                };
+                // The claims stay ahead.
+                let is_alike = |a: &Ranked<'_>, b: &Ranked<'_>| match (&a.claim, &b.claim) {
+                    (Some(a), Some(b)) => std::mem::discriminant(a) == std::mem::discriminant(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                };
+                for alike in ranked.chunk_by_mut(is_alike) {
+                    alike.sort_by(|a, b| time(a).total_cmp(&time(b)));
+                }
+            }
             ranked.iter().map(|ranked| ranked.region as u16).collect()
+        }
+
+        /// The round trip to a region, in milliseconds, by searching what was measured.
+        fn naive_time(&self, client: IpAddr, location: &Location, region: u16) -> Option<f64> {
+            let is_folded = matches!(client, IpAddr::V6(address) if Fold::of(address.to_bits()).is_some());
+            let networks = self.measured.iter().filter_map(|one| match one.key {
+                LatencyKey::Network(cidr) if !is_folded => Some((cidr, ())),
+                _ => None,
+            });
+            let network = longest(&networks.collect::<Vec<_>>(), client).map(|(cidr, ())| LatencyKey::Network(*cidr));
+            let system = location.asn.map(LatencyKey::Asn);
+            let country = location.country.map(LatencyKey::Country);
+            let of = |key| self.measured.iter().find(|one| one.key == key && one.region == region);
+            let found = [network, system, country].into_iter().flatten().find_map(of)?;
+            Some(f64::from(found.microseconds) / 1000.0)
         }
 
         /// The same; a client inside a fold gets what is in the fold's own list.
@@ -419,13 +488,20 @@ mod tests {
             let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
             let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
             let members: Vec<usize> = (0..self.regions.len()).collect();
-            RegionMap::compile(&database, &networks, &self.regions, &members, Measure::Proximity, None).unwrap()
+            let rules = Rules { max_age: Duration::from_secs(1), min_confidence: 0.0 };
+            let latency = LatencyTable::new(self.measured.iter().copied(), rules, 0);
+            RegionMap::compile(&database, &networks, &self.regions, &members, self.measure, None, Some(&latency))
+                .unwrap()
         }
 
         /// Where something may begin or end.
         fn edges(&self, is_ipv6: bool) -> Vec<u128> {
+            let measured = self.measured.iter().filter_map(|one| match &one.key {
+                LatencyKey::Network(cidr) => Some(cidr),
+                LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
+            });
             let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
-            let own = own.filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
+            let own = own.chain(measured).filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
             let folds = Fold::ALL.into_iter().filter(|_| is_ipv6).map(|fold| {
                 let (first, length) = fold.network();
                 (first, first | u128::MAX >> length)
@@ -448,6 +524,11 @@ mod tests {
                     let Ok(expected) = self.naive_or_fold(client) else { continue };
                     let (index, length) = map.lookup(client);
                     prop_assert_eq!(map.order(index).regions, expected.as_slice(), "{}", client);
+                    if map.is_same_for_everyone() {
+                        // The clients of the folds are among them.
+                        prop_assert_eq!(length, 0, "{}", client);
+                        continue;
+                    }
                     // The clients that differ from it inside a prefix of this length: what changes, changes at an edge.
                     let is_uniform = |length: u8| {
                         let host_bits = u128::MAX.checked_shr(128 - bits + u32::from(length)).unwrap_or(0);
@@ -499,7 +580,34 @@ mod tests {
         ];
         let networks = prop::collection::vec((cidr(), place), 0..6);
         let regions = prop::collection::vec((coordinates(), 0..4_usize, 0..3_u32, -99..=99_i8), 3..5);
-        (rows, networks, regions).prop_map(|(rows, mut networks, regions)| {
+        let key = prop_oneof![
+            cidr().prop_map(LatencyKey::Network),
+            (1..3_u32).prop_map(LatencyKey::Asn),
+            prop::sample::select(&COUNTRIES[..]).prop_map(|code| LatencyKey::Country(code.parse().unwrap())),
+        ];
+        // Times that are often equal, near estimates of near regions, and of regions of which some worlds have fewer.
+        let measured = prop::collection::vec((key, 0..3_u16, 1..5_u32), 0..12);
+        let measure = prop::sample::select(vec![Measure::Proximity, Measure::Latency, Measure::Latency]);
+        (rows, networks, regions, measure, measured).prop_map(|(rows, mut networks, regions, measure, measured)| {
+            let mut measured: Vec<Measurement> = measured
+                .into_iter()
+                .map(|(key, region, time)| Measurement {
+                    key,
+                    region,
+                    microseconds: time * 40_000,
+                    measured: 0,
+                    confidence: 1.0,
+                })
+                // What is refused, as it is for IPv4 clients.
+                .filter(|one| match one.key {
+                    LatencyKey::Network(IpNet::V6(cidr)) => {
+                        Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
+                    }
+                    _ => true,
+                })
+                .collect();
+            measured.sort_by_key(|one| (one.key, one.region));
+            measured.dedup_by_key(|one| (one.key, one.region));
             networks.sort_by_key(|network| network.0);
             networks.dedup_by_key(|network| network.0);
             let mut rows: Vec<(IpNet, Location)> = rows
@@ -535,7 +643,7 @@ mod tests {
                     region
                 })
                 .collect();
-            World { rows, networks, regions }
+            World { rows, networks, regions, measure, measured }
         })
     }
 
@@ -557,7 +665,7 @@ mod tests {
     }
 
     fn proximity(database: &Database, networks: &[Network], members: &[usize]) -> RegionMap {
-        RegionMap::compile(database, networks, &regions(), members, Measure::Proximity, None).unwrap()
+        RegionMap::compile(database, networks, &regions(), members, Measure::Proximity, None, None).unwrap()
     }
 
     fn order(map: &RegionMap, client: &str) -> (Vec<u16>, u8) {

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::coordinates::UnitVector;
+use super::latency::{ClientTimes, RoundTrip};
 use super::{Continent, CountryCode, Location, Rule, Ruling, Subdivision};
 use crate::config::Region;
 
@@ -12,6 +13,8 @@ use crate::config::Region;
 pub enum Measure {
     /// By distance with bias, then as they are given.
     Proximity,
+    /// By round trip, measured or estimated; by proximity where that is the same, or too little is known.
+    Latency,
     /// In the order of the client's rule; those that it doesn't list follow by proximity.
     Listed,
     /// As they are given, which the operator says; only a rule claims ahead of that.
@@ -75,6 +78,8 @@ pub struct Ranked<'a> {
     pub distance_km: Option<f64>,
     /// The distance that counts, with the region's bias; nothing where no distance does.
     pub biased_km: Option<f64>,
+    /// The round trip, where that counts and is known.
+    pub round_trip: Option<RoundTrip>,
 }
 
 /// What is known of a client.
@@ -86,6 +91,8 @@ pub struct Standpoint<'a> {
     pub within: Option<usize>,
     /// The rule for it, where the service has a map.
     pub ruling: Option<Ruling<'a>>,
+    /// Its round trips, as far as they are known.
+    pub times: ClientTimes<'a>,
 }
 
 /// Orders some of the regions for one client after the other.
@@ -124,15 +131,23 @@ impl<'a> Member<'a> {
     fn rank<'c>(&self, measure: Measure, client: &Standpoint<'c>, direction: Option<UnitVector>) -> Ranked<'c> {
         let ruling = client.ruling.filter(|ruling| ruling.rule.regions.contains(&self.index));
         let distance_km = direction.map(|direction| direction.distance_km(self.direction));
-        let ranked = Ranked { region: self.index, claim: ruling.map(Claim::Rule), distance_km, biased_km: None };
+        let ranked = Ranked {
+            region: self.index,
+            claim: ruling.map(Claim::Rule),
+            distance_km,
+            biased_km: None,
+            round_trip: None,
+        };
+        let biased_km = distance_km.map(|distance_km| distance_km * self.factor);
         match measure {
             Measure::Fixed | Measure::Drawn => ranked,
-            Measure::Proximity | Measure::Listed => Ranked {
+            Measure::Proximity | Measure::Latency | Measure::Listed => Ranked {
                 claim: ranked
                     .claim
                     .or_else(|| (client.within == Some(self.index)).then_some(Claim::Network))
                     .or_else(|| claim(self.region, client.location)),
-                biased_km: distance_km.map(|distance_km| distance_km * self.factor),
+                biased_km,
+                round_trip: client.times.round_trip(self.index, biased_km),
                 ..ranked
             },
         }
@@ -159,10 +174,16 @@ impl<'a> Ranker<'a> {
             let level = |ranked: &Ranked<'_>| Reverse(ranked.claim.map_or(0, Claim::level));
             let place = |ranked: &Ranked<'_>| match self.measure {
                 Measure::Listed => rule?.regions.iter().position(|region| *region == ranked.region),
-                Measure::Proximity | Measure::Fixed | Measure::Drawn => None,
+                _ => None,
             };
             let distance = |ranked: &Ranked<'_>| ranked.biased_km.unwrap_or(0.0);
-            level(a).cmp(&level(b)).then_with(|| place(a).cmp(&place(b))).then(distance(a).total_cmp(&distance(b)))
+            // What can't even be estimated is last.
+            let time = |ranked: &Ranked<'_>| ranked.round_trip.map_or(f64::INFINITY, |known| known.milliseconds);
+            level(a)
+                .cmp(&level(b))
+                .then_with(|| place(a).cmp(&place(b)))
+                .then(time(a).total_cmp(&time(b)))
+                .then(distance(a).total_cmp(&distance(b)))
         });
         order
     }
@@ -181,7 +202,7 @@ fn claim<'c>(region: &Region, location: &Location) -> Option<Claim<'c>> {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 pub(super) mod tests {
     use super::super::Coordinates;
-    use super::{Claim, Location, Measure, Ranker, Standpoint};
+    use super::{Claim, ClientTimes, Location, Measure, Ranker, Standpoint};
     use crate::config::Region;
 
     /// A region without claims.
@@ -210,7 +231,7 @@ pub(super) mod tests {
 
     fn order(regions: &[Region], location: &Location, within: Option<usize>) -> String {
         let members: Vec<usize> = (0..regions.len()).collect();
-        let client = Standpoint { location, within, ruling: None };
+        let client = Standpoint { location, within, ruling: None, times: ClientTimes::default() };
         let names = Ranker::new(regions, &members, Measure::Proximity).rank(&client);
         names.iter().map(|ranked| regions[ranked.region].name.as_str()).collect::<Vec<_>>().join(" ")
     }
@@ -267,7 +288,7 @@ pub(super) mod tests {
         regions[2].countries = vec!["DE".parse().unwrap()];
         regions[1].bias = 50;
         let germany = Location::of_country("DE".parse().unwrap());
-        let client = Standpoint { location: &germany, within: None, ruling: None };
+        let client = Standpoint { location: &germany, within: None, ruling: None, times: ClientTimes::default() };
         let order = Ranker::new(&regions, &[1, 2], Measure::Proximity).rank(&client);
         assert_eq!((order[0].region, order[0].claim), (2, Some(Claim::Country("DE".parse().unwrap()))));
         assert_eq!((order[1].region, order[1].claim), (1, None));

@@ -295,13 +295,11 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_it() {
         let mut run = Run::new();
-        assert_eq!(run.at(0, 0, 2), []);
-        assert_eq!(run.at(100, 1, 0), []);
-        assert_eq!(run.at(200, 0, 2), []);
-        // What is mixed is no row.
-        assert_eq!(run.at(300, 1, 2), []);
-        assert_eq!(run.at(400, 0, 2), []);
-        assert_eq!(run.at(500, 0, 1), [(Open, Row(3))]);
+        // Further apart than the window is long, so that no rate counts.
+        for (seconds, successes, failures) in [(0, 0, 2), (20, 1, 0), (40, 0, 2), (60, 1, 5), (80, 0, 2)] {
+            assert_eq!(run.at(seconds * 1000, successes, failures), []);
+        }
+        assert_eq!(run.at(100_000, 0, 1), [(Open, Row(3))]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::breaker::{self, Breaker, State};
-use super::{Load, Measure, Rejection, TargetHealth, TargetId};
+use super::{Load, Measure, Rejection, TargetHealth, TargetId, Verdict};
 use crate::config::{self, Target};
 
 /// The shares that are told apart while an endpoint warms up or is poorly: 1 to so many of them.
@@ -130,10 +130,11 @@ impl EndpointHealth {
         }
     }
 
-    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open.
+    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
+    /// that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, target: Option<&TargetHealth>, now: Instant, whole: u32) -> u32 {
-        let health =
-            if self.placed.rules.health_weighted { target.map_or(STEPS, |it| it.score.steps()) } else { STEPS };
+        let scored = target.filter(|it| self.placed.rules.health_weighted && it.machine.verdict() != Verdict::Down);
+        let health = scored.map_or(STEPS, |target| target.score.steps());
         let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
         let share = match self.breaker().map(Breaker::state) {

@@ -9,12 +9,13 @@
 //! endpoints of different pools and services that share one are probed once.
 //!
 //! Beside its verdict each endpoint has a state of its own ([`endpoint`]): its [`load`], from [`report`]s that come with
-//! probes' answers  or are pushed, how far it has warmed up, and its circuit [`breaker`].
+//! probes' answers ([`orca`], or JSON in the body) or are pushed, how far it has warmed up, and its circuit [`breaker`].
 
 pub mod breaker;
 pub mod endpoint;
 pub mod load;
 pub mod machine;
+pub mod orca;
 pub mod probe;
 pub mod report;
 pub mod scheduler;

@@ -11,7 +11,10 @@
 //! | `meridian_region_demand`, `meridian_overflow_share` | S × the regions |
 //! | `meridian_region_load`, `_target`, `_capacity` | the regions |
 //! | `meridian_endpoint_verdict` | 3 × E |
-//! | `meridian_endpoint_weight`, `meridian_endpoint_enabled` | E |
+//! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share` | E |
+//! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
+//! | `meridian_breaker_state`, `meridian_breaker_transitions_total` | 3 × the endpoints of pools with breakers |
+//! | `meridian_load_reports_total` | 3 sources × 12 outcomes |
 //! | `meridian_probe_duration_seconds` | 15 × T |
 //! | `meridian_probes_total` | 3 × T |
 //! | `meridian_zone_outdated` | the zones that are |
@@ -20,7 +23,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{
@@ -31,8 +34,12 @@ use super::counters::LIMITED;
 use super::{QTYPES, RCODES, WorkerCounters};
 use crate::config::EndpointState;
 use crate::dns::Transport;
+use crate::health::breaker::State;
+use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
-use crate::health::{Table, Verdict};
+use crate::health::{Rejection, Table, Verdict};
+use crate::measurements;
+use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
 use crate::snapshot::{Compiled, Snapshot};
 
@@ -52,6 +59,8 @@ pub struct Scrape<'a> {
     pub server: &'a ServerCounters,
     /// How reloads went.
     pub reloads: Reloads,
+    /// What became of the measurements that arrived.
+    pub measurements: measurements::Counts,
     /// When the process began to serve.
     pub started: SystemTime,
 }
@@ -82,8 +91,10 @@ impl Scrape<'_> {
         self.add_answers(&mut families);
         self.add_load(&mut families);
         self.add_endpoints(&mut families);
+        self.add_reports(&mut families);
         self.add_probes(&mut families);
         self.add_reloads(&mut families);
+        self.add_measurements(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
         TextEncoder::new().encode_to_string(&families.0)
@@ -248,18 +259,33 @@ impl Scrape<'_> {
 
     fn add_endpoints(&self, families: &mut Families) {
         let compiled = &self.snapshot.compiled;
+        let now = Instant::now();
         let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, group) in (0..).zip(&compiled.groups) {
             let (pool, region) = place(compiled, index);
-            for endpoint in &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
+            for index in group.endpoints.clone() {
+                let endpoint = &compiled.endpoints[index as usize];
                 let name = endpoint.destination.to_string();
                 let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
                 weights.push((labels(own), f64::from(endpoint.weight)));
                 enabled.push((labels(own), flag(endpoint.state == EndpointState::Enabled)));
-                let Some(target) = endpoint.target.and_then(|target| self.health.get(target)) else { continue };
+                let target = endpoint.target.and_then(|target| self.health.get(target));
+                if let Some(known) = self.health.endpoints().get(index) {
+                    shares.push((labels(own), f64::from(known.share(target, now, WHOLE)) / f64::from(WHOLE)));
+                    for (measure, value) in known.load(target, now).values() {
+                        loads.push((with(own, "measure", measure.name()), value));
+                    }
+                    for state in known.breaker().map_or(&[][..], |_| &State::ALL) {
+                        let Some(breaker) = known.breaker() else { continue };
+                        breakers.push((with(own, "state", state.name()), flag(breaker.state() == *state)));
+                        let count = breaker.transitions()[*state as usize];
+                        transitions.push((with(own, "to", state.name()), count as f64));
+                    }
+                }
+                let Some(target) = target else { continue };
                 for verdict in [Verdict::Unknown, Verdict::Up, Verdict::Down] {
-                    let mut labels = labels(own);
-                    labels.extend(self::labels([("verdict", verdict.to_string().as_str())]));
+                    let labels = with(own, "verdict", &verdict.to_string());
                     verdicts.push((labels, flag(target.machine.verdict() == verdict)));
                 }
             }
@@ -279,6 +305,45 @@ impl Scrape<'_> {
             "meridian_endpoint_enabled",
             "1 where the operator lets the endpoint serve, 0 where it is draining or disabled.",
             enabled,
+        );
+        families.gauges(
+            "meridian_endpoint_share",
+            "The part of the endpoint's weight that counts now, 0 to 1: less where its probes fail now and then, while it \
+             warms up, and while its circuit breaker is half-open; 0 while that is open.",
+            shares,
+        );
+        families.gauges(
+            "meridian_endpoint_load",
+            "What is known of the endpoint's load, as far as it is fresh; response_ms is what probes take where nothing \
+             else is said.",
+            loads,
+        );
+        families.gauges(
+            "meridian_breaker_state",
+            "1 for the state that the endpoint's circuit breaker is in, 0 for the others.",
+            breakers,
+        );
+        families.counters(
+            "meridian_breaker_transitions_total",
+            "Changes of the endpoint's circuit breaker, by the state that it changed to.",
+            transitions,
+        );
+    }
+
+    fn add_reports(&self, families: &mut Families) {
+        let mut reports = Vec::new();
+        for source in Source::ALL {
+            for outcome in [Ok(())].into_iter().chain(Rejection::ALL.map(Err)) {
+                let name = outcome.err().map_or("accepted", Rejection::name);
+                let count = self.health.reports().get(source, outcome);
+                reports.push((labels([("source", source.name()), ("outcome", name)]), count as f64));
+            }
+        }
+        families.counters(
+            "meridian_load_reports_total",
+            "Reports of load and of results: from the header or the body of answers to probes, or through the admin \
+             interface. What is not \"accepted\" does not count; the log says more.",
+            reports,
         );
     }
 
@@ -354,6 +419,17 @@ impl Scrape<'_> {
             "meridian_snapshot_generation",
             "Grows with each publication to the workers: a reload, or a change of health that changes answers.",
             self.snapshot.generation as f64,
+        );
+    }
+
+    fn add_measurements(&self, families: &mut Families) {
+        let measurements::Counts { accepted, ignored, rejected } = self.measurements;
+        let outcomes = [("accepted", accepted), ("ignored", ignored), ("rejected", rejected)];
+        families.counters(
+            "meridian_latency_measurements_total",
+            "Round trips that arrived through the admin interface. Ignored ones are too old, not certain enough, or older \
+             than what is known; rejected ones are bad.",
+            outcomes.map(|(outcome, count)| (labels([("outcome", outcome)]), count as f64)),
         );
     }
 
@@ -521,6 +597,13 @@ impl Families {
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.gauges(name, help, [(Labels::new(), value)]);
     }
+}
+
+/// The labels of an endpoint and one more.
+fn with(own: [(&str, &str); 3], name: &str, value: &str) -> Labels {
+    let mut labels = labels(own);
+    labels.extend(self::labels([(name, value)]));
+    labels
 }
 
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {

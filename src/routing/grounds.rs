@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, RoomLoad, Way, region_weight};
 use crate::config::{AnswerOrder, EndpointState};
+use crate::geo::latency::ClientTimes;
 use crate::geo::{Located, Order, Ranked, Ruling, Standpoint};
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
@@ -84,7 +85,13 @@ impl<'a> Grounds<'a> {
             Steering::Weighted { regions, .. } => regions,
         };
         let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
-        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let times = match (&service.steering, &compiled.latency) {
+            (Steering::Ordered { by: OrderedBy::Latency, map }, Some(latency)) => {
+                latency.of_located(client, located, compiled.maps[*map].members())
+            }
+            _ => ClientTimes::default(),
+        };
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling, times };
         let mut grounds =
             Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
         if let Some(choice) = grounds.choice() {
@@ -317,22 +324,28 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
-        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+    let claim = ranked.and_then(|ranked| ranked.claim);
+    let round_trip = ranked.and_then(|ranked| ranked.round_trip);
+    let distance_km = ranked.and_then(|ranked| ranked.distance_km);
+    match (&grounds.service.steering, claim, round_trip, distance_km) {
+        (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
-        (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Load(_), _) if write_load_reason(f, grounds, choice, group.region)? => {}
-        (Steering::Ordered { .. } | Steering::Load(_), Some((Some(claim), _))) => {
+        (Steering::Weighted { .. }, ..) => f.write_str("drawn by weight among the regions")?,
+        (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {}
+        (Steering::Ordered { .. } | Steering::Load(_), Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
-            f.write_str("the first region in the service's order")?
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
+            f.write_str("the first region in the service's order")?;
         }
-        (Steering::Ordered { .. } | Steering::Load(_), Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { .. } | Steering::Load(_), None, Some(round_trip), _) => {
+            write!(f, "the region with the shortest round trip ({round_trip})")?;
+        }
+        (Steering::Ordered { .. } | Steering::Load(_), None, None, Some(distance_km)) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Ordered { .. } | Steering::Load(_), _) => {
+        (Steering::Ordered { .. } | Steering::Load(_), None, None, None) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
-use crate::geo::{Database, GeoMap};
+use crate::geo::{Database, GeoMap, LatencyTable};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
@@ -49,6 +49,8 @@ pub struct Geography {
     pub database: Arc<Database>,
     /// Rules, in the order of [`Config::maps`].
     pub geo_maps: Arc<[GeoMap]>,
+    /// Round trips, where the configuration has `[latency]`.
+    pub latency: Option<Arc<LatencyTable>>,
 }
 
 /// Reads the secrets of cookies from the file that the configuration names, if it does.
@@ -105,7 +107,7 @@ pub fn assemble(
     config: Config,
     tree: Arc<Tree>,
     outdated: Outdated,
-    Geography { database, geo_maps }: Geography,
+    Geography { database, geo_maps, latency }: Geography,
     cookies: CookieSecrets,
     rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
@@ -116,6 +118,7 @@ pub fn assemble(
         tree,
         database,
         geo_maps,
+        latency,
         maps: Vec::new(),
         services: Vec::new(),
         pools: Vec::new(),
@@ -182,7 +185,7 @@ fn add_pools(compiled: &mut Compiled) {
 }
 
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
-    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps);
+    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps, compiled.latency.as_deref());
     // By pool: the first layout of each way in which services pick from it.
     let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
     let mut load_services = 0;

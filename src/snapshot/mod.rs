@@ -7,6 +7,7 @@ mod binding;
 mod compile;
 mod event;
 mod geo_maps;
+mod latency;
 mod load;
 mod publish;
 mod steering;
@@ -22,13 +23,14 @@ pub use binding::Binding;
 pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
+pub use latency::load_measurements;
 pub use load::LoadSteering;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
 use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
-use crate::geo::{Database, GeoMap, Measure, RegionMap};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
@@ -58,6 +60,8 @@ pub struct Compiled {
     pub database: Arc<Database>,
     /// Rules, in the order of [`Config::maps`].
     pub geo_maps: Arc<[GeoMap]>,
+    /// Round trips that count, where the configuration has `[latency]`.
+    pub latency: Option<Arc<LatencyTable>>,
     /// Steering maps, each shared by the services that are steered by the same.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
@@ -171,6 +175,8 @@ pub enum Steering {
 pub enum OrderedBy {
     /// Claims, then the distance from the client.
     Proximity,
+    /// Claims, then the round trip.
+    Latency,
     /// The client's rule in the service's map.
     Geo,
     /// The operator, once for all.
@@ -257,6 +263,7 @@ impl OrderedBy {
     pub fn measure(self) -> Measure {
         match self {
             Self::Proximity => Measure::Proximity,
+            Self::Latency => Measure::Latency,
             Self::Geo => Measure::Listed,
             Self::Priority => Measure::Fixed,
         }
@@ -285,6 +292,7 @@ impl Steering {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ordered { by: OrderedBy::Proximity, .. } => "proximity",
+            Self::Ordered { by: OrderedBy::Latency, .. } => "latency",
             Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
             Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",

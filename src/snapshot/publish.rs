@@ -39,6 +39,8 @@ struct Known {
     controller: Controller,
     /// What the published lists were made of, by endpoint.
     standings: Vec<Standing>,
+    /// Whether any list that an endpoint is in is laid out by loads.
+    reads_load: Vec<bool>,
     /// The latest time that a writer was given.
     now: Instant,
     /// When it was last told that reports from there don't count for that reason.
@@ -54,6 +56,7 @@ impl Publisher {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         let now = Instant::now();
         let standings = standings(&compiled, &table, now);
+        let reads_load = reads_load(&compiled);
         let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let mut first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         let mut controller = Controller::default();
@@ -61,7 +64,7 @@ impl Publisher {
         first.live.set_flows(controller.flows(&first, &standings));
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
-            known: Mutex::new(Known { table, controller, standings, now, told: HashMap::new() }),
+            known: Mutex::new(Known { table, controller, standings, reads_load, now, told: HashMap::new() }),
         }
     }
 
@@ -90,6 +93,7 @@ impl Publisher {
         let mut known = self.known();
         known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         known.standings = standings(&compiled, &known.table, known.now);
+        known.reads_load = reads_load(&compiled);
         let current = self.current();
         let before = Some((current.compiled.as_ref(), &current.live));
         let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
@@ -147,8 +151,10 @@ impl Publisher {
         let changes = known.table.advance(now);
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
         let standings = standings(&current.compiled, &known.table, now);
-        let changed: Vec<bool> = standings.iter().zip(&known.standings).map(|(new, old)| new != old).collect();
         known.controller.measure(&current.compiled, &standings, now);
+        let both = standings.iter().zip(&known.standings).zip(&known.reads_load);
+        let changed: Vec<bool> =
+            both.map(|((new, old), reads_load)| if *reads_load { new != old } else { differ(new, old) }).collect();
         if changed.contains(&true) || current.live.is_due(now) {
             known.standings = standings;
             self.update(&known, &current, |endpoint| changed[endpoint as usize]);
@@ -164,7 +170,7 @@ impl Publisher {
         for &endpoint in touched {
             let new = standing(&current.compiled, &known.table, endpoint, known.now);
             let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
-            if new != (Standing { load: new.load, ..*old }) {
+            if differ(&new, old) {
                 *old = new;
                 urgent.push(endpoint);
             }
@@ -224,6 +230,21 @@ impl Deref for Reading<'_> {
 /// What the lists are made of.
 fn standings(compiled: &Compiled, table: &Table, now: Instant) -> Vec<Standing> {
     (0..).zip(&compiled.endpoints).map(|(endpoint, _)| standing(compiled, table, endpoint, now)).collect()
+}
+
+/// Whether two standings differ in more than load.
+fn differ(new: &Standing, old: &Standing) -> bool {
+    *new != Standing { load: new.load, ..*old }
+}
+
+/// Whether any list that an endpoint is in is laid out by loads, by endpoint.
+fn reads_load(compiled: &Compiled) -> Vec<bool> {
+    let mut reads_load = vec![false; compiled.endpoints.len()];
+    for layout in compiled.layouts.iter().filter(|layout| layout.balance.reads_load()) {
+        let endpoints = &compiled.groups[layout.group as usize].endpoints;
+        reads_load[endpoints.start as usize..endpoints.end as usize].fill(true);
+    }
+    reads_load
 }
 
 /// What is known of an endpoint.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{OrderedBy, RegionWeight, Steering};
 use crate::config::{self, Config, Problem};
-use crate::geo::{Database, GeoMap, Measure, RegionMap};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 
 /// Steering maps of one's own; beyond that, services of further sets of regions share one of all regions. A map of a large
 /// database takes megabytes.
@@ -27,6 +27,7 @@ pub(super) struct Maps<'a> {
     config: &'a Config,
     database: &'a Database,
     geo_maps: &'a [GeoMap],
+    latency: Option<&'a LatencyTable>,
     known: HashMap<Key, usize>,
     maps: Vec<RegionMap>,
     /// How many of them tell clients apart, and so take memory.
@@ -34,8 +35,13 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(config: &'a Config, database: &'a Database, geo_maps: &'a [GeoMap]) -> Self {
-        Self { config, database, geo_maps, known: HashMap::new(), maps: Vec::new(), large: 0 }
+    pub(super) fn new(
+        config: &'a Config,
+        database: &'a Database,
+        geo_maps: &'a [GeoMap],
+        latency: Option<&'a LatencyTable>,
+    ) -> Self {
+        Self { config, database, geo_maps, latency, known: HashMap::new(), maps: Vec::new(), large: 0 }
     }
 
     /// The maps that were asked for.
@@ -84,16 +90,27 @@ impl<'a> Maps<'a> {
         let problem = |message: String| Problem::new(message).at(&self.config.source, service.span.clone());
         let own = Key { measure: measure(service), members: members.to_vec(), rules: service.map };
         // Regions in which a service has nothing are passed over, so the map of all of them serves any service; one of its
-        // own tells less apart, and so lets caches share more.
-        let is_own = own.measure == Measure::Fixed || self.large < MAX_OWN_MAPS || self.known.contains_key(&own);
+        // own tells less apart, and so lets caches share more. Whether enough was measured is a matter of a service's own
+        // regions.
+        let is_own = matches!(own.measure, Measure::Fixed | Measure::Latency)
+            || self.large < MAX_OWN_MAPS
+            || self.known.contains_key(&own);
         let key = if is_own { own } else { Key { members: self.all_members(service), ..own } };
         let index = match self.known.get(&key) {
             Some(known) => *known,
             None => {
                 let rules = key.rules.and_then(|rules| self.geo_maps.get(rules));
                 let networks = &self.config.geoip.networks;
-                let map =
-                    RegionMap::compile(self.database, networks, &self.config.regions, &key.members, key.measure, rules);
+                let regions = &self.config.regions;
+                let map = RegionMap::compile(
+                    self.database,
+                    networks,
+                    regions,
+                    &key.members,
+                    key.measure,
+                    rules,
+                    self.latency,
+                );
                 let map = map.map_err(|error| problem(error.to_string()))?;
                 self.large += usize::from(!map.is_same_for_everyone());
                 if self.large > MAX_MAPS {
@@ -126,6 +143,7 @@ impl<'a> Maps<'a> {
 fn ordered_by(service: &config::Service) -> Option<OrderedBy> {
     match &service.steering {
         config::Steering::Proximity => Some(OrderedBy::Proximity),
+        config::Steering::Latency => Some(OrderedBy::Latency),
         config::Steering::Geo => Some(OrderedBy::Geo),
         config::Steering::Priority(_) => Some(OrderedBy::Priority),
         config::Steering::Weighted(_) | config::Steering::Load(_) => None,

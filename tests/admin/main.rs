@@ -5,5 +5,7 @@
 mod command;
 mod explain;
 mod http;
+mod latency;
 mod metrics;
+mod reports;
 mod support;

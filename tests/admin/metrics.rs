@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
+use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
 use meridian::metrics::prometheus::{Reloads, Scrape};
 use meridian::server::ServerCounters;
@@ -44,7 +45,15 @@ fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloa
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
     let server = ServerCounters::default();
     let started = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let scrape = Scrape { snapshot: &snapshot, health: &health, workers, server: &server, reloads, started };
+    let scrape = Scrape {
+        snapshot: &snapshot,
+        health: &health,
+        workers,
+        server: &server,
+        reloads,
+        measurements: Counts::default(),
+        started,
+    };
     samples(&scrape.text().unwrap())
 }
 

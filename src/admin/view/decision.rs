@@ -2,12 +2,15 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, OutcomeKind, Part, Place, RankedRegion,
+    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, Latency, OutcomeKind, Part, Place, RankedRegion,
     ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
+use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
+use crate::health::breaker::State;
+use crate::measurements::unix_seconds;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{self, Choice, Considered, Decision, Family, Grounds, Health, Outcome, balance};
 use crate::snapshot::{self, Service};
@@ -87,6 +90,7 @@ impl<'a> Shown<'a> {
             region: region.name.clone(),
             distance_km: ranked.distance_km,
             biased_km: ranked.biased_km.filter(|_| region.bias != 0),
+            latency: ranked.round_trip.map(latency),
             claim: ranked.claim.map(|claim| claim.to_string()),
             weight: self.grounds.configured_weight(ranked.region),
         }
@@ -115,12 +119,11 @@ impl<'a> Shown<'a> {
             .endpoints
             .clone()
             .map(|index| {
-                let endpoint = &compiled.endpoints[index as usize];
                 let place = candidates.list.iter().position(|candidate| candidate.endpoint == index);
                 let place = place.filter(|_| is_chosen);
                 GroupEndpoint {
-                    endpoint: Endpoint::new(endpoint, self.evidence.health, self.evidence.now),
-                    part: self.part(endpoint),
+                    endpoint: Endpoint::new(index, self.evidence.snapshot, self.evidence.health, self.evidence.now),
+                    part: self.part(index),
                     share_percent: place.map(|place| 100.0 * chances[place]),
                     answered: place.is_some_and(|place| picked.contains(&(place as u32))),
                 }
@@ -141,8 +144,10 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn part(&self, endpoint: &snapshot::Endpoint) -> Part {
+    fn part(&self, index: u32) -> Part {
+        let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
+        let breaker = self.evidence.health.endpoints().get(index).and_then(|endpoint| endpoint.breaker());
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
@@ -150,6 +155,9 @@ impl<'a> Shown<'a> {
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
                 Part::Down
+            }
+            EndpointState::Enabled if breaker.is_some_and(|breaker| breaker.state() == State::Open) => {
+                Part::BreakerOpen
             }
             EndpointState::Enabled => Part::Candidate,
         }
@@ -199,4 +207,14 @@ impl<'a> Shown<'a> {
         }
         reason
     }
+}
+
+fn latency(round_trip: RoundTrip) -> Latency {
+    let (measured_for, age_seconds) = match round_trip.source {
+        latency::Source::Measured { of, measured } => {
+            (Some(of.to_string()), Some(unix_seconds().saturating_sub(measured)))
+        }
+        latency::Source::Estimated => (None, None),
+    };
+    Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
 }

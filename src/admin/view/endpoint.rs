@@ -1,4 +1,4 @@
-//! Endpoints and what their probes say.
+//! Endpoints and what is known of them.
 
 use std::time::Instant;
 
@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
 use crate::health::Table;
-use crate::snapshot::{self, Snapshot};
+use crate::routing::live::WHOLE;
+use crate::snapshot::Snapshot;
 
 /// An endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its address or hostname.
     pub endpoint: String,
@@ -27,13 +28,49 @@ pub struct Endpoint {
     pub last_probe: Option<String>,
     /// How many seconds ago that was.
     pub last_probe_seconds: Option<u64>,
+    /// The part of its weight that counts now, in percent; 0 while its circuit breaker is open.
+    pub weight_percent: f64,
+    /// How well its probes went of late, 0 to 1.
+    pub health_score: Option<f64>,
+    /// Its circuit breaker, where its pool has them: closed, open or half-open.
+    pub breaker: Option<String>,
+    /// How busy it is, as far as that is known and fresh.
+    pub load: Load,
+    /// How many seconds ago something was last said of its load.
+    pub load_seconds: Option<u64>,
+}
+
+/// How busy an endpoint is; what is not known is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Open connections or requests under way.
+    pub connections: Option<f64>,
+    /// 0 is idle, 1 is full.
+    pub utilization: Option<f64>,
+    /// What a request takes, in milliseconds; what probes take where nobody says.
+    pub response_ms: Option<f64>,
+    /// The part of requests that fail.
+    pub error_rate: Option<f64>,
+    /// Requests per second.
+    pub requests_per_second: Option<f64>,
+}
+
+impl From<crate::health::Load> for Load {
+    fn from(load: crate::health::Load) -> Self {
+        let crate::health::Load { connections, utilization, response_ms, error_rate, requests_per_second } = load;
+        Self { connections, utilization, response_ms, error_rate, requests_per_second }
+    }
 }
 
 impl Endpoint {
-    pub(super) fn new(endpoint: &snapshot::Endpoint, health: &Table, now: Instant) -> Self {
+    /// Of an endpoint by its index; `health` is of the same generation as the snapshot.
+    pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, now: Instant) -> Self {
+        let endpoint = &snapshot.compiled.endpoints[index as usize];
         let target = endpoint.target.and_then(|target| health.get(target));
+        let known = health.endpoints().get(index);
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
         let last = target.and_then(|target| target.last.as_ref());
+        let share = known.map_or(WHOLE, |known| known.share(target, now, WHOLE));
         Self {
             endpoint: endpoint.destination.to_string(),
             weight: endpoint.weight,
@@ -43,6 +80,11 @@ impl Endpoint {
             probe: target.map(|target| target.key.to_string()),
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| seconds_since(*then)),
+            weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
+            health_score: target.map(|target| target.score.value()),
+            breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
+            load: known.map(|known| known.load(target, now).rounded().into()).unwrap_or_default(),
+            load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }
     }
 }
@@ -56,7 +98,7 @@ fn state_name(state: EndpointState) -> &'static str {
 }
 
 /// The health of all endpoints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthReport {
     /// Which publication this is of.
     pub generation: u64,
@@ -67,7 +109,7 @@ pub struct HealthReport {
 }
 
 /// An endpoint and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlacedEndpoint {
     /// The pool's name.
     pub pool: String,
@@ -86,8 +128,8 @@ impl HealthReport {
         for group in &compiled.groups {
             let pool = &compiled.config.pools[group.pool].name;
             let region = &compiled.config.regions[usize::from(group.region)].name;
-            for endpoint in &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
-                let endpoint = Endpoint::new(endpoint, health, now);
+            for endpoint in group.endpoints.clone() {
+                let endpoint = Endpoint::new(endpoint, snapshot, health, now);
                 endpoints.push(PlacedEndpoint { pool: pool.clone(), region: region.clone(), endpoint });
             }
         }

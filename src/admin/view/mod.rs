@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::{Endpoint, HealthReport, PlacedEndpoint};
+pub use endpoint::{Endpoint, HealthReport, Load, PlacedEndpoint};
 pub use explain::Source;
 pub use question::{Client, InvalidQuestion, Question};
 
@@ -227,10 +227,23 @@ pub struct RankedRegion {
     pub distance_km: Option<f64>,
     /// The distance that counts, where the region has a bias.
     pub biased_km: Option<f64>,
+    /// The round trip, where that counts and is known.
+    pub latency: Option<Latency>,
     /// What claims the client for it.
     pub claim: Option<String>,
     /// What the operator says that it weighs.
     pub weight: Option<u32>,
+}
+
+/// A round trip between a client and a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// In milliseconds.
+    pub ms: f64,
+    /// The network, AS number or country that it was measured for; nothing where it is estimated from the distance.
+    pub measured_for: Option<String>,
+    /// How long ago that was, in seconds.
+    pub age_seconds: Option<u64>,
 }
 
 /// One pool of a service.
@@ -297,6 +310,8 @@ pub enum Part {
     Candidate,
     /// It is down.
     Down,
+    /// Its circuit breaker is open.
+    BreakerOpen,
     /// It has an address of the other family.
     OtherFamily,
     /// The operator lets it take no new clients.

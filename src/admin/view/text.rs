@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Location,
-    LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Latency,
+    Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -148,6 +148,12 @@ impl Display for RankedRegion {
         if let Some(biased_km) = self.biased_km {
             write!(f, ", counts as {biased_km:.0} km by its bias")?;
         }
+        if let Some(Latency { ms, measured_for, age_seconds }) = &self.latency {
+            match (measured_for, age_seconds) {
+                (Some(of), Some(seconds)) => write!(f, ", {ms} ms measured for {of} {seconds} s ago")?,
+                _ => write!(f, ", {ms:.0} ms estimated from the distance")?,
+            }
+        }
         if let Some(claim) = &self.claim {
             write!(f, ", claims the client by {claim}")?;
         }
@@ -215,7 +221,35 @@ impl Display for Endpoint {
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
         }
+        if self.weight_percent != 100.0 {
+            write!(f, "; {:.1} % of its weight counts", self.weight_percent)?;
+            if let Some(score) = self.health_score {
+                write!(f, ", health {score:.2}")?;
+            }
+        }
+        if let Some(breaker) = self.breaker.as_ref().filter(|breaker| *breaker != "closed") {
+            write!(f, "; breaker {breaker}")?;
+        }
+        if let Some(seconds) = self.load_seconds {
+            write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;
+        }
         Ok(())
+    }
+}
+
+impl Display for Load {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { connections, utilization, response_ms, error_rate, requests_per_second } = self;
+        let parts = [
+            connections.map(|value| format!("{value} connections")),
+            utilization.map(|value| format!("utilization {value}")),
+            response_ms.map(|value| format!("{value} ms")),
+            error_rate.map(|value| format!("error rate {value}")),
+            requests_per_second.map(|value| format!("{value} requests/s")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "too old to count" } else { "" })?;
+        f.write_str(&parts.join(", "))
     }
 }
 

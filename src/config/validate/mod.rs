@@ -4,6 +4,9 @@ mod balance;
 mod binding;
 mod capacity;
 mod geoip;
+mod latency;
+mod map;
+mod matcher;
 mod pool;
 mod probe;
 mod region;
@@ -13,6 +16,7 @@ mod zone;
 
 use std::sync::Arc;
 
+use matcher::Given;
 use zone::{ZoneNames, distinct_names};
 
 use super::names::parse_owner;
@@ -29,7 +33,10 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let zone_entries = named_tables(&file, "zones", "{ \"example.com\" = { file = \"example.com.zone\" } }");
     let service_entries = named_tables(&file, "services", "{ \"www.example.com\" = { pool = \"web\" } }");
 
+    let map_entries = named_tables(&file, "maps", "{ world = { default = [\"us-east\"] } }");
+
     let region_names = Names::new("region", &region_entries, report);
+    let map_names = Names::new("map", &map_entries, report);
     let probe_names = Names::new("probe", &probe_entries, report);
     let pool_names = Names::new("pool", &pool_entries, report);
     if let Some(entry) = region_entries.get(MAX_REGIONS) {
@@ -41,7 +48,15 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let admin = file.entry("admin").map(|entry| server::admin(entry.value));
     let log = server::log(&file);
     let geoip = geoip::geoip(&file, &region_names);
-    let regions: Vec<_> = region_entries.iter().map(region::region).collect();
+    let latency = file.entry("latency").map(|entry| latency::latency(entry.value));
+    let mut claimed = Given::default();
+    let regions: Vec<_> = region_entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| region::region(entry, index, &region_names, &mut claimed))
+        .collect();
+    let maps_context = map::Context { regions: &region_names, maps: &map_names };
+    let mut maps = map::maps(&map_entries, maps_context, report);
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
     let pools = pool::pools(&pool_entries, &region_names, &probe_names);
     let zone_names = ZoneNames::new(&zone_entries, report);
@@ -49,12 +64,19 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let served = Served::new(zone_names.iter(), service_names.iter().flatten());
     let zones: Vec<_> =
         zone_entries.iter().enumerate().map(|(index, entry)| zone::zone(entry, index, &zone_names, &served)).collect();
-    let context =
-        service::Context { regions: &region_names, pool_names: &pool_names, pools: &pools, zones: &zone_names, report };
+    let context = service::Context {
+        regions: &region_names,
+        maps: maps_context,
+        pool_names: &pool_names,
+        pools: &pools,
+        zones: &zone_names,
+        has_latency: latency.is_some(),
+        report,
+    };
     let services: Vec<_> = service_entries
         .iter()
         .zip(&service_names)
-        .map(|(entry, name)| service::service(entry, name.as_ref(), &context))
+        .map(|(entry, name)| service::service(entry, name.as_ref(), &context, &mut maps))
         .collect();
 
     let regions: Vec<_> = regions.into_iter().flatten().collect();
@@ -76,8 +98,12 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         },
         log,
         geoip,
+        latency: match latency {
+            Some(latency) => Some(latency?),
+            None => None,
+        },
         regions,
-        maps: Vec::new(),
+        maps: maps.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
         pools,
         zones: zones.into_iter().flatten().collect(),

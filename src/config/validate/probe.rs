@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::names::parse_name;
 use crate::config::reader::{Entry, Table, Value};
 use crate::config::units::show_duration;
-use crate::config::{Check, HttpCheck, Probe, Timing, schema};
+use crate::config::{Check, HttpCheck, Measure, Probe, Timing, schema};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
@@ -22,6 +22,9 @@ const MAX_HEADERS: usize = 32;
 const MAX_HEADER_LENGTH: usize = 4_096;
 /// Ranges of expected statuses.
 const MAX_STATUS_RANGES: usize = 100;
+/// Characters of the path of a field in a body, and names in it.
+const MAX_FIELD_PATH_LENGTH: usize = 1_024;
+const MAX_FIELD_PATH_STEPS: usize = 16;
 /// Bytes of the text that the body must contain: what is read of the body.
 const MAX_BODY_LENGTH: usize = 65_536;
 
@@ -96,6 +99,12 @@ fn http_check(table: &Table<'_>, kind: Option<Kind>) -> Option<HttpCheck> {
         }
         Some(text.to_owned())
     });
+    let load = table.or("load", Vec::new(), |value| {
+        if method == "HEAD" {
+            return value.reject("a response to HEAD has no body", "write `method = \"GET\"`, or leave this out");
+        }
+        load(value)
+    });
     let ca_file = match kind {
         // An unknown key there, which is noted already.
         Some(Kind::Http) => None,
@@ -112,8 +121,30 @@ fn http_check(table: &Table<'_>, kind: Option<Kind>) -> Option<HttpCheck> {
             value.list("a list of statuses", "[200, \"300-399\"]", MAX_STATUS_RANGES, statuses)
         }),
         expect_body,
+        load,
         ca_file,
     })
+}
+
+fn load(value: Value<'_>) -> Option<Vec<(Measure, String)>> {
+    let table = value.table(&schema::LOAD)?;
+    let paths = Measure::ALL.into_iter().filter_map(|measure| {
+        let path = table.optional(measure.name(), |value| {
+            const EXPECTED: &str = "the path of a field";
+            let path = value.text(EXPECTED, "\"server.active\"")?;
+            let steps = path.split('.').count();
+            if path.len() > MAX_FIELD_PATH_LENGTH || steps > MAX_FIELD_PATH_STEPS || path.split('.').any(str::is_empty)
+            {
+                return value.reject(
+                    format!("expected {EXPECTED}, 1 to {MAX_FIELD_PATH_STEPS} names joined by dots, found {path:?}"),
+                    "write for example `\"server.active\"`, or `\"servers.0.active\"` for the first of a list",
+                );
+            }
+            Some(path.to_owned())
+        });
+        path.map(|path| (measure, path))
+    });
+    Some(paths.collect())
 }
 
 fn path(value: Value<'_>) -> Option<String> {

@@ -1,42 +1,52 @@
 //! `[regions.*]`
 
 use super::capacity::capacity;
-use crate::config::reader::{Entry, Value};
+use super::matcher::{Given, matchers};
+use crate::config::reader::{Entry, Names, Value};
 use crate::config::{Region, schema};
-use crate::geo::Coordinates;
+use crate::geo::{Coordinates, Matcher};
 
-/// Claims of one kind in one region.
-const MAX_CLAIMS: usize = 10_000;
-
-pub(super) fn region(entry: &Entry<'_>) -> Option<Region> {
+/// Reads the region with this index; `claimed` is what regions before it claim.
+pub(super) fn region(entry: &Entry<'_>, index: usize, names: &Names<'_>, claimed: &mut Given) -> Option<Region> {
     let table = entry.value.table(&schema::REGION)?;
     let location = table.required("location", "location = [50.11, 8.68]", coordinates);
-    let countries = table.or("countries", Vec::new(), |value| {
-        value.distinct_list("a list of countries", "[\"DE\", \"AT\"]", MAX_CLAIMS, |code| code.parsed("\"DE\""))
-    });
-    let continents = table.or("continents", Vec::new(), |value| {
-        value.distinct_list("a list of continents", "[\"EU\", \"AF\"]", MAX_CLAIMS, |code| code.parsed("\"EU\""))
-    });
-    let subdivisions = table.or("subdivisions", Vec::new(), |value| {
-        value.distinct_list("a list of subdivisions", "[\"US-CA\", \"US-OR\"]", MAX_CLAIMS, |code| {
-            code.parsed("\"US-CA\"")
-        })
-    });
-    let asns = table.or("asns", Vec::new(), |value| {
-        value.distinct_list("a list of AS numbers", "[64496, 64511]", MAX_CLAIMS, |number| number.integer(1..=u32::MAX))
-    });
     let bias = table.or("bias", 0, |value| value.integer(-99..=99));
+    let claims: Vec<_> =
+        ["countries", "continents", "subdivisions", "asns"].iter().flat_map(|key| matchers(&table, key)).collect();
+    for (claim, span) in &claims {
+        match claimed.give(claim, index, span) {
+            None => {}
+            Some((by, _)) if by == index => {
+                table.report().add(span.clone(), "given twice in this list", "remove one of them");
+            }
+            Some((by, _)) => table.report().add(
+                span.clone(),
+                format!("{claim} is already claimed by region `{}`", names.name(by)),
+                "leave it to one of them; a rule in `[maps.NAME]` lists several regions, in order",
+            ),
+        }
+    }
     let capacity = capacity(&table);
-    Some(Region {
+    let mut region = Region {
         name: entry.name.to_owned(),
         location: location?,
-        countries,
-        continents,
-        subdivisions,
-        asns,
+        countries: Vec::new(),
+        continents: Vec::new(),
+        subdivisions: Vec::new(),
+        asns: Vec::new(),
         bias,
         capacity,
-    })
+    };
+    for (claim, _) in claims {
+        match claim {
+            Matcher::Country(code) => region.countries.push(code),
+            Matcher::Continent(code) => region.continents.push(code),
+            Matcher::Subdivision(code) => region.subdivisions.push(code),
+            Matcher::Asn(number) => region.asns.push(number),
+            Matcher::Network(_) | Matcher::City(_) | Matcher::Default => {}
+        }
+    }
+    Some(region)
 }
 
 /// `[latitude, longitude]`

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::balance::{Stickiness, balance};
 use super::binding::binding;
+use super::map;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    AnswerOrder, CapacityUnit, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Pool, Service, Span, Steering, Ttl, WhenAllDown,
-    schema,
+    AnswerOrder, CapacityUnit, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl,
+    WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -21,10 +22,13 @@ const NOT_THIS_STEERING: &str = "has no meaning with this `steering`";
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) regions: &'a Names<'a>,
+    pub(super) maps: map::Context<'a>,
     pub(super) pool_names: &'a Names<'a>,
     /// By index; absent where it can't be read.
     pub(super) pools: &'a [Option<Pool>],
     pub(super) zones: &'a ZoneNames,
+    /// Whether there is `[latency]`.
+    pub(super) has_latency: bool,
     pub(super) report: &'a Report,
 }
 
@@ -40,8 +44,13 @@ impl Context<'_> {
     }
 }
 
-/// Reads one service; `name` is what its key reads as.
-pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<'_>) -> Option<Service> {
+/// Reads one service; `name` is what its key reads as. A map that stands in it becomes one more of `maps`.
+pub(super) fn service(
+    entry: &Entry<'_>,
+    name: Option<&Name>,
+    context: &Context<'_>,
+    maps: &mut Vec<Option<Map>>,
+) -> Option<Service> {
     if !entry.unquoted_names(&schema::SERVICE).is_empty() {
         return None;
     }
@@ -53,6 +62,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
     let steering = steering(&table, used_regions.as_ref(), context);
     let stickiness = Stickiness::of(&table);
     let (balance, sticky) = balance(&table, stickiness);
+    let map = map::of_service(&table, entry.name, context.maps, maps);
     let answers = table.or("answers", 1, |value| value.integer(1..=MAX_ANSWERS as u8));
     let answer_order = table.or("answer_order", AnswerOrder::Shuffled, |value| {
         value.choice(&[("shuffled", AnswerOrder::Shuffled), ("fixed", AnswerOrder::Fixed)])
@@ -67,7 +77,7 @@ pub(super) fn service(entry: &Entry<'_>, name: Option<&Name>, context: &Context<
         zone: zone?,
         tiers: tiers?,
         steering: steering?,
-        map: None,
+        map,
         balance,
         sticky,
         region_sticky: stickiness.of_regions(),
@@ -126,6 +136,8 @@ fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum SteeringKind {
     Proximity,
+    Latency,
+    Geo,
     Priority,
     Weighted,
     Load,
@@ -133,12 +145,21 @@ enum SteeringKind {
 
 fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context<'_>) -> Option<Steering> {
     let kind = table.or("steering", Some(SteeringKind::Proximity), |value| {
-        Some(value.choice(&[
+        let kind = value.choice(&[
             ("proximity", SteeringKind::Proximity),
+            ("latency", SteeringKind::Latency),
+            ("geo", SteeringKind::Geo),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
             ("load", SteeringKind::Load),
-        ]))
+        ]);
+        if kind == Some(SteeringKind::Latency) && !context.has_latency {
+            return value.reject(
+                "there is no `[latency]` table, so no round trip would be known",
+                "add `[latency]`, with a `file` of measurements or fed by POST /api/v1/latency",
+            );
+        }
+        Some(kind)
     })?;
     if kind != SteeringKind::Priority {
         table.refuse(&["region_order"], NOT_THIS_STEERING, "add `steering = \"priority\"`, or leave it out");
@@ -154,6 +175,14 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
             value.choice(&[("queries", CapacityUnit::Queries), ("reported", CapacityUnit::Reported)])
         }))),
         SteeringKind::Proximity => Some(Steering::Proximity),
+        SteeringKind::Latency => Some(Steering::Latency),
+        SteeringKind::Geo => match (table.entry("map"), table.entry("steering")) {
+            (None, Some(entry)) => entry.value.reject(
+                "this `steering` needs a `map`",
+                "add `map = \"world\"`, with its rules in `[maps.world]`, or `map = { rules = [...] }`",
+            ),
+            _ => Some(Steering::Geo),
+        },
         SteeringKind::Priority => {
             let mut order = table.or("region_order", Some(Vec::new()), |value| {
                 Some(value.distinct_list("a list of regions", "[\"us-east\"]", MAX_REGIONS, |element| {

@@ -1,4 +1,4 @@
-//! The HTTP probe: one request, the status, and a text in the body where one is expected.
+//! The HTTP probe: one request, the status, a text in the body where one is expected, and what is said of load.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,10 +9,12 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{excerpt, innermost};
-use super::{Failure, Phase};
+use super::{Failure, Phase, Reports, body};
 use crate::config::HttpCheck;
+use crate::health::report::Source;
+use crate::health::{Load, Rejection, orca};
 
-/// How much of a body is searched, in bytes.
+/// How much of a body is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 
 const USER_AGENT: &str = concat!("meridian/", env!("CARGO_PKG_VERSION"), " (health probe)");
@@ -25,12 +27,15 @@ const USER_AGENT: &str = concat!("meridian/", env!("CARGO_PKG_VERSION"), " (heal
 ///
 /// No redirect is followed, no proxy and no kept connection used. Memory is bounded by the client's limit on headers
 /// (about 400 KiB) and by [`MAX_BODY_BYTES`] and one read; time by `time`.
+///
+/// What the response says of load, whatever its status, goes to `reports`; that none of it can be read is no failure.
 pub(super) async fn attempt(
     check: &HttpCheck,
     tls: &ClientConfig,
     hostname: Option<&str>,
     address: IpAddr,
     time: Duration,
+    reports: &mut Reports,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + time;
     let url = url(check, hostname, address).ok_or_else(|| Failure::Local("host and path make no URL".into()))?;
@@ -46,13 +51,44 @@ pub(super) async fn attempt(
         }
         Err(_) => return Err(timeout(Phase::Response)),
     };
+    reports.extend(header_report(&response).map(|report| (Source::Header, report)));
     judge_status(check, &response)?;
-    match &check.expect_body {
-        Some(text) if !text.is_empty() => {
-            timeout_at(deadline, search_body(response, text)).await.unwrap_or_else(|_| Err(timeout(Phase::Body)))
-        }
-        _ => Ok(()),
+    let text = check.expect_body.as_deref().unwrap_or_default();
+    if text.is_empty() && check.load.is_empty() {
+        return Ok(());
     }
+    let mut body = Vec::new();
+    let mut has_text = text.is_empty();
+    let reading = read_body(response, &mut body, |body, new| {
+        // Only what the new octets may complete is searched.
+        let searched = new.saturating_sub(text.len().saturating_sub(1));
+        has_text = has_text || body[searched..].windows(text.len()).any(|window| window == text.as_bytes());
+        has_text && check.load.is_empty()
+    });
+    let read = timeout_at(deadline, reading).await.unwrap_or_else(|_| Err(timeout(Phase::Body)));
+    if !check.load.is_empty() {
+        let report = read.as_ref().map_err(|_| Rejection::Malformed).and_then(|()| body::load(&check.load, &body));
+        reports.push((Source::Body, report));
+    }
+    if has_text {
+        return Ok(());
+    }
+    read?;
+    Err(Failure::BodyLacks { text: excerpt(text), searched_bytes: body.len() })
+}
+
+/// What the headers say of load.
+fn header_report(response: &Response) -> Option<Result<Load, Rejection>> {
+    let headers = response.headers();
+    if headers.contains_key(orca::BINARY_HEADER) {
+        return Some(Err(Rejection::Unsupported));
+    }
+    let mut lines = [orca::HEADER, orca::JSON_HEADER].into_iter().flat_map(|name| headers.get_all(name)).peekable();
+    lines.peek()?;
+    // Several lines are one list (RFC 9110 section 5.3).
+    let lines: Result<Vec<&str>, Rejection> =
+        lines.map(|line| line.to_str().map_err(|_| Rejection::Malformed)).collect();
+    Some(lines.and_then(|lines| orca::parse(&lines.join(", "))))
 }
 
 /// The address is in the URL only where no name is.
@@ -123,21 +159,21 @@ fn judge_status(check: &HttpCheck, response: &Response) -> Result<(), Failure> {
     }
 }
 
-/// Reads until the text is found, the body ends or enough of it was searched.
-async fn search_body(mut response: Response, text: &str) -> Result<(), Failure> {
-    let wanted = text.as_bytes();
-    let mut body: Vec<u8> = Vec::new();
+/// Reads into `body` until it ends, there is enough of it, or `is_enough` says so of it, given where the new octets begin.
+async fn read_body(
+    mut response: Response,
+    body: &mut Vec<u8>,
+    mut is_enough: impl FnMut(&[u8], usize) -> bool,
+) -> Result<(), Failure> {
     while body.len() < MAX_BODY_BYTES {
         let Some(chunk) = response.chunk().await.map_err(|error| Failure::BodyBroken(innermost(&error)))? else {
             break;
         };
-        let room = MAX_BODY_BYTES - body.len();
-        // Only what the new bytes may complete is searched.
-        let searched = body.len().saturating_sub(wanted.len().saturating_sub(1));
-        body.extend(chunk.iter().take(room));
-        if body[searched..].windows(wanted.len()).any(|window| window == wanted) {
-            return Ok(());
+        let new = body.len();
+        body.extend(chunk.iter().take(MAX_BODY_BYTES - new));
+        if is_enough(body, new) {
+            break;
         }
     }
-    Err(Failure::BodyLacks { text: excerpt(text), searched_bytes: body.len() })
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! One run of a probe: connect to a target, ask, and say what came of it.
 
+mod body;
 mod failure;
 mod http;
 mod tcp;
@@ -42,8 +43,11 @@ pub struct Observation {
     /// Whether everything expected was found, and what was not.
     pub outcome: Result<(), Failure>,
     /// What the answer says of load, by where it says so.
-    pub reports: Vec<(Source, Result<Load, Rejection>)>,
+    pub reports: Reports,
 }
+
+/// What an answer says of load, by where it says so, or why that can't be read.
+pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
 /// `ok in 12.3ms`, or the failure with the address that it is about.
 impl fmt::Display for Observation {
@@ -101,7 +105,13 @@ impl Prober {
     }
 
     /// One attempt at one address.
-    async fn attempt(&self, key: &TargetKey, address: IpAddr, time: Duration) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        key: &TargetKey,
+        address: IpAddr,
+        time: Duration,
+        reports: &mut Reports,
+    ) -> Result<(), Failure> {
         match &key.check {
             Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), time).await,
             Check::Http(check) => {
@@ -111,13 +121,18 @@ impl Prober {
                     Target::Address(_) => None,
                     Target::Hostname(name) => Some(name.to_string()),
                 };
-                http::attempt(check, tls, hostname.as_deref(), address, time).await
+                http::attempt(check, tls, hostname.as_deref(), address, time, reports).await
             }
         }
     }
 
     /// Tries the target's addresses in order until one succeeds, and gives each an equal share of the time left.
-    async fn try_each(&self, key: &TargetKey, deadline: Instant) -> (Option<IpAddr>, Result<(), Failure>) {
+    async fn try_each(
+        &self,
+        key: &TargetKey,
+        deadline: Instant,
+        reports: &mut Reports,
+    ) -> (Option<IpAddr>, Result<(), Failure>) {
         let addresses = match &key.target {
             Target::Address(address) => vec![*address],
             Target::Hostname(name) => match resolve(name.to_string(), key.timing.timeout, deadline).await {
@@ -129,7 +144,8 @@ impl Prober {
         for (index, &address) in (0_u32..).zip(&addresses) {
             let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(index).max(1);
             let share = deadline.saturating_duration_since(Instant::now()) / shares;
-            match self.attempt(key, address, share).await {
+            reports.clear();
+            match self.attempt(key, address, share, reports).await {
                 // What failed at an address before says more about the target.
                 Err(failure) if failure.is_local() && last.0.is_some() => {}
                 outcome => last = (Some(address), outcome),
@@ -145,8 +161,9 @@ impl Prober {
 impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
-        let (address, outcome) = self.try_each(key, started + key.timing.timeout).await;
-        Observation { took: started.elapsed(), address, outcome, reports: Vec::new() }
+        let mut reports = Reports::new();
+        let (address, outcome) = self.try_each(key, started + key.timing.timeout, &mut reports).await;
+        Observation { took: started.elapsed(), address, outcome, reports }
     }
 }
 
