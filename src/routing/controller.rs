@@ -103,7 +103,8 @@ impl Controller {
     /// Learns what an answer per second means in each region, in requests per second.
     fn learn_reported(&mut self, compiled: &Compiled, standings: &[Standing], weight: f64) {
         let mut regions: BTreeMap<u16, (f64, f64)> = BTreeMap::new();
-        for (index, group) in (0..).zip(&compiled.groups) {
+        let answered_by = self.answered(compiled, |_| true);
+        for (group, by_group) in compiled.groups.iter().zip(answered_by) {
             let endpoints = standings.get(group.endpoints.start as usize..group.endpoints.end as usize);
             let healthy = endpoints.unwrap_or_default().iter().filter(|standing| standing.is_healthy());
             let (mut reporting, mut all, mut sum) = (0.0, 0.0, 0.0);
@@ -118,7 +119,7 @@ impl Controller {
                 let (reported, answered) = regions.entry(group.region).or_default();
                 // Those that say nothing do as much as the others.
                 *reported += sum * all / reporting;
-                *answered += self.answered(compiled, index, |_| true);
+                *answered += by_group;
             }
         }
         for (region, (reported, answered)) in regions {
@@ -134,17 +135,17 @@ impl Controller {
         }
     }
 
-    /// Answers per second from a group by services of some kind.
-    fn answered(&self, compiled: &Compiled, group: u32, is_counted: impl Fn(&Service) -> bool) -> f64 {
-        let services = compiled.services.iter().filter(|service| is_counted(service));
-        let tallies = services.flat_map(|service| {
+    /// Answers per second from each group, by services of some kind.
+    fn answered(&self, compiled: &Compiled, is_counted: impl Fn(&Service) -> bool) -> Vec<f64> {
+        let mut answered = vec![0.0; compiled.groups.len()];
+        for service in compiled.services.iter().filter(|service| is_counted(service)) {
             let groups = service.tiers.iter().flat_map(|tier| compiled.pools[tier.pool].groups.clone());
-            groups.zip(&service.tallies).filter(|(counted, _)| *counted == group).map(|(_, tally)| tally)
-        });
-        tallies
-            .filter_map(|tally| self.answers.get(&(Arc::as_ptr(tally) as usize)))
-            .map(|(_, rates)| rates.get(0))
-            .sum()
+            for (group, tally) in groups.zip(&service.tallies) {
+                let rates = self.answers.get(&(Arc::as_ptr(tally) as usize));
+                answered[group as usize] += rates.map_or(0.0, |(_, rates)| rates.get(0));
+            }
+        }
+        answered
     }
 
     /// Makes the flows of all services that are steered by load.
@@ -216,6 +217,11 @@ impl Controller {
                 units.insert(compiled.groups[group as usize].region, load.unit);
             }
         }
+        let foreign = self.answered(compiled, |service| !matches!(service.steering, Steering::Load(_)));
+        let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (index, group) in compiled.groups.iter().enumerate() {
+            groups.entry(group.region).or_default().push(index);
+        }
         let mut add = |region: u16, endpoints, Capacity { most, target }: Capacity, taken: f64| {
             rooms.push(Room { target, capacity: most, taken });
             shown.push(RoomLoad { region, endpoints, load: taken, target, capacity: most });
@@ -233,19 +239,16 @@ impl Controller {
             };
             let in_answers =
                 |Capacity { most, target }| Capacity { most: most / per_answer, target: target / per_answer };
-            let groups: Vec<usize> =
-                (0..compiled.groups.len()).filter(|group| compiled.groups[*group].region == region).collect();
-            let is_foreign = |service: &Service| !matches!(service.steering, Steering::Load(_));
-            let foreign: Vec<f64> =
-                groups.iter().map(|group| self.answered(compiled, *group as u32, is_foreign)).collect();
-            let whole =
-                settings.capacity.and_then(|capacity| add(region, None, in_answers(capacity), foreign.iter().sum()));
-            for (group, foreign) in groups.into_iter().zip(foreign).filter(|(group, _)| is_used[*group]) {
+            let groups = &groups[&region];
+            let whole = settings.capacity.and_then(|capacity| {
+                add(region, None, in_answers(capacity), groups.iter().map(|group| foreign[*group]).sum())
+            });
+            for group in groups.iter().copied().filter(|group| is_used[*group]) {
                 let capacities = [Family::V4, Family::V6].map(|family| bearing(compiled, standings, group, family));
                 let total: f64 = capacities.iter().flatten().map(|capacity| capacity.most).sum();
                 for (family, capacity) in [Family::V4, Family::V6].into_iter().zip(capacities) {
                     let own = capacity.and_then(|capacity| {
-                        let taken = if total > 0.0 { foreign * capacity.most / total } else { 0.0 };
+                        let taken = if total > 0.0 { foreign[group] * capacity.most / total } else { 0.0 };
                         add(region, Some((group as u32, family)), in_answers(capacity), taken)
                     });
                     sites[group * 2 + family.index()] = Site { rooms: [whole, own] };

@@ -331,7 +331,13 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
         (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
-        (Steering::Weighted { .. }, ..) => f.write_str("drawn by weight among the regions")?,
+        (Steering::Weighted { .. }, ..) => match grounds.service.region_sticky {
+            Some(sticky) if grounds.decision.scope > 0 => {
+                let prefix = sticky.prefix(grounds.client);
+                write!(f, "drawn by weight among the regions, once for all of the client's /{prefix}")?;
+            }
+            _ => f.write_str("drawn by weight among the regions")?,
+        },
         (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {}
         (Steering::Ordered { .. } | Steering::Load(_), Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;

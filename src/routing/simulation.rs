@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use super::{Draw, Family, Outcome, decide};
+use super::live::Standing;
+use super::{Controller, Draw, Family, Outcome, decide};
 use crate::health::{Failure, Observation};
 use crate::reload::{Loader, Origin};
 use crate::snapshot::{LoadSteering, Publisher, Snapshot, Steering};
@@ -15,6 +16,7 @@ const TARGETS: [f64; 5] = [800.0, 640.0, 480.0, 960.0, 320.0];
 
 /// Region N is 30·N degrees east, and the clients of (N+1).0.0.0/8 and 2001:db8:N::/48 are there.
 struct World {
+    text: String,
     publisher: Publisher,
     now: Instant,
     /// What of a question is left to be asked, by home.
@@ -38,8 +40,8 @@ impl World {
         }
         text += &format!("[pools.web]\nprobe = \"tcp\"\nendpoints = [{endpoints}]\n");
         text += &format!("[services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n{service}");
-        let publisher = Publisher::new(Loader::new(Origin::Embedded(text)).load().unwrap().compiled);
-        Self { publisher, now: Instant::now() + Duration::from_secs(1), left: [0.0; 5] }
+        let publisher = Publisher::new(Loader::new(Origin::Embedded(text.clone())).load().unwrap().compiled);
+        Self { text, publisher, now: Instant::now() + Duration::from_secs(1), left: [0.0; 5] }
     }
 
     /// What comes to each region of these rates by home, as flows are now.
@@ -333,4 +335,70 @@ fn questions_are_counted_once_each_and_not_where_they_are_only_shown() {
         decide(&snapshot, &snapshot.compiled.services[0], Ipv4Addr::new(1, 0, 0, 1).into(), Family::V4, &mut draw);
         assert_eq!(count(), expected);
     }
+}
+
+#[test]
+fn what_others_answer_takes_room() {
+    let other = "[services.\"other.example.com\"]\npool = \"web\"\nsteering = \"priority\"\n";
+    let mut world = World::new(other);
+    let tally = std::sync::Arc::clone(&world.publisher.current().compiled.services[1].tallies[0]);
+    let mut loads = [0.0; 5];
+    for _ in 0..60 {
+        (0..500).for_each(|_| tally.add(0));
+        loads = world.second([600.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+    // Of a target of 800, 500 are taken.
+    assert!((loads[0] - 300.0).abs() < 2.0 && (loads[1] - 300.0).abs() < 2.0, "{loads:?}");
+}
+
+#[test]
+fn reported_load_bounds_as_soon_as_it_is_known() {
+    let world = World::new("capacity_unit = \"reported\"\n");
+    let snapshot = world.publisher.current();
+    let (compiled, mut controller) = (&snapshot.compiled, Controller::default());
+    let mut standings = vec![Standing::UNPROBED; compiled.endpoints.len()];
+    let home_share = |controller: &mut Controller, standings: &[Standing], seconds: std::ops::Range<u64>| {
+        for second in seconds {
+            (0..100).for_each(|_| load(&snapshot).demand.add(0, class(&snapshot, 0)));
+            (0..100).for_each(|_| compiled.services[0].tallies[0].add(0));
+            controller.measure(compiled, standings, world.now + Duration::from_secs(second));
+        }
+        let flows = controller.flows(&snapshot, standings);
+        let steps = flows.way(load(&snapshot).index, class(&snapshot, 0)).steps;
+        assert_eq!(steps[0].region, 0);
+        f64::from(steps[0].end) / f64::from(u32::MAX)
+    };
+    assert_eq!(home_share(&mut controller, &standings, 0..10), 1.0, "nothing is reported");
+    // An answer per second brings 16 requests per second: 50 of the 100 are 800.
+    for (endpoint, standing) in compiled.endpoints.iter().zip(&mut standings) {
+        if ["192.0.2.0", "2001:db8::"].contains(&endpoint.destination.to_string().as_str()) {
+            standing.load.requests_per_second = Some(800.0);
+        }
+    }
+    let share = home_share(&mut controller, &standings, 10..20);
+    assert!((share - 0.5).abs() < 0.01, "{share}");
+    // Twice as much is believed slowly.
+    standings.iter_mut().for_each(|standing| {
+        standing.load.requests_per_second = standing.load.requests_per_second.map(|requests| requests * 2.0);
+    });
+    let share = home_share(&mut controller, &standings, 20..30);
+    assert!((0.4..0.47).contains(&share), "{share}");
+    let share = home_share(&mut controller, &standings, 30..400);
+    assert!((share - 0.25).abs() < 0.01, "{share}");
+}
+
+#[test]
+fn a_reload_goes_on_with_the_demand_that_is_known() {
+    let mut world = World::new("");
+    let rates = [1600.0, 300.0, 200.0, 300.0, 100.0];
+    world.seconds(60, rates);
+    let before = world.loads(rates);
+    let mut loader = Loader::new(Origin::Embedded(world.text.clone()));
+    // Counters are kept by whoever loads.
+    let world_of = Publisher::new(loader.load().unwrap().compiled);
+    let again = loader.load().unwrap().compiled;
+    world.publisher = world_of;
+    world.seconds(60, rates);
+    world.publisher.replace(again);
+    assert_eq!(world.loads(rates).map(f64::round), before.map(f64::round));
 }
