@@ -50,8 +50,10 @@ pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "a
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
 pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
-pub(super) const REGION: Kind =
-    Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const REGION: Kind = Kind {
+    title: "regions",
+    keys: &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
+};
 pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
 pub(super) const RULE: Kind = Kind {
     title: "rules of maps",
@@ -128,8 +130,10 @@ pub(super) const BREAKER: Kind = Kind {
     title: "`[pools.*.breaker]`",
     keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 };
-pub(super) const ENDPOINT: Kind =
-    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state", "drain_at"] };
+pub(super) const ENDPOINT: Kind = Kind {
+    title: "endpoints",
+    keys: &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"],
+};
 pub(super) const ZONE: Kind =
     Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
 pub(super) const SERVICE: Kind = Kind {
@@ -141,6 +145,7 @@ pub(super) const SERVICE: Kind = Kind {
         "map",
         "region_order",
         "region_weights",
+        "capacity_unit",
         "balance",
         "sticky",
         "performance",

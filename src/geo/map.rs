@@ -84,6 +84,11 @@ impl RegionMap {
         self.table.as_ref().map_or((0, 0), |table| table.lookup(client))
     }
 
+    /// How many orders there are: their indices are below that.
+    pub fn order_count(&self) -> u32 {
+        self.orders.entries.len() as u32
+    }
+
     /// The order with this index.
     pub fn order(&self, index: u32) -> Order<'_> {
         self.orders.get(index)

@@ -215,6 +215,7 @@ pub(super) mod tests {
             subdivisions: Vec::new(),
             asns: Vec::new(),
             bias: 0,
+            capacity: None,
         }
     }
 

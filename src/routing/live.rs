@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Family;
 use super::balance::adaptive::{Controller, Sight};
 use super::balance::{self, Laid, Member, Method, Winners};
+use super::{Family, Flows};
 use crate::config::{Adaptive, Balance, EndpointState};
 pub use crate::health::Load;
 use crate::health::Verdict;
@@ -83,6 +83,7 @@ pub struct Live {
     lists: Vec<Arc<Endpoints>>,
     /// What adaptive balances chose, by layout.
     adaptive: BTreeMap<u32, Arc<Controller>>,
+    flows: Arc<Flows>,
 }
 
 /// The candidates of one pool in one region.
@@ -219,6 +220,16 @@ impl Live {
     /// What an adaptive balance chose for a layout, and why; nothing for other balances.
     pub fn adaptive(&self, layout: u32) -> Option<&Controller> {
         self.adaptive.get(&layout).map(Arc::as_ref)
+    }
+
+    /// Where the clients of services that are steered by load go.
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// Has these flows from now on.
+    pub(crate) fn set_flows(&mut self, flows: Flows) {
+        self.flows = Arc::new(flows);
     }
 
     /// The candidates of a layout for a family.

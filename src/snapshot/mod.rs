@@ -9,6 +9,7 @@ mod drains;
 mod event;
 mod geo_maps;
 mod latency;
+mod load;
 mod publish;
 mod steering;
 mod winners;
@@ -24,10 +25,11 @@ pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_databa
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
 pub use latency::load_measurements;
+pub use load::LoadSteering;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
-use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
+use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 pub use crate::health::TargetId;
@@ -96,6 +98,8 @@ pub struct Service {
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
     pub sticky: Option<Sticky>,
+    /// Within which prefix clients are one, where drawn regions stick to them.
+    pub region_sticky: Option<Sticky>,
     /// Addresses per answer.
     pub answers: u8,
     /// The order in which they come.
@@ -163,6 +167,8 @@ pub enum Steering {
         /// What each region of the service weighs, in the order of their indices.
         regions: Box<[RegionWeight]>,
     },
+    /// By where the client is, as far as there is room.
+    Load(Box<LoadSteering>),
 }
 
 /// What orders regions.
@@ -223,6 +229,8 @@ pub struct Group {
     pub kind: GroupKind,
     /// Indices into [`Compiled::endpoints`].
     pub endpoints: Range<u32>,
+    /// What those weigh together that aren't disabled, of whatever family.
+    pub weight: u64,
 }
 
 /// What a group's endpoints are.
@@ -249,6 +257,8 @@ pub struct Endpoint {
     pub drain_at: Option<u32>,
     /// Seconds for which a sticky balance keeps its clients on it while it drains.
     pub drain_seconds: u32,
+    /// What it can bear.
+    pub capacity: Option<Capacity>,
     /// What is probed; nothing where the pool has no probe.
     pub target: Option<TargetId>,
 }
@@ -271,6 +281,7 @@ impl Steering {
         match self {
             Self::Ordered { by, .. } => by.measure(),
             Self::Weighted { .. } => Measure::Drawn,
+            Self::Load(_) => Measure::Proximity,
         }
     }
 
@@ -278,6 +289,7 @@ impl Steering {
     pub fn map(&self) -> usize {
         match self {
             Self::Ordered { map, .. } | Self::Weighted { map, .. } => *map,
+            Self::Load(load) => load.map,
         }
     }
 
@@ -289,6 +301,7 @@ impl Steering {
             Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
             Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",
+            Self::Load(_) => "load",
         }
     }
 }

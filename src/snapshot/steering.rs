@@ -72,6 +72,19 @@ impl<'a> Maps<'a> {
         Ok(Steering::Weighted { map, regions })
     }
 
+    /// The index of the map of a service that is steered by load.
+    ///
+    /// # Errors
+    /// As of [`Self::steering`].
+    pub(super) fn load(&mut self, service: &config::Service) -> Result<usize, Problem> {
+        self.map(service, &members(self.config, service))
+    }
+
+    /// A map that was made.
+    pub(super) fn get(&self, map: usize) -> &RegionMap {
+        &self.maps[map]
+    }
+
     /// The index of a service's map.
     fn map(&mut self, service: &config::Service, members: &[usize]) -> Result<usize, Problem> {
         let problem = |message: String| Problem::new(message).at(&self.config.source, service.span.clone());
@@ -133,12 +146,16 @@ fn ordered_by(service: &config::Service) -> Option<OrderedBy> {
         config::Steering::Latency => Some(OrderedBy::Latency),
         config::Steering::Geo => Some(OrderedBy::Geo),
         config::Steering::Priority(_) => Some(OrderedBy::Priority),
-        config::Steering::Weighted(_) => None,
+        config::Steering::Weighted(_) | config::Steering::Load(_) => None,
     }
 }
 
 fn measure(service: &config::Service) -> Measure {
-    ordered_by(service).map_or(Measure::Drawn, OrderedBy::measure)
+    match (ordered_by(service), &service.steering) {
+        (Some(by), _) => by.measure(),
+        (None, config::Steering::Load(_)) => Measure::Proximity,
+        (None, _) => Measure::Drawn,
+    }
 }
 
 /// The regions in which a service has endpoints, in file order.

@@ -52,7 +52,7 @@ nameservers = ["ns1.example.net"]
 fn explain(publisher: &Publisher, service: &str) -> (ServiceDecision, String) {
     let question = Question::parse(&format!("{service}.example.com"), Some("A"), Some("198.51.100.0/24")).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
-    let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, Instant::now());
+    let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, Instant::now(), 0);
     let text = explanation.to_string();
     let Found::Service(decision) = &explanation.steps[0].found else { panic!("no service: {explanation:?}") };
     (decision.as_ref().clone(), text)

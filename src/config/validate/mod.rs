@@ -2,6 +2,7 @@
 
 mod balance;
 mod binding;
+mod capacity;
 mod geoip;
 mod latency;
 mod map;
@@ -78,6 +79,15 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         .map(|(entry, name)| service::service(entry, name.as_ref(), &context, &mut maps))
         .collect();
 
+    let regions: Vec<_> = regions.into_iter().flatten().collect();
+    let pools: Vec<_> = pools.into_iter().flatten().collect();
+    let services: Vec<_> = services.into_iter().flatten().collect();
+    // Only where nothing is left out, indices are what the names said.
+    let is_whole = (regions.len(), pools.len()) == (region_entries.len(), pool_entries.len());
+    if is_whole {
+        capacity::check(&services, &pools, &regions, report);
+    }
+
     // What is left out here was noted, so where the configuration is used, indices are what the names said.
     Some(Config {
         source: Arc::clone(report.source()),
@@ -92,12 +102,12 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
             Some(latency) => Some(latency?),
             None => None,
         },
-        regions: regions.into_iter().flatten().collect(),
+        regions,
         maps: maps.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
-        pools: pools.into_iter().flatten().collect(),
+        pools,
         zones: zones.into_iter().flatten().collect(),
-        services: services.into_iter().flatten().collect(),
+        services,
     })
 }
 

@@ -8,7 +8,8 @@ use super::map;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    AnswerOrder, CapacityUnit, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl,
+    WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -139,6 +140,7 @@ enum SteeringKind {
     Geo,
     Priority,
     Weighted,
+    Load,
 }
 
 fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context<'_>) -> Option<Steering> {
@@ -149,6 +151,7 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
             ("geo", SteeringKind::Geo),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
+            ("load", SteeringKind::Load),
         ]);
         if kind == Some(SteeringKind::Latency) && !context.has_latency {
             return value.reject(
@@ -164,7 +167,13 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
     if kind != SteeringKind::Weighted {
         table.refuse(&["region_weights"], NOT_THIS_STEERING, "add `steering = \"weighted\"`, or leave it out");
     }
+    if kind != SteeringKind::Load {
+        table.refuse(&["capacity_unit"], NOT_THIS_STEERING, "add `steering = \"load\"`, or leave it out");
+    }
     match kind {
+        SteeringKind::Load => Some(Steering::Load(table.or("capacity_unit", CapacityUnit::Queries, |value| {
+            value.choice(&[("queries", CapacityUnit::Queries), ("reported", CapacityUnit::Reported)])
+        }))),
         SteeringKind::Proximity => Some(Steering::Proximity),
         SteeringKind::Latency => Some(Steering::Latency),
         SteeringKind::Geo => match (table.entry("map"), table.entry("steering")) {
