@@ -216,7 +216,8 @@ async fn keep_time(publisher: Arc<Publisher>) {
     }
 }
 
-/// Reloads at SIGHUP and whenever a file of geography or the certificate is replaced.
+/// Reloads at SIGHUP, whenever a file of geography or the certificate is replaced, and where measurements arrived or are too
+/// old.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     let (mut geography, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
     let mut measurements = Due::new(Arc::clone(reloader.measurements()), unix_seconds);
@@ -238,13 +239,20 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
             () = certificate.changed() => Reason::CertificateChanged,
             () = measurements.wait() => Reason::MeasurementsChanged,
         };
-        // With the time, and in one message, as `Type=notify-reload` asks for.
-        let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();
-        notify_manager(&reloading);
+        // What comes every few seconds is no reload to the operator.
+        let is_told = reason != Reason::MeasurementsChanged;
+        if is_told {
+            // With the time, and in one message, as `Type=notify-reload` asks for.
+            let time = NotifyState::monotonic_usec_now();
+            let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(time).collect();
+            notify_manager(&reloading);
+        }
         let reloading = Arc::clone(&reloader);
         if let Err(problem) = tokio::task::spawn_blocking(move || reloading.reload(reason)).await {
             error!(%problem, "the reload broke off; the old configuration goes on serving");
         }
-        notify_manager(&[NotifyState::Ready]);
+        if is_told {
+            notify_manager(&[NotifyState::Ready]);
+        }
     }
 }

@@ -376,13 +376,14 @@ impl std::error::Error for TooManyOrders {}
 mod tests {
     use std::fmt::Write;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
 
     use ipnet::IpNet;
     use proptest::prelude::*;
 
     use super::super::address_table::Fold;
     use super::super::build::build;
-    use super::super::latency::ClientTimes;
+    use super::super::latency::{ClientTimes, LatencyKey, LatencyTable, Measurement, Rules};
     use super::super::rank::tests::region;
     use super::super::rank::{Measure, Ranked, Standpoint};
     use super::super::{Coordinates, Database, GeoMap, Location, Matcher, Rule};
@@ -417,6 +418,8 @@ mod tests {
         regions: Vec<Region>,
         members: Vec<usize>,
         measure: Measure,
+        /// No two for the same.
+        measured: Vec<Measurement>,
         /// Those of a map, and those that it inherits.
         rules: Option<[Vec<(Rule, Vec<Matcher>)>; 2]>,
     }
@@ -447,7 +450,8 @@ mod tests {
                 }
             };
             let rule = ruled.map(|(_, rule)| rule).or_else(|| self.rule(&location));
-            Ok(self.order(&location, within, rule))
+            let network = if fold.is_none() { self.measured_network(client) } else { None };
+            Ok(self.order(&location, within, rule, network))
         }
 
         /// All matchers with their rules, those that win first.
@@ -483,16 +487,51 @@ mod tests {
             wanted.iter().flatten().find_map(|wanted| Some(self.matchers().find(|(matcher, _)| *matcher == wanted)?.1))
         }
 
-        fn order(&self, location: &Location, within: Option<usize>, rule: Option<&Rule>) -> (Vec<u16>, usize) {
+        /// The longest network around a client that was measured to any member.
+        fn measured_network(&self, client: IpAddr) -> Option<IpNet> {
+            let of_members = self.measured.iter().filter(|one| self.members.contains(&usize::from(one.region)));
+            let networks = of_members.filter_map(|one| match one.key {
+                LatencyKey::Network(cidr) => Some((cidr, ())),
+                LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
+            });
+            longest(&networks.collect::<Vec<_>>(), client).map(|(cidr, ())| *cidr)
+        }
+
+        /// The round trip to a region, in milliseconds, by searching what was measured.
+        fn time(&self, network: Option<IpNet>, location: &Location, region: usize) -> Option<f64> {
+            let network = network.map(LatencyKey::Network);
+            let system = location.asn.map(LatencyKey::Asn);
+            let country = location.country.map(LatencyKey::Country);
+            let of = |key| self.measured.iter().find(|one| one.key == key && usize::from(one.region) == region);
+            let found = [network, system, country].into_iter().flatten().find_map(of)?;
+            Some(f64::from(found.microseconds) / 1000.0)
+        }
+
+        fn order(
+            &self,
+            location: &Location,
+            within: Option<usize>,
+            rule: Option<&Rule>,
+            network: Option<IpNet>,
+        ) -> (Vec<u16>, usize) {
             let listed = |region: usize| rule.and_then(|rule| rule.regions.iter().position(|listed| *listed == region));
             let is_open = rule.is_none_or(|rule| !rule.fence && !rule.regions.is_empty());
             let mut order: Vec<usize> = self.members.clone();
             order.retain(|region| is_open || listed(*region).is_some());
             // From the least important to the most, as sorting is stable.
-            if matches!(self.measure, Measure::Proximity | Measure::Listed) {
+            if matches!(self.measure, Measure::Proximity | Measure::Latency | Measure::Listed) {
                 let client = Standpoint { location, within, ruling: None, times: ClientTimes::default() };
                 let km = |region: usize| Ranked::of(&self.regions, region, self.measure, &client).unwrap().biased_km;
                 order.sort_by(|a, b| km(*a).partial_cmp(&km(*b)).unwrap());
+                let time = |region: usize| self.time(network, location, region);
+                if self.measure == Measure::Latency
+                    && self.members.iter().filter_map(|member| time(*member)).count() > 1
+                {
+                    let expected = |region: usize| {
+                        time(region).or_else(|| km(region).map(|km| 5.0 + km / 60.0)).unwrap_or(f64::MAX)
+                    };
+                    order.sort_by(|a, b| expected(*a).total_cmp(&expected(*b)));
+                }
                 let claims: [&dyn Fn(&Region) -> bool; 3] = [
                     &|region| location.country.is_some_and(|code| region.countries.contains(&code)),
                     &|region| location.asn.is_some_and(|asn| region.asns.contains(&asn)),
@@ -531,13 +570,19 @@ mod tests {
             }
             let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
             let rules = self.rules.as_ref().map(|rules| GeoMap::new(rules.iter().flatten().cloned()));
-            RegionMap::compile(&database, &networks, &self.regions, &self.members, self.measure, rules.as_ref(), None)
-                .unwrap()
+            let counting = Rules { max_age: Duration::from_secs(1), min_confidence: 0.0 };
+            let latency = LatencyTable::new(self.measured.iter().copied(), counting, 0);
+            let (regions, members, rules) = (&self.regions, &self.members, rules.as_ref());
+            RegionMap::compile(&database, &networks, regions, members, self.measure, rules, Some(&latency)).unwrap()
         }
 
         /// Where something may begin or end.
         fn edges(&self, is_ipv6: bool) -> Vec<u128> {
             let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
+            let measured = self.measured.iter().filter_map(|one| match &one.key {
+                LatencyKey::Network(cidr) => Some(cidr),
+                LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
+            });
             let ruled = self.matchers().filter_map(|(matcher, _)| match matcher {
                 Matcher::Network(cidr) => Some(cidr),
                 _ => None,
@@ -545,6 +590,7 @@ mod tests {
             let own = own
                 .chain(self.systems.iter().map(|row| &row.0))
                 .chain(ruled)
+                .chain(measured)
                 .filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6)
                 .map(bounds);
             let folds = Fold::ALL.into_iter().filter(|_| is_ipv6).map(|fold| {
@@ -661,7 +707,8 @@ mod tests {
     }
 
     fn measure() -> impl Strategy<Value = Measure> {
-        prop_oneof![Just(Measure::Proximity), Just(Measure::Listed), Just(Measure::Fixed), Just(Measure::Drawn)]
+        let measures = [Measure::Proximity, Measure::Latency, Measure::Listed, Measure::Fixed, Measure::Drawn];
+        prop::sample::select(measures.to_vec())
     }
 
     /// What `geoip build` refuses has no address outside of a fold.
@@ -687,9 +734,29 @@ mod tests {
         let networks = prop::collection::vec((cidr(), place), 0..6);
         let regions = prop::collection::vec((coordinates(), 0..4_usize, 0..3_u32, -99..=99_i8), 3..5);
         let members = prop::sample::subsequence(vec![0, 1, 2, 3], 1..=4).prop_shuffle();
-        let steering = (members, measure(), prop::option::weighted(0.8, (rules(), rules())));
+        let key = prop_oneof![
+            cidr().prop_map(LatencyKey::Network),
+            (1..4_u32).prop_map(LatencyKey::Asn),
+            prop::sample::select(&COUNTRIES[..]).prop_map(|code| LatencyKey::Country(code.parse().unwrap())),
+        ];
+        // Times that are often equal, or near the estimates.
+        let measured = prop::collection::vec((key, 0..4_u16, 1..5_u32), 0..12);
+        let steering = (members, (measure(), measured), prop::option::weighted(0.8, (rules(), rules())));
         (rows, systems, networks, regions, steering).prop_map(|(rows, mut systems, mut networks, regions, steering)| {
-            let (mut members, measure, rules) = steering;
+            let (mut members, (measure, measured), rules) = steering;
+            let mut measured: Vec<Measurement> = measured
+                .into_iter()
+                .filter(|(key, ..)| !matches!(key, LatencyKey::Network(cidr) if !is_row(cidr)))
+                .map(|(key, region, time)| Measurement {
+                    key,
+                    region,
+                    microseconds: time * 40_000,
+                    measured: 0,
+                    confidence: 1.0,
+                })
+                .collect();
+            measured.sort_by_key(|one| (one.key, one.region));
+            measured.dedup_by_key(|one| (one.key, one.region));
             members.retain(|member| *member < regions.len());
             networks.sort_by_key(|network| network.0);
             networks.dedup_by_key(|network| network.0);
@@ -723,7 +790,7 @@ mod tests {
                 })
                 .collect();
             let rules = rules.map(|(own, inherited)| [own, inherited]);
-            World { rows, systems, networks, regions, members, measure, rules }
+            World { rows, systems, networks, regions, members, measure, measured, rules }
         })
     }
 
