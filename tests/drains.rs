@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian::health::report::Age;
+use meridian::health::{Failure, Load, Observation, Pushed};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
@@ -152,4 +155,76 @@ fn a_drain_begins_when_it_is_first_loaded_and_goes_on_over_reloads() {
 fn a_drain_time_of_0_keeps_nobody() {
     let (publisher, _) = start(&draining("draining", "0s"), 1000);
     assert_eq!(answered(&publisher, 1, 1000).0, [2]);
+}
+
+#[test]
+fn while_an_endpoint_warms_up_answers_live_for_the_minimum() {
+    let pool = r#"
+[probes.connect]
+type = "tcp"
+port = 80
+fall = 1
+rise = 1
+[pools.web]
+probe = "connect"
+health_weighted = false
+slow_start = "60s"
+endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = "192.0.2.2" }]
+"#;
+    let (publisher, clock) = start(pool, 1000);
+    let observe = |outcome: [Result<(), Failure>; 2], unix_seconds: u32| {
+        let targets = publisher.current().compiled.targets.clone();
+        let observations = targets.into_iter().zip(outcome).map(|(key, outcome)| {
+            (Arc::new(key), Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+        });
+        let now = clock.started + Duration::from_secs(u64::from(unix_seconds - clock.unix_seconds));
+        publisher.observe(observations, now);
+    };
+    observe([Ok(()), Ok(())], 1000);
+    assert_eq!(answered(&publisher, 0, 1000), (vec![1, 2], 40));
+    observe([Err(Failure::Refused), Ok(())], 1010);
+    assert_eq!(answered(&publisher, 0, 1010), (vec![2], 40), "one of two down is steady");
+    observe([Ok(()), Ok(())], 1020);
+    for (unix_seconds, ttl) in [(1020, 5), (1021, 5), (1050, 5), (1079, 5), (1080, 40), (2000, 40)] {
+        clock.tick(&publisher, unix_seconds);
+        assert_eq!(answered(&publisher, 0, unix_seconds), (vec![1, 2], ttl), "at {unix_seconds}");
+    }
+}
+
+#[test]
+fn while_a_breaker_is_half_open_answers_live_for_the_minimum() {
+    let pool = r#"
+[pools.web]
+endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = "192.0.2.2" }]
+[pools.web.breaker]
+failures = 3
+open_for = "30s"
+successes = 2
+"#;
+    let (publisher, clock) = start(pool, 1000);
+    let push = |successes: u32, failures: u32, unix_seconds: u32| {
+        let now = clock.started + Duration::from_secs(u64::from(unix_seconds - clock.unix_seconds));
+        let report = Pushed {
+            pool: "web".to_owned(),
+            endpoint: "192.0.2.1".to_owned(),
+            region: None,
+            age: Age::Past(Duration::ZERO),
+            load: Load::default(),
+            successes,
+            failures,
+        };
+        let (outcomes, _) = publisher.push(&[Ok(report)], now);
+        assert!(outcomes.iter().all(Result::is_ok));
+    };
+    assert_eq!(answered(&publisher, 0, 1000), (vec![1, 2], 40));
+    push(0, 3, 1000);
+    assert_eq!(answered(&publisher, 0, 1000), (vec![2], 40), "open: as though it were down");
+    clock.tick(&publisher, 1029);
+    assert_eq!(answered(&publisher, 0, 1029), (vec![2], 40));
+    clock.tick(&publisher, 1030);
+    assert_eq!(answered(&publisher, 0, 1030), (vec![1, 2], 5), "half-open: it is tried");
+    push(1, 0, 1031);
+    assert_eq!(answered(&publisher, 0, 1031).1, 5);
+    push(1, 0, 1032);
+    assert_eq!(answered(&publisher, 0, 1032), (vec![1, 2], 40), "closed");
 }

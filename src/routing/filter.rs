@@ -139,7 +139,9 @@ impl<'g> Filtered<'g> {
             };
             Some(Noted { region: grounds.region_name(ranked.region), note })
         });
-        let groups = grounds.all_groups().filter(move |_| stage == Stage::Health).map(move |considered| {
+        // Those that were not needed it has nothing to say of.
+        let is_judged = move |group: &Considered<'_>| stage == Stage::Health && group.fate != Fate::Standby;
+        let groups = grounds.all_groups().filter(is_judged).map(move |considered| {
             let note = Note::Group {
                 healthy: considered.healthy(),
                 allowed: considered.candidates.allowed,
