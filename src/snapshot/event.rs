@@ -63,7 +63,7 @@ impl Event {
                 match to {
                     State::Open => warn!(from, to = to_name, endpoint, reason, "the circuit breaker opened"),
                     State::HalfOpen => {
-                        info!(from, to = to_name, endpoint, reason, "the circuit breaker lets a few try")
+                        info!(from, to = to_name, endpoint, reason, "the circuit breaker lets a few try");
                     }
                     State::Closed => info!(from, to = to_name, endpoint, reason, "the circuit breaker closed"),
                 }

@@ -125,9 +125,6 @@ pub struct Table {
 const WALKED: f64 = 12.0;
 
 impl Table {
-    /// What a table takes, in octets.
-    pub const OCTETS: usize = SLOTS * size_of::<u32>();
-
     /// Finds the winner of every slot among endpoints, each with its identity and its weight, which is above 0. The cost
     /// is that of about 12 times [`SLOTS`] tickets, however many there are.
     pub fn build(members: &[(u64, u32)]) -> Self {
