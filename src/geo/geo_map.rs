@@ -1,6 +1,6 @@
 //! The operator's rules of geography: which regions the clients of a network or a place are sent to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -79,13 +79,13 @@ impl GeoMap {
     /// Makes a map of rules, each with what it matches. Of two rules for an equal matcher the first one counts.
     pub fn new(rules: impl IntoIterator<Item = (Rule, Vec<Matcher>)>) -> Self {
         let mut map = Self::default();
-        let mut networks: HashMap<IpNet, ()> = HashMap::new();
+        let mut networks: HashSet<IpNet> = HashSet::new();
         for (rule, matchers) in rules {
             let index = map.rules.len() as u32;
             map.rules.push(rule);
             for matcher in matchers {
                 match matcher {
-                    Matcher::Network(cidr) if networks.insert(cidr, ()).is_none() => {
+                    Matcher::Network(cidr) if networks.insert(cidr) => {
                         map.networks.push((matcher, index));
                     }
                     Matcher::Network(_) => {}
