@@ -402,6 +402,9 @@ mod tests {
         holding.max_by_key(|(cidr, _)| cidr.prefix_len())
     }
 
+    /// The rules of one map, each with what it matches.
+    type MapRules = Vec<(Rule, Vec<Matcher>)>;
+
     /// One case: rows of the databases (network, location), the operator's networks, the regions, and how a service is
     /// steered among them.
     #[derive(Debug)]
@@ -416,7 +419,7 @@ mod tests {
         /// No two for the same.
         measured: Vec<Measurement>,
         /// Those of a map, and those that it inherits.
-        rules: Option<[Vec<(Rule, Vec<Matcher>)>; 2]>,
+        rules: Option<[MapRules; 2]>,
     }
 
     impl World {
@@ -691,8 +694,8 @@ mod tests {
         ]
     }
 
-    /// The rules of one map. Regions are up to five, of which there may be fewer.
-    fn rules() -> impl Strategy<Value = Vec<(Rule, Vec<Matcher>)>> {
+    /// Regions are up to five, of which there may be fewer.
+    fn rules() -> impl Strategy<Value = MapRules> {
         let regions = prop::sample::subsequence(vec![0, 1, 2, 3, 4], 0..4).prop_shuffle();
         let rule = (prop::collection::vec(matcher(), 1..4), regions, prop::bool::weighted(0.3));
         prop::collection::vec(rule, 0..6).prop_map(|rules| {

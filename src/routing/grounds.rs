@@ -168,12 +168,17 @@ impl<'a> Grounds<'a> {
     pub fn groups(&self, tier: usize) -> impl Iterator<Item = Considered<'a>> {
         let choice = self.choice();
         let mut is_ahead = choice.is_none_or(|choice| tier <= choice.tier);
+        // Where a region that is claimed can serve, the others of its tier are not looked at.
+        let ends_with_claimed = choice.is_some_and(|choice| {
+            let region = self.snapshot.compiled.groups[choice.group as usize].region;
+            choice.tier == tier && choice.candidates.health == Health::Enough && self.is_claimed(region)
+        });
         self.regions().filter_map(move |(region, drawn)| {
             let Choice { group, candidates, .. } = self.service.choice(self.snapshot, tier, region, self.family)?;
             let weight = drawn.map(|drawn| region_weight(drawn, candidates));
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
-            is_ahead &= !is_chosen || weight.is_some();
+            is_ahead &= (!is_chosen || weight.is_some()) && (!ends_with_claimed || self.is_claimed(region));
             let fate = match choice {
                 _ if is_chosen => Fate::Chosen,
                 _ if candidates.list.is_empty() || weight == Some(0) => Fate::Empty,
