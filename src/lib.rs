@@ -14,6 +14,7 @@
 //! | [`server`] | UDP, TCP, TLS, HTTPS and QUIC around [`dns::respond`] |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
+//! | [`measurements`] | round trips that arrive, and when maps are made anew for them |
 //! | [`reload`], `watch` | load → compile → publish, or keep what serves; when to |
 //! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
@@ -28,6 +29,7 @@ pub mod dns;
 pub mod geo;
 pub mod health;
 mod logging;
+pub mod measurements;
 pub mod metrics;
 mod pem;
 mod regular_file;

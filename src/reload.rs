@@ -14,15 +14,18 @@ use tracing::{error, info, warn};
 use crate::config::diagnostic::MAX_SHOWN;
 use crate::config::{Config, Problem, Problems};
 use crate::dns::{CookieSecrets, RateLimiter, Secret};
-use crate::geo::Database;
+use crate::geo::latency::Measurement;
+use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
+use crate::measurements::Measurements;
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
-    load_geo_maps,
+    load_geo_maps, load_measurements,
 };
+use crate::unix_time::unix_seconds;
 use crate::watch::Fingerprint;
 use crate::zone::Tree;
 
@@ -60,6 +63,12 @@ pub struct Prepared {
 pub struct Loader {
     origin: Origin,
     database: Option<(Fingerprint, Arc<Database>)>,
+    /// The file of measurements, with the names of the regions that its indices are of.
+    measured: Option<(Fingerprint, Vec<String>, Vec<Measurement>)>,
+    /// What came through the admin interface.
+    measurements: Arc<Measurements>,
+    /// How much of it there was when maps were last to be made from it, well or not.
+    seen_measurements: u64,
     /// The files of geography when they were last to be read, well or not.
     seen_geography: Fingerprint,
     /// The files of the certificate likewise.
@@ -76,6 +85,9 @@ impl Loader {
         Self {
             origin,
             database: None,
+            measured: None,
+            measurements: Arc::default(),
+            seen_measurements: 0,
             seen_geography: Fingerprint::default(),
             seen_certificate: Fingerprint::default(),
             tallies: None,
@@ -113,8 +125,20 @@ impl Loader {
     /// As [`Self::load`], but takes in only files of geography that were replaced: what the operator may be writing
     /// meanwhile stays on disk.
     fn load_geography_over(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
+        let geography = self.load_geography(&serving.config)?;
+        self.assemble_over(serving, geography)
+    }
+
+    /// As [`Self::load`], but takes in only measurements, and leaves all files as they were read.
+    fn load_latency_over(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
+        let (database, geo_maps) = (Arc::clone(&serving.database), Arc::clone(&serving.geo_maps));
+        let latency = self.load_latency(&serving.config, false)?;
+        self.assemble_over(serving, Geography { database, geo_maps, latency })
+    }
+
+    /// What serves, with another geography.
+    fn assemble_over(&mut self, serving: &Compiled, geography: Geography) -> Result<Compiled, Problems> {
         let config = serving.config.clone();
-        let geography = self.load_geography(&config)?;
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
         let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
@@ -152,10 +176,30 @@ impl Loader {
         let mut problems = Problems::default();
         let database = self.load_database(config).map_err(|problem| problems.0.push(problem)).ok();
         let geo_maps = load_geo_maps(config).map_err(|found| problems.0.extend(found.0)).ok();
-        match (database, geo_maps) {
-            (Some(database), Some(geo_maps)) => Ok(Geography { database, geo_maps }),
+        let latency = self.load_latency(config, true).map_err(|found| problems.0.extend(found.0)).ok();
+        match (database, geo_maps, latency) {
+            (Some(database), Some(geo_maps), Some(latency)) => Ok(Geography { database, geo_maps, latency }),
             _ => Err(problems),
         }
+    }
+
+    /// The round trips that count now, of the file and of what arrived. The file is read if `looks` and it is another.
+    fn load_latency(&mut self, config: &Config, looks: bool) -> Result<Option<Arc<LatencyTable>>, Problems> {
+        let Some(settings) = &config.latency else { return Ok(None) };
+        let now = unix_seconds();
+        let fingerprint = Fingerprint::of(settings.file.iter().map(|(path, _)| path.as_path()));
+        let names = config.regions.iter().map(|region| &region.name);
+        // Measurements have indices of regions, of a configuration that may never have come to serve.
+        let is_good = |(read, of, _): &(Fingerprint, Vec<String>, _)| {
+            of.iter().eq(names.clone()) && (*read == fingerprint || !looks)
+        };
+        if !self.measured.as_ref().is_some_and(is_good) {
+            self.measured = Some((fingerprint, names.cloned().collect(), load_measurements(config, now)?));
+        }
+        let (revision, arrived) = self.measurements.read(&config.regions);
+        self.seen_measurements = revision;
+        let measured = self.measured.iter().flat_map(|(_, _, measured)| measured).copied();
+        Ok(Some(Arc::new(LatencyTable::new(measured.chain(arrived), settings.rules, now))))
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {
@@ -183,8 +227,10 @@ impl Loader {
 pub enum Reason {
     /// SIGHUP: everything.
     Signal,
-    /// A database or a list of networks was replaced: these.
+    /// A database, a list of networks or the file of measurements was replaced: these.
     GeographyChanged,
+    /// Measurements arrived, or are too old: the steering maps.
+    MeasurementsChanged,
     /// The certificate or its key was replaced: these.
     CertificateChanged,
 }
@@ -194,6 +240,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Signal => "SIGHUP",
             Self::GeographyChanged => "a database or list changed",
+            Self::MeasurementsChanged => "round trips arrived or are too old",
             Self::CertificateChanged => "the certificate changed",
         })
     }
@@ -208,6 +255,7 @@ pub struct Reloader {
     publisher: Arc<Publisher>,
     scheduler: Mutex<Scheduler<Prober>>,
     certificate: Option<Arc<Certificate>>,
+    measurements: Arc<Measurements>,
     status: ReloadStatus,
 }
 
@@ -272,6 +320,7 @@ impl Reloader {
         let mut scheduler = Scheduler::new(fastrand::u64(..), report);
         scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
+            measurements: Arc::clone(&loader.measurements),
             loader: Mutex::new(loader),
             started_with,
             publisher,
@@ -296,6 +345,16 @@ impl Reloader {
         self.certificate.as_ref()
     }
 
+    /// Round trips that come through the admin interface.
+    pub fn measurements(&self) -> &Arc<Measurements> {
+        &self.measurements
+    }
+
+    /// How much had arrived when maps were last to be made from it, well or not.
+    pub(crate) fn seen_measurements(&self) -> u64 {
+        lock(&self.loader).seen_measurements
+    }
+
     /// The files of geography when they were last to be read, well or not.
     pub(crate) fn seen_geography(&self) -> Fingerprint {
         lock(&self.loader).seen_geography.clone()
@@ -311,7 +370,9 @@ impl Reloader {
     pub fn reload(&self, reason: Reason) {
         let mut loader = lock(&self.loader);
         let reloaded = match reason {
-            Reason::Signal | Reason::GeographyChanged => self.reload_answers(&mut loader, reason),
+            Reason::Signal | Reason::GeographyChanged | Reason::MeasurementsChanged => {
+                self.reload_answers(&mut loader, reason)
+            }
             Reason::CertificateChanged => self.reload_certificate(&mut loader),
         };
         if let Err(problems) = reloaded {
@@ -337,12 +398,14 @@ impl Reloader {
     fn reload_answers(&self, loader: &mut Loader, reason: Reason) -> Result<(), Problems> {
         let began = Instant::now();
         let old = Arc::clone(&self.publisher.current().compiled);
-        let (compiled, prober) = if reason == Reason::Signal {
-            let Prepared { compiled, prober, certificate } = loader.load_over(Some(&old.tree))?;
-            self.show(certificate);
-            (compiled, Some(prober))
-        } else {
-            (loader.load_geography_over(&old)?, None)
+        let (compiled, prober) = match reason {
+            Reason::Signal => {
+                let Prepared { compiled, prober, certificate } = loader.load_over(Some(&old.tree))?;
+                self.show(certificate);
+                (compiled, Some(prober))
+            }
+            Reason::MeasurementsChanged => (loader.load_latency_over(&old)?, None),
+            Reason::GeographyChanged | Reason::CertificateChanged => (loader.load_geography_over(&old)?, None),
         };
         warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
         // Where it can't be raised, that was said at the start.

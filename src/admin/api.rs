@@ -5,23 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::latency;
 use super::view::{Explanation, HealthReport, Question, Source};
-use super::{connection, write};
+use super::write::{whole, writes};
+use super::{connection, reports};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
-use crate::unix_time::unix_seconds;
+use crate::unix_time::unix_seconds_modulo;
 
 const INDEX: &str = "\
 Meridian's admin interface
@@ -33,6 +35,7 @@ Meridian's admin interface
 POST /api/v1/reports                          takes what others measured of endpoints
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
+/api/v1/latency                               the round trips that are known; POST takes more in
 
 The same in words: meridian explain NAME [TYPE] --client ADDR/LEN
 ";
@@ -44,7 +47,8 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
-        .route("/api/v1/reports", post(reports).fallback(only_written))
+        .route("/api/v1/reports", writes(&state, push_reports, reports::MAX_BODY_OCTETS).fallback(only_written))
+        .route("/api/v1/latency", get(latency::show).merge(writes(&state, latency::put, latency::MAX_BODY_OCTETS)))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
         })
@@ -52,7 +56,11 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(|| async {
-            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read", "use GET")
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this page has no such method",
+                "use GET, or what GET / says of it",
+            )
         })
         .layer(middleware::from_fn(connection::mark_at_work))
         .with_state(state)
@@ -62,7 +70,7 @@ async fn only_written() -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this page only takes what is sent", "use POST")
 }
 
-type Shared = State<Arc<super::State>>;
+pub(super) type Shared = State<Arc<super::State>>;
 
 /// What went wrong, as JSON.
 #[derive(Debug, Serialize)]
@@ -112,7 +120,7 @@ impl super::State {
 }
 
 /// Makes a page on a thread of its own: the runtime's few threads also take health observations, which must not wait.
-async fn make(
+pub(super) async fn make(
     state: Arc<super::State>,
     page: impl FnOnce(&super::State) -> Result<Response, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
@@ -136,6 +144,7 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
             workers: &state.workers,
             server: &state.server,
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
+            measurements: state.reloader.measurements().counts(),
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;
@@ -172,10 +181,9 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
     .await
 }
 
-async fn reports(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    write::may_write(&state, &headers)?;
-    let body = write::read(body).await?;
-    make(state, move |state| super::reports::push(state, &body)).await
+async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body)?;
+    make(state, move |state| reports::push(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,7 +208,7 @@ async fn explain(
     make(state, move |state| {
         let (snapshot, health) = state.read();
         let seed = fastrand::u64(..);
-        let (now, unix_seconds) = (Instant::now(), unix_seconds());
+        let (now, unix_seconds) = (Instant::now(), unix_seconds_modulo());
         let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, seed, now, unix_seconds);
         Ok(Json(explanation).into_response())
     })

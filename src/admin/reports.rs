@@ -15,6 +15,8 @@ use crate::health::report::Age;
 use crate::health::{Load, Pushed, Rejection};
 use crate::snapshot::Event;
 
+/// The largest body of a request, in octets.
+pub(super) const MAX_BODY_OCTETS: usize = 1 << 20;
 /// Reports in one request.
 const MAX_REPORTS: usize = 10_000;
 /// Rejections that are told one by one.

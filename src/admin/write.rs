@@ -1,55 +1,54 @@
-//! Requests that change what is known here: who may make them, and their bodies.
+//! Who may change anything.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use tokio::time::timeout;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 
-use super::State;
-use super::api::Failure;
+use super::api::{Failure, Shared};
 
-/// The longest body, in octets.
-pub(super) const MAX_BODY_OCTETS: usize = 1 << 20;
-/// How long a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(5);
-
-/// Whether a request that carries the token, where there is one, may change anything: only on servers that have one, and
-/// only with a content type that no page of another site can send unasked.
-pub(super) fn may_write(state: &State, headers: &HeaderMap) -> Result<(), Failure> {
-    if state.token.is_none() {
-        return Err(Failure::new(
-            StatusCode::FORBIDDEN,
-            "a server without a token takes nothing",
-            "set `token_file` in [admin], and send the header `Authorization: Bearer TOKEN`",
-        ));
-    }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Failure::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is to be JSON",
-            "send the header `Content-Type: application/json`",
-        ));
-    }
-    Ok(())
+/// What takes the POST requests of a page, with bodies of at most so many octets, from whoever [`may_write`].
+pub(super) fn writes<H, T>(state: &Arc<super::State>, handler: H, most_octets: usize) -> MethodRouter<Arc<super::State>>
+where
+    H: Handler<T, Arc<super::State>>,
+    T: 'static,
+{
+    let guard = from_fn_with_state(Arc::clone(state), may_write);
+    post(handler).layer(DefaultBodyLimit::max(most_octets)).layer(guard)
 }
 
-/// The whole body.
-pub(super) async fn read(body: Body) -> Result<Vec<u8>, Failure> {
-    match timeout(BODY_TIME, to_bytes(body, MAX_BODY_OCTETS)).await {
-        Ok(Ok(octets)) => Ok(octets.into()),
-        Ok(Err(_)) => Err(Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body breaks off, or is longer than {MAX_BODY_OCTETS} octets"),
-            "send it in parts",
-        )),
-        Err(_) => Err(Failure::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body took longer than {} s", BODY_TIME.as_secs()),
-            "send it in parts",
-        )),
+/// Lets a request through to a page that changes something, or refuses it before its body is read. Without a token anyone
+/// on this host, and every page in a browser there, could write: so writing needs `token_file`. The token itself was
+/// looked at before.
+async fn may_write(State(state): Shared, request: Request, next: Next) -> Response {
+    if state.token.is_none() {
+        let hint = "set token_file in [admin], and send the header `Authorization: Bearer TOKEN`";
+        return Failure::new(StatusCode::FORBIDDEN, "without a token nothing can be changed", hint).into_response();
     }
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    if !is_json(content_type) {
+        let hint = "send the header `Content-Type: application/json`";
+        return Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this takes JSON only", hint).into_response();
+    }
+    next.run(request).await
+}
+
+/// A body, if it came whole and is within its bound.
+pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    body.map_err(|problem| {
+        Failure::new(problem.status(), problem.body_text(), "send less in one request, and the rest in others")
+    })
+}
+
+/// Whether a Content-Type header's value is JSON, with parameters or without.
+fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|&octet| octet == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }

@@ -31,6 +31,7 @@ use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 pub use crate::health::Measure;
 use crate::regular_file;
@@ -50,6 +51,8 @@ pub struct Config {
     pub log: Log,
     /// `[geoip]`
     pub geoip: GeoIp,
+    /// `[latency]`; without the table no service is steered by latency.
+    pub latency: Option<Latency>,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
     /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].
@@ -350,7 +353,8 @@ impl Config {
     pub fn geography_paths(&self) -> impl Iterator<Item = &Path> {
         let rules = self.maps.iter().flat_map(|map| &map.rules);
         let networks = rules.filter_map(|rule| rule.networks_file.as_ref()).map(|(path, _)| path.as_path());
-        self.geoip.database_paths().chain(networks)
+        let measurements = self.latency.iter().filter_map(|latency| latency.file.as_ref());
+        self.geoip.database_paths().chain(networks).chain(measurements.map(|(path, _)| path.as_path()))
     }
 }
 
@@ -381,6 +385,15 @@ pub enum Place {
     Country(CountryCode),
 }
 
+/// `[latency]`: round trips between clients and regions, as they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latency {
+    /// A CSV of measurements, with where the TOML names it; without one all come through the admin interface.
+    pub file: Option<(PathBuf, Span)>,
+    /// Which of them count: `max_age` is 1 s to 100 years, default 1 day; `min_confidence` is 0 to 1, default 0.5.
+    pub rules: Rules,
+}
+
 /// `[regions.NAME]`
 #[derive(Debug, Clone)]
 pub struct Region {
@@ -398,7 +411,21 @@ pub struct Region {
     pub asns: Vec<u32>,
     /// −99..=99: above 0 multiplies the distance by 1 − bias/100, below 0 divides it by 1 + bias/100.
     pub bias: i8,
+    /// What it can bear, of all services that are steered by load.
+    pub capacity: Option<Capacity>,
 }
+
+/// `capacity` and `target`: how much load a region or an endpoint can bear, in the service's [`CapacityUnit`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacity {
+    /// Beyond this nothing more is sent there while anything else has room; above 0, at most [`MAX_CAPACITY`].
+    pub most: f64,
+    /// Beyond this load goes elsewhere while there is room under a target; above 0, at most `most`, default 80 % of it.
+    pub target: f64,
+}
+
+/// The largest capacity, per second.
+pub const MAX_CAPACITY: f64 = 1e9;
 
 /// `[maps.NAME]`, or the `map` of one service.
 #[derive(Debug, Clone)]
@@ -570,6 +597,8 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// When an enabled one begins to drain, in seconds since 1970; default never.
     pub drain_at: Option<u32>,
+    /// What it can bear.
+    pub capacity: Option<Capacity>,
 }
 
 /// What an endpoint is.
@@ -711,13 +740,36 @@ pub struct Binding {
 pub enum Steering {
     /// By claims, then distance.
     Proximity,
+    /// By claims, then round trips as far as they are known.
+    Latency,
     /// As the client's rule in the service's map says; then by proximity.
     Geo,
     /// In this order: `region_order`, else file order. Every region that the service's pools use, once.
     Priority(Vec<usize>),
     /// At random by weight: `region_weights`, as (region, weight) for each region that the service's pools use, 0 where
-    /// not listed; without the key a region weighs what its healthy endpoints weigh together.
+    /// not listed; without the key a region weighs what its endpoints weigh together.
     Weighted(Option<Vec<(usize, u32)>>),
+    /// By claims, then distance, as far as capacities reach; a region or endpoint of the service has one.
+    Load(CapacityUnit),
+}
+
+/// `capacity_unit`: what capacities are numbers of. All services by load that share a region count in the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CapacityUnit {
+    /// Answers per second, as counted here.
+    Queries,
+    /// Requests per second, as endpoints report them.
+    Reported,
+}
+
+impl CapacityUnit {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queries => "queries",
+            Self::Reported => "reported",
+        }
+    }
 }
 
 /// What is answered when no region of any tier can serve.

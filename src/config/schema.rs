@@ -12,7 +12,7 @@ pub(super) struct Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind {
     title: "the file",
-    keys: &["server", "admin", "log", "geoip", "regions", "maps", "probes", "pools", "zones", "services"],
+    keys: &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
 };
 pub(super) const SERVER: Kind = Kind {
     title: "`[server]`",
@@ -49,8 +49,11 @@ pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"]
 pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
 pub(super) const NETWORK: Kind =
     Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
-pub(super) const REGION: Kind =
-    Kind { title: "regions", keys: &["location", "countries", "continents", "subdivisions", "asns", "bias"] };
+pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
+pub(super) const REGION: Kind = Kind {
+    title: "regions",
+    keys: &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
+};
 pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
 pub(super) const RULE: Kind = Kind {
     title: "rules of maps",
@@ -127,8 +130,10 @@ pub(super) const BREAKER: Kind = Kind {
     title: "`[pools.*.breaker]`",
     keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 };
-pub(super) const ENDPOINT: Kind =
-    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state", "drain_at"] };
+pub(super) const ENDPOINT: Kind = Kind {
+    title: "endpoints",
+    keys: &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"],
+};
 pub(super) const ZONE: Kind =
     Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
 pub(super) const SERVICE: Kind = Kind {
@@ -140,6 +145,7 @@ pub(super) const SERVICE: Kind = Kind {
         "map",
         "region_order",
         "region_weights",
+        "capacity_unit",
         "balance",
         "sticky",
         "performance",
@@ -182,6 +188,7 @@ pub(super) const ALL: &[&Kind] = &[
     &LOG,
     &GEOIP,
     &NETWORK,
+    &LATENCY,
     &REGION,
     &MAP,
     &RULE,
@@ -248,6 +255,7 @@ mod tests {
             (&LOG, &["log"]),
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
+            (&LATENCY, &["latency"]),
             (&REGION, &["regions", "*"]),
             (&MAP, &["maps", "*"]),
             (&RULE, &["maps", "*", "rules", "*"]),

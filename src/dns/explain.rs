@@ -255,6 +255,9 @@ impl Display for ShownStanding<'_> {
         if let Some(biased_km) = ranked.biased_km.filter(|_| region.bias != 0) {
             write!(f, ", counts as {biased_km:.0} km by its bias")?;
         }
+        if let Some(round_trip) = ranked.round_trip {
+            write!(f, ", {round_trip}")?;
+        }
         if let Some(claim) = ranked.claim {
             write!(f, ", claims the client by {claim}")?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,14 +10,8 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use mmdb_writer::{Value, Writer};
 
 use super::address_table::Fold;
+use super::csv::{BadLines, Format};
 use super::{Continent, Coordinates, CountryCode, Location, Subdivision};
-
-/// The most lines of a CSV.
-const MAX_LINES: usize = 16_000_000;
-/// The longest line, in bytes.
-const MAX_LINE_BYTES: u64 = 4096;
-/// How many bad lines are named.
-const MAX_SHOWN: usize = 20;
 
 /// What the first line may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,18 +39,16 @@ impl Column {
     ];
 
     fn name(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Continent => "continent",
-            Self::Country => "country",
-            Self::Subdivision => "subdivision",
-            Self::City => "city",
-            Self::Latitude => "latitude",
-            Self::Longitude => "longitude",
-            Self::Asn => "asn",
-        }
+        FORMAT.columns[self as usize]
     }
 }
+
+/// In the order of [`Column::ALL`].
+const FORMAT: Format = Format {
+    columns: &["network", "continent", "country", "subdivision", "city", "latitude", "longitude", "asn"],
+    required: &["network"],
+    max_lines: 16_000_000,
+};
 
 /// Makes a database of a CSV. Its first line names the columns: `network` (`192.0.2.0/24`, one address, or the range
 /// `192.0.2.0-192.0.2.99`) and any of `continent`, `country`, `subdivision` (`US-CA`, or `CA` beside a country), `city`,
@@ -66,7 +58,7 @@ impl Column {
 /// # Errors
 /// With every bad line, or when the input can't be read or is too large.
 pub fn build(csv: impl BufRead, epoch: u64) -> Result<Vec<u8>, BuildError> {
-    let mut problems = Problems::default();
+    let mut problems = BadLines::default();
     let mut table = parse(csv, &mut problems)?;
     // Shorter prefixes first, as the writer lets the later one win; equal ones side by side.
     table.networks.sort_by_key(|network| (network.cidr.prefix_len(), network.cidr, network.line));
@@ -77,7 +69,7 @@ pub fn build(csv: impl BufRead, epoch: u64) -> Result<Vec<u8>, BuildError> {
             problems.add(second.line, format!("{} is on line {} already", second.cidr, first.line));
         }
     }
-    if problems.count > 0 {
+    if problems.count() > 0 {
         return Err(BuildError::Lines(problems));
     }
 
@@ -109,122 +101,29 @@ struct NetworkLine {
     line: usize,
 }
 
-fn parse(mut csv: impl BufRead, problems: &mut Problems) -> Result<Table, BuildError> {
+fn parse(csv: impl BufRead, problems: &mut BadLines) -> Result<Table, BuildError> {
     let mut table = Table::default();
     let mut known: HashMap<Value, usize> = HashMap::new();
-    let mut columns: Option<Vec<Column>> = None;
-    let mut text = Vec::new();
-    for line in 1.. {
-        text.clear();
-        if csv.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut text).map_err(BuildError::Unreadable)? == 0 {
-            break;
-        }
-        if line > MAX_LINES || text.len() as u64 > MAX_LINE_BYTES {
-            problems.add(line, format!("at most {MAX_LINES} lines of {MAX_LINE_BYTES} bytes are read"));
-            break;
-        }
-        let Ok(text) = std::str::from_utf8(&text) else {
-            problems.add(line, "not UTF-8".to_owned());
-            continue;
-        };
-        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-        if text.is_empty() {
-            continue;
-        }
-        let result = split(text).and_then(|fields| match &columns {
-            None => {
-                columns = Some(header(&fields)?);
-                Ok(())
-            }
-            Some(columns) => {
-                let (networks, location) = row(columns, &fields)?;
-                let next = table.records.len();
-                let record = *known.entry(record(&location)).or_insert_with_key(|record| {
-                    table.records.push(record.clone());
-                    next
-                });
-                table.networks.extend(networks.into_iter().map(|cidr| NetworkLine { cidr, record, line }));
-                Ok(())
-            }
+    let read = FORMAT.read(csv, problems, |line, fields| {
+        let (networks, location) = row(fields)?;
+        let next = table.records.len();
+        let record = *known.entry(record(&location)).or_insert_with_key(|record| {
+            table.records.push(record.clone());
+            next
         });
-        if let Err(problem) = result {
-            problems.add(line, problem);
-            // Without the columns nothing can be said of the rest.
-            if columns.is_none() {
-                break;
-            }
-        }
-    }
-    if columns.is_none() && problems.count == 0 {
-        problems.add(1, "empty: the first line names the columns, such as network,country".to_owned());
-    }
+        table.networks.extend(networks.into_iter().map(|cidr| NetworkLine { cidr, record, line }));
+        Ok(())
+    });
+    read.map_err(BuildError::Unreadable)?;
     Ok(table)
 }
 
-/// The fields of one line (RFC 4180, but for line breaks inside quotes).
-fn split(line: &str) -> Result<Vec<String>, String> {
-    let mut fields = Vec::new();
-    let mut rest = line;
-    loop {
-        rest = rest.trim_start_matches([' ', '\t']);
-        let mut field = String::new();
-        if let Some(quoted) = rest.strip_prefix('"') {
-            rest = quoted;
-            loop {
-                let (text, after) = rest.split_once('"').ok_or("a quote is not closed")?;
-                field.push_str(text);
-                rest = after;
-                match rest.strip_prefix('"') {
-                    Some(after) => {
-                        field.push('"');
-                        rest = after;
-                    }
-                    None => break,
-                }
-            }
-            rest = rest.trim_start_matches([' ', '\t']);
-            if !rest.is_empty() && !rest.starts_with(',') {
-                return Err("text after a closing quote: put two quotes inside of a field".to_owned());
-            }
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let (text, after) = rest.split_at(end);
-            field.push_str(text.trim());
-            rest = after;
-        }
-        fields.push(field);
-        match rest.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => return Ok(fields),
-        }
-    }
-}
-
-fn header(fields: &[String]) -> Result<Vec<Column>, String> {
-    let mut columns = Vec::new();
-    for field in fields {
-        let column =
-            Column::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(field)).ok_or_else(|| {
-                let names = Column::ALL.map(Column::name).join(", ");
-                format!("unknown column {field:?}: the first line names the columns, any of {names}")
-            })?;
-        if columns.contains(&column) {
-            return Err(format!("column {field:?} twice"));
-        }
-        columns.push(column);
-    }
-    if columns.contains(&Column::Network) { Ok(columns) } else { Err("no column \"network\"".to_owned()) }
-}
-
 /// One line's networks and location.
-fn row(columns: &[Column], fields: &[String]) -> Result<(Vec<IpNet>, Location), String> {
-    if fields.len() != columns.len() {
-        return Err(format!("{} fields for {} columns", fields.len(), columns.len()));
-    }
+fn row(fields: &[String]) -> Result<(Vec<IpNet>, Location), String> {
     let mut networks = Vec::new();
     let mut location = Location::default();
     let (mut subdivision, mut latitude, mut longitude) = (None, None, None);
-    for (column, field) in columns.iter().zip(fields).filter(|(_, field)| !field.is_empty()) {
+    for (column, field) in Column::ALL.into_iter().zip(fields).filter(|(_, field)| !field.is_empty()) {
         let wrong = |expected: &str| format!("{} {field:?} is not {expected}", column.name());
         let degrees = || field.parse::<f64>().map_err(|_| wrong("a number of degrees"));
         match column {
@@ -336,29 +235,13 @@ fn record(location: &Location) -> Value {
     Value::Map(record)
 }
 
-/// What is wrong with a CSV: the first few lines, and how many in all.
-#[derive(Debug, Default)]
-pub struct Problems {
-    shown: Vec<(usize, String)>,
-    count: usize,
-}
-
-impl Problems {
-    fn add(&mut self, line: usize, problem: String) {
-        if self.shown.len() < MAX_SHOWN {
-            self.shown.push((line, problem));
-        }
-        self.count += 1;
-    }
-}
-
 /// Why no database was made.
 #[derive(Debug)]
 pub enum BuildError {
     /// The CSV can't be read.
     Unreadable(io::Error),
     /// Lines of it are wrong.
-    Lines(Problems),
+    Lines(BadLines),
     /// It doesn't fit into a database.
     Writer(mmdb_writer::Error),
 }
@@ -368,15 +251,8 @@ impl fmt::Display for BuildError {
         match self {
             Self::Unreadable(error) => write!(f, "can't be read: {error}"),
             Self::Lines(problems) => {
-                let plural = if problems.count == 1 { "" } else { "s" };
-                write!(f, "{} bad line{plural}; nothing was written", problems.count)?;
-                for (line, problem) in &problems.shown {
-                    write!(f, "\n  line {line}: {problem}")?;
-                }
-                match problems.count - problems.shown.len() {
-                    0 => Ok(()),
-                    more => write!(f, "\n  and {more} more"),
-                }
+                let plural = if problems.count() == 1 { "" } else { "s" };
+                write!(f, "{} bad line{plural}; nothing was written{problems}", problems.count())
             }
             Self::Writer(error) => write!(f, "doesn't fit into a database: {error}"),
         }
@@ -400,7 +276,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::super::Database;
-    use super::{build, split};
+    use super::build;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -496,17 +372,5 @@ mod tests {
         let error = build(csv.as_bytes(), 0).unwrap_err().to_string();
         assert_eq!(error.lines().count(), 1 + 20 + 1, "{error}");
         assert!(error.ends_with("and 30 more"), "{error}");
-    }
-
-    #[test]
-    fn fields() {
-        for (line, expected) in [
-            ("a,b", vec!["a", "b"]),
-            (" a b , ", vec!["a b", ""]),
-            ("\"a,\"\"b\" ,c", vec!["a,\"b", "c"]),
-            ("\"\"", vec![""]),
-        ] {
-            assert_eq!(split(line).unwrap(), expected, "{line}");
-        }
     }
 }

@@ -8,6 +8,8 @@
 //! | `rank` | the order of regions for one client, and why |
 //! | `locate` | the same for one client with its reasons, for people |
 //! | `build` | CSV → .mmdb |
+//! | `latency` | round trips as they were measured, and those that count now |
+//! | `csv` | lines of fields below a header |
 //! | `tree` | the search tree of a .mmdb, walked within bounds |
 //! | `intern` | equal items found again while a list of distinct ones is built |
 //! | `address_table`, `table`, `ipv4_table`, `network_table` | addresses → numbers, and the prefix for which they hold |
@@ -18,10 +20,12 @@ pub mod build;
 mod code;
 mod coordinates;
 pub mod countries;
+mod csv;
 mod database;
 mod geo_map;
 mod intern;
 mod ipv4_table;
+pub mod latency;
 mod locate;
 mod location;
 mod map;
@@ -34,6 +38,7 @@ pub use code::{Continent, CountryCode, Subdivision};
 pub use coordinates::Coordinates;
 pub use database::{Database, Error, LoadError, MAX_FILE_BYTES, MAX_LOCATIONS, MAX_NETWORKS};
 pub use geo_map::{City, GeoMap, Matcher, Rule, Ruling};
+pub use latency::LatencyTable;
 pub use locate::{Located, Origin, locate};
 pub use location::Location;
 pub use map::{Order, RegionMap, TooManyOrders};

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::coordinates::UnitVector;
+use super::latency::{ClientTimes, RoundTrip};
 use super::{Continent, CountryCode, Location, Rule, Ruling, Subdivision};
 use crate::config::Region;
 
@@ -12,6 +13,8 @@ use crate::config::Region;
 pub enum Measure {
     /// By distance with bias, then as they are given.
     Proximity,
+    /// By round trip, measured or estimated; by proximity where that is the same, or too little is known.
+    Latency,
     /// In the order of the client's rule; those that it doesn't list follow by proximity.
     Listed,
     /// As they are given, which the operator says; only a rule claims ahead of that.
@@ -75,6 +78,8 @@ pub struct Ranked<'a> {
     pub distance_km: Option<f64>,
     /// The distance that counts, with the region's bias; nothing where no distance does.
     pub biased_km: Option<f64>,
+    /// The round trip, where that counts and is known.
+    pub round_trip: Option<RoundTrip>,
 }
 
 /// What is known of a client.
@@ -86,6 +91,8 @@ pub struct Standpoint<'a> {
     pub within: Option<usize>,
     /// The rule for it, where the service has a map.
     pub ruling: Option<Ruling<'a>>,
+    /// Its round trips, as far as they are known.
+    pub times: ClientTimes<'a>,
 }
 
 /// Orders some of the regions for one client after the other.
@@ -124,15 +131,23 @@ impl<'a> Member<'a> {
     fn rank<'c>(&self, measure: Measure, client: &Standpoint<'c>, direction: Option<UnitVector>) -> Ranked<'c> {
         let ruling = client.ruling.filter(|ruling| ruling.rule.regions.contains(&self.index));
         let distance_km = direction.map(|direction| direction.distance_km(self.direction));
-        let ranked = Ranked { region: self.index, claim: ruling.map(Claim::Rule), distance_km, biased_km: None };
+        let ranked = Ranked {
+            region: self.index,
+            claim: ruling.map(Claim::Rule),
+            distance_km,
+            biased_km: None,
+            round_trip: None,
+        };
+        let biased_km = distance_km.map(|distance_km| distance_km * self.factor);
         match measure {
             Measure::Fixed | Measure::Drawn => ranked,
-            Measure::Proximity | Measure::Listed => Ranked {
+            Measure::Proximity | Measure::Latency | Measure::Listed => Ranked {
                 claim: ranked
                     .claim
                     .or_else(|| (client.within == Some(self.index)).then_some(Claim::Network))
                     .or_else(|| claim(self.region, client.location)),
-                biased_km: distance_km.map(|distance_km| distance_km * self.factor),
+                biased_km,
+                round_trip: client.times.round_trip(self.index, biased_km),
                 ..ranked
             },
         }
@@ -159,10 +174,16 @@ impl<'a> Ranker<'a> {
             let level = |ranked: &Ranked<'_>| Reverse(ranked.claim.map_or(0, Claim::level));
             let place = |ranked: &Ranked<'_>| match self.measure {
                 Measure::Listed => rule?.regions.iter().position(|region| *region == ranked.region),
-                Measure::Proximity | Measure::Fixed | Measure::Drawn => None,
+                _ => None,
             };
             let distance = |ranked: &Ranked<'_>| ranked.biased_km.unwrap_or(0.0);
-            level(a).cmp(&level(b)).then_with(|| place(a).cmp(&place(b))).then(distance(a).total_cmp(&distance(b)))
+            // What can't even be estimated is last.
+            let time = |ranked: &Ranked<'_>| ranked.round_trip.map_or(f64::INFINITY, |known| known.milliseconds);
+            level(a)
+                .cmp(&level(b))
+                .then_with(|| place(a).cmp(&place(b)))
+                .then(time(a).total_cmp(&time(b)))
+                .then(distance(a).total_cmp(&distance(b)))
         });
         order
     }
@@ -180,8 +201,8 @@ fn claim<'c>(region: &Region, location: &Location) -> Option<Claim<'c>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 pub(super) mod tests {
-    use super::super::Coordinates;
-    use super::{Claim, Location, Measure, Ranker, Standpoint};
+    use super::super::{Coordinates, Matcher};
+    use super::{Claim, ClientTimes, Location, Measure, Ranked, Ranker, Rule, Ruling, Standpoint};
     use crate::config::Region;
 
     /// A region without claims.
@@ -194,6 +215,7 @@ pub(super) mod tests {
             subdivisions: Vec::new(),
             asns: Vec::new(),
             bias: 0,
+            capacity: None,
         }
     }
 
@@ -209,7 +231,7 @@ pub(super) mod tests {
 
     fn order(regions: &[Region], location: &Location, within: Option<usize>) -> String {
         let members: Vec<usize> = (0..regions.len()).collect();
-        let client = Standpoint { location, within, ruling: None };
+        let client = Standpoint { location, within, ruling: None, times: ClientTimes::default() };
         let names = Ranker::new(regions, &members, Measure::Proximity).rank(&client);
         names.iter().map(|ranked| regions[ranked.region].name.as_str()).collect::<Vec<_>>().join(" ")
     }
@@ -260,13 +282,69 @@ pub(super) mod tests {
         assert_eq!(order(&regions, &unplaced, None), "au us eu sg");
     }
 
+    /// As Route 53 has it: `1 - bias / 100` times the distance above 0, the distance by `1 + bias / 100` below.
+    #[test]
+    fn bias_is_exact() {
+        let berlin = at(52.5, 13.4);
+        let client = Standpoint { location: &berlin, within: None, ruling: None, times: ClientTimes::default() };
+        for (bias, factor) in [
+            (0, 1.0),
+            (1, 0.99),
+            (25, 0.75),
+            (50, 0.5),
+            (99, 0.01),
+            (-1, 1.0 / 0.99),
+            (-20, 1.25),
+            (-50, 2.0),
+            (-99, 100.0),
+        ] {
+            let regions = [Region { bias, ..region("eu", 50.11, 8.68) }];
+            let ranked = Ranked::of(&regions, 0, Measure::Proximity, &client).unwrap();
+            let counted = ranked.biased_km.unwrap() / ranked.distance_km.unwrap();
+            assert!((counted / factor - 1.0).abs() < 1e-12, "{bias}: {counted}");
+        }
+    }
+
+    #[test]
+    fn a_rule_goes_first_and_a_fence_ends_the_order() {
+        let mut regions = regions();
+        regions[2].countries = vec!["DE".parse().unwrap()];
+        let germany = Location::of_country("DE".parse().unwrap());
+        let order = |measure: Measure, members: &[usize], listed: &[usize], fence: bool| {
+            let rule = Rule { map: "m".into(), regions: listed.to_vec(), fence };
+            let ruling = Some(Ruling { rule: &rule, matcher: &Matcher::Default });
+            let ranked = Ranker::new(&regions, members, measure).rank(&Standpoint {
+                location: &germany,
+                within: Some(3),
+                ruling,
+                times: ClientTimes::default(),
+            });
+            ranked.iter().map(|ranked| ranked.region).collect::<Vec<_>>()
+        };
+        for (measure, members, listed, fence, expected) in [
+            // Nearer first; then the region of the operator's network, then the one that claims the country.
+            (Measure::Proximity, [0, 1, 2, 3], &[0, 1][..], false, &[1, 0, 3, 2][..]),
+            (Measure::Proximity, [0, 1, 2, 3], &[0, 1], true, &[1, 0]),
+            (Measure::Listed, [0, 1, 2, 3], &[0, 1], false, &[0, 1, 3, 2]),
+            (Measure::Listed, [0, 1, 2, 3], &[2, 9, 0], true, &[2, 0]),
+            (Measure::Fixed, [3, 1, 0, 2], &[2, 0], false, &[0, 2, 3, 1]),
+            (Measure::Fixed, [3, 1, 0, 2], &[2, 0], true, &[0, 2]),
+            (Measure::Drawn, [0, 1, 2, 3], &[2, 1], false, &[1, 2, 0, 3]),
+            (Measure::Listed, [0, 1, 2, 3], &[], false, &[]),
+            (Measure::Proximity, [0, 1, 2, 3], &[9], true, &[]),
+            (Measure::Listed, [0, 1, 2, 3], &[9], false, &[3, 2, 1, 0]),
+        ] {
+            assert_eq!(order(measure, &members, listed, fence), expected, "{measure:?} {listed:?} {fence}");
+        }
+    }
+
     #[test]
     fn says_why() {
         let mut regions = regions();
         regions[2].countries = vec!["DE".parse().unwrap()];
         regions[1].bias = 50;
         let germany = Location::of_country("DE".parse().unwrap());
-        let client = Standpoint { location: &germany, within: None, ruling: None };
+        let client = Standpoint { location: &germany, within: None, ruling: None, times: ClientTimes::default() };
         let order = Ranker::new(&regions, &[1, 2], Measure::Proximity).rank(&client);
         assert_eq!((order[0].region, order[0].claim), (2, Some(Claim::Country("DE".parse().unwrap()))));
         assert_eq!((order[1].region, order[1].claim), (1, None));

@@ -8,6 +8,8 @@
 //! | `meridian_connections` and its counters | 4 transports |
 //! | `meridian_answers_total` | S × the pools of each × the regions of each pool |
 //! | `meridian_adaptive_balance` | as many, for services with `balance = "adaptive"` |
+//! | `meridian_region_demand`, `meridian_overflow_share` | S × the regions |
+//! | `meridian_region_load`, `_target`, `_capacity` | the regions |
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share` | E |
 //! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
@@ -36,6 +38,7 @@ use crate::health::breaker::State;
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
 use crate::health::{Rejection, Table, Verdict};
+use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
 use crate::snapshot::{Compiled, Snapshot};
@@ -56,6 +59,8 @@ pub struct Scrape<'a> {
     pub server: &'a ServerCounters,
     /// How reloads went.
     pub reloads: Reloads,
+    /// What became of the measurements that arrived.
+    pub measurements: measurements::Counts,
     /// When the process began to serve.
     pub started: SystemTime,
 }
@@ -84,10 +89,12 @@ impl Scrape<'_> {
         self.add_queries(&mut families);
         self.add_limits(&mut families);
         self.add_answers(&mut families);
+        self.add_load(&mut families);
         self.add_endpoints(&mut families);
         self.add_reports(&mut families);
         self.add_probes(&mut families);
         self.add_reloads(&mut families);
+        self.add_measurements(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
         TextEncoder::new().encode_to_string(&families.0)
@@ -198,6 +205,56 @@ impl Scrape<'_> {
             "Always 1; the label `balance` tells what an adaptive service goes by now.",
             adaptive,
         );
+    }
+
+    /// What services that are steered by load make of regions; nothing where there are none.
+    fn add_load(&self, families: &mut Families) {
+        let compiled = &self.snapshot.compiled;
+        let flows = self.snapshot.live.flows();
+        let region = |index: u16| compiled.config.regions[usize::from(index)].name.as_str();
+        let (mut demands, mut overflows) = (Vec::new(), Vec::new());
+        for home in &flows.homes {
+            let service = compiled.config.services[home.service].name.to_string();
+            let own = [("service", service.as_str()), ("region", region(home.region))];
+            demands.push((labels(own), home.demand));
+            overflows.push((labels(own), home.overflow));
+        }
+        let (mut loads, mut targets, mut capacities) = (Vec::new(), Vec::new(), Vec::new());
+        for room in flows.rooms.iter().filter(|room| room.endpoints.is_none()) {
+            let own = [("region", region(room.region))];
+            loads.push((labels(own), room.load));
+            targets.push((labels(own), room.target));
+            capacities.push((labels(own), room.capacity));
+        }
+        families.gauges(
+            "meridian_region_demand",
+            "Questions per second to services steered by load, of clients for whom the region is the first.",
+            demands,
+        );
+        families.gauges(
+            "meridian_overflow_share",
+            "The part of these, 0 to 1, that is sent to other regions, as there is no room or the region can't serve.",
+            overflows,
+        );
+        families.gauges(
+            "meridian_region_load",
+            "Answers per second that lead to the region, by the demand as it is known.",
+            loads,
+        );
+        families.gauges(
+            "meridian_region_target",
+            "Answers per second past which the region's overflow goes elsewhere.",
+            targets,
+        );
+        families.gauges("meridian_region_capacity", "Answers per second that the region can bear.", capacities);
+        if flows.rooms.iter().next().is_some() {
+            families.gauge(
+                "meridian_excess_load",
+                "Answers per second past every capacity, which are divided by capacity. While this is above 0, regions are \
+                 overloaded.",
+                flows.excess,
+            );
+        }
     }
 
     fn add_endpoints(&self, families: &mut Families) {
@@ -362,6 +419,17 @@ impl Scrape<'_> {
             "meridian_snapshot_generation",
             "Grows with each publication to the workers: a reload, or a change of health that changes answers.",
             self.snapshot.generation as f64,
+        );
+    }
+
+    fn add_measurements(&self, families: &mut Families) {
+        let measurements::Counts { accepted, ignored, rejected } = self.measurements;
+        let outcomes = [("accepted", accepted), ("ignored", ignored), ("rejected", rejected)];
+        families.counters(
+            "meridian_latency_measurements_total",
+            "Round trips that arrived through the admin interface. Ignored ones are too old, not certain enough, or older \
+             than what is known; rejected ones are bad.",
+            outcomes.map(|(outcome, count)| (labels([("outcome", outcome)]), count as f64)),
         );
     }
 

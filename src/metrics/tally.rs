@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Demand;
+
 /// One number, counted by each worker in a cache line of its own.
 #[derive(Debug)]
 pub struct Tally {
@@ -49,12 +51,13 @@ pub struct Tallies {
     workers: usize,
     answers: BTreeMap<TallyLabels, Arc<Tally>>,
     all_down: BTreeMap<String, Arc<Tally>>,
+    demand: BTreeMap<(String, u64), Arc<Demand>>,
 }
 
 impl Tallies {
     /// Tallies with a column for each of this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, answers: BTreeMap::new(), all_down: BTreeMap::new() }
+        Self { workers, answers: BTreeMap::new(), all_down: BTreeMap::new(), demand: BTreeMap::new() }
     }
 
     /// The tally of answers from one group.
@@ -69,9 +72,17 @@ impl Tallies {
         Arc::clone(self.all_down.entry(service.to_owned()).or_insert_with(|| Arc::new(Tally::new(workers))))
     }
 
+    /// What the classes of a service ask for; `identity` tells classes apart that are others.
+    pub fn demand(&mut self, service: &str, identity: u64, classes: usize) -> Arc<Demand> {
+        let workers = self.workers;
+        let demand = self.demand.entry((service.to_owned(), identity));
+        Arc::clone(demand.or_insert_with(|| Arc::new(Demand::new(workers, classes))))
+    }
+
     /// Forgets what no snapshot counts in any more, so that names that come and go take no more room.
     pub fn forget_unused(&mut self) {
         self.answers.retain(|_, tally| Arc::strong_count(tally) > 1);
         self.all_down.retain(|_, tally| Arc::strong_count(tally) > 1);
+        self.demand.retain(|_, demand| Arc::strong_count(demand) > 1);
     }
 }

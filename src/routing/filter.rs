@@ -7,6 +7,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::grounds::{Considered, Fate, Grounds};
+use crate::geo::latency::RoundTrip;
 use crate::geo::{Claim, Measure};
 
 /// The most regions that a line tells of.
@@ -69,6 +70,8 @@ pub enum Note<'g> {
     Claim(Claim<'g>),
     /// How far away it is, and, where it has a bias, how far that counts.
     Distance(Option<f64>, Option<f64>),
+    /// How long a packet takes there and back.
+    RoundTrip(RoundTrip),
     /// What the operator says that it weighs.
     Weight(u32),
     /// How many of how many endpoints are healthy, of which pool where it isn't the service's own, and what became of it.
@@ -129,6 +132,7 @@ impl<'g> Filtered<'g> {
                     (Measure::Proximity | Measure::Listed, None) => {
                         Note::Distance(ranked.distance_km, ranked.biased_km)
                     }
+                    (Measure::Latency, None) => ranked.round_trip.map_or(Note::Kept, Note::RoundTrip),
                     (Measure::Fixed | Measure::Drawn, None) => Note::Kept,
                 },
                 Stage::Fence | Stage::Capacity | Stage::Health => return None,
@@ -226,6 +230,7 @@ impl Display for Note<'_> {
                     _ => Ok(()),
                 }
             }
+            Self::RoundTrip(round_trip) => write!(f, " {round_trip}"),
             Self::Weight(weight) => write!(f, " weight {weight}"),
             Self::Group { healthy, allowed, pool, fate } => {
                 if let Some(pool) = pool {

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::balance::adaptive::{Controller, Event};
-use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, region_weight};
+use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, RoomLoad, Way, region_weight};
 use crate::config::AnswerOrder;
+use crate::geo::latency::ClientTimes;
 use crate::geo::{Located, Measure, Order, Ranked, Ruling, Standpoint};
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
@@ -83,11 +84,17 @@ impl<'a> Grounds<'a> {
         let map = &compiled.maps[service.steering.map()];
         let order = map.order(map.lookup(client).0);
         let drawn: &[RegionWeight] = match &service.steering {
-            Steering::Ordered { .. } => &[],
+            Steering::Ordered { .. } | Steering::Load(_) => &[],
             Steering::Weighted { regions, .. } => regions,
         };
         let ruling = service.rules.and_then(|rules| compiled.geo_maps[rules].ruling(client, &located.location));
-        let standpoint = Standpoint { location: &located.location, within: located.within, ruling };
+        let times = match (&service.steering, &compiled.latency) {
+            (Steering::Ordered { by: OrderedBy::Latency, map }, Some(latency)) => {
+                latency.of_located(client, located, compiled.maps[*map].members())
+            }
+            _ => ClientTimes::default(),
+        };
+        let standpoint = Standpoint { location: &located.location, within: located.within, ruling, times };
         let mut grounds = Self {
             snapshot,
             service,
@@ -187,6 +194,32 @@ impl<'a> Grounds<'a> {
         self.standpoint.ruling
     }
 
+    /// Where the client's class goes, where it is steered by load.
+    pub fn way(&self) -> Option<Way<'a>> {
+        let Steering::Load(load) = &self.service.steering else { return None };
+        let (order, _) = self.snapshot.compiled.maps[load.map].lookup(self.client);
+        Some(self.snapshot.live.flows().way(load.index, load.class(order, self.family)))
+    }
+
+    /// What part of the client's class goes to a region of a tier, in percent, where it is steered by load.
+    pub fn load_percent(&self, tier: usize, region: u16) -> Option<f64> {
+        let mut before = 0.0;
+        let mut percent = 0.0;
+        for step in self.way()?.steps {
+            let end = f64::from(step.end) + 1.0;
+            if (usize::from(step.tier), step.region) == (tier, region) {
+                percent = (end - before) * 100.0 / (f64::from(u32::MAX) + 1.0);
+            }
+            before = end;
+        }
+        Some(percent)
+    }
+
+    /// What a region can bear and what comes to it, where it has a capacity and the service is steered by load.
+    pub fn region_load(&self, region: u16) -> Option<&'a RoomLoad> {
+        self.snapshot.live.flows().region(region).filter(|_| matches!(self.service.steering, Steering::Load(_)))
+    }
+
     /// Whether a region is among those that are claimed, where these are drawn from first.
     fn is_claimed(&self, region: u16) -> bool {
         self.order.regions.iter().take(self.order.claimed).any(|claimed| *claimed == region)
@@ -225,8 +258,9 @@ impl<'a> Grounds<'a> {
         let choice = self.choice();
         let mut is_ahead = choice.is_none_or(|choice| tier <= choice.tier);
         self.regions().filter_map(move |(region, drawn)| {
-            let Choice { group, candidates, .. } = self.service.choice(self.snapshot, tier, region, self.family)?;
-            let weight = drawn.map(|drawn| region_weight(drawn, candidates));
+            let found = self.service.choice(self.snapshot, tier, region, self.family)?;
+            let Choice { group, candidates, .. } = found;
+            let weight = drawn.map(|drawn| region_weight(self.snapshot, self.service, drawn, found));
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
             is_ahead &= !is_chosen || weight.is_some();
@@ -339,21 +373,34 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    match (&grounds.service.steering, ranked.map(|ranked| (ranked.claim, ranked.distance_km))) {
-        (Steering::Weighted { .. }, Some((Some(claim), _))) => {
+    let claim = ranked.and_then(|ranked| ranked.claim);
+    let round_trip = ranked.and_then(|ranked| ranked.round_trip);
+    let distance_km = ranked.and_then(|ranked| ranked.distance_km);
+    match (&grounds.service.steering, claim, round_trip, distance_km) {
+        (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
-        (Steering::Weighted { .. }, _) => f.write_str("drawn by weight among the regions")?,
-        (Steering::Ordered { .. }, Some((Some(claim), _))) => {
+        (Steering::Weighted { .. }, ..) => match grounds.service.region_sticky {
+            Some(sticky) if grounds.decision.scope > 0 => {
+                let prefix = sticky.prefix(grounds.client);
+                write!(f, "drawn by weight among the regions, once for all of the client's /{prefix}")?;
+            }
+            _ => f.write_str("drawn by weight among the regions")?,
+        },
+        (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {}
+        (Steering::Ordered { .. } | Steering::Load(_), Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
-        (Steering::Ordered { by: OrderedBy::Priority, .. }, _) => {
-            f.write_str("the first region in the service's order")?
+        (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
+            f.write_str("the first region in the service's order")?;
         }
-        (Steering::Ordered { .. }, Some((None, Some(distance_km)))) => {
+        (Steering::Ordered { .. } | Steering::Load(_), None, Some(round_trip), _) => {
+            write!(f, "the region with the shortest round trip ({round_trip})")?;
+        }
+        (Steering::Ordered { .. } | Steering::Load(_), None, None, Some(distance_km)) => {
             write!(f, "the nearest region ({distance_km:.0} km)")?;
         }
-        (Steering::Ordered { .. }, _) => {
+        (Steering::Ordered { .. } | Steering::Load(_), None, None, None) => {
             f.write_str("the first region in the file's order (the client's location is unknown)")?;
         }
     }
@@ -369,6 +416,48 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
              (when_all_down is serve-all, failing open)",
         ),
     }
+}
+
+/// Writes why load leads there; false where it is as it would be without.
+fn write_load_reason(
+    f: &mut Formatter<'_>,
+    grounds: &Grounds<'_>,
+    choice: Choice<'_>,
+    region: u16,
+) -> Result<bool, fmt::Error> {
+    let Some(way) = grounds.way() else { return Ok(false) };
+    let Some(place) = way.steps.iter().position(|step| (usize::from(step.tier), step.region) == (choice.tier, region))
+    else {
+        return Ok(false);
+    };
+    let percent = grounds.load_percent(choice.tier, region).unwrap_or(0.0);
+    match (way.is_displaced, place) {
+        (true, _) => write!(
+            f,
+            "one of those over which the clients of a region that can't serve are spread, by room ({percent:.1} % come here)"
+        )?,
+        (false, 0) if way.steps.len() == 1 => return Ok(false),
+        (false, 0) => {
+            write!(f, "the first region in the client's order, which has room for {percent:.1} % of its clients")?
+        }
+        (false, _) => {
+            write!(f, "the next region with room for what comes first to others ({percent:.1} % of these clients)")?
+        }
+    }
+    if let Some(RoomLoad { load, target, capacity, .. }) = grounds.region_load(region) {
+        let state = if load > capacity {
+            ", past it"
+        } else if *load > target * 1.001 {
+            ", past the target"
+        } else {
+            ""
+        };
+        write!(
+            f,
+            ", with a load of {load:.1}/s of a target of {target:.1}/s and a capacity of {capacity:.1}/s{state},"
+        )?;
+    }
+    Ok(true)
 }
 
 /// Shows how what is answered was picked.

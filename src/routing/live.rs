@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Family;
 use super::balance::adaptive::{Controller, Sight};
 use super::balance::{self, Laid, Member, Method, Winners};
+use super::{Family, Flows};
 use crate::config::{Adaptive, Balance, EndpointState};
 pub use crate::health::Load;
 use crate::health::Verdict;
@@ -83,6 +83,7 @@ pub struct Live {
     lists: Vec<Arc<Endpoints>>,
     /// What adaptive balances chose, by layout.
     adaptive: BTreeMap<u32, Arc<Controller>>,
+    flows: Arc<Flows>,
 }
 
 /// The candidates of one pool in one region.
@@ -219,6 +220,16 @@ impl Live {
     /// What an adaptive balance chose for a layout, and why; nothing for other balances.
     pub fn adaptive(&self, layout: u32) -> Option<&Controller> {
         self.adaptive.get(&layout).map(Arc::as_ref)
+    }
+
+    /// Where the clients of services that are steered by load go.
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// Has these flows from now on.
+    pub(crate) fn set_flows(&mut self, flows: Flows) {
+        self.flows = Arc::new(flows);
     }
 
     /// The candidates of a layout for a family.
@@ -388,5 +399,118 @@ fn padded(address: IpAddr) -> [u8; 16] {
             padded[..4].copy_from_slice(&address.octets());
             padded
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reload::{Loader, Origin};
+
+    /// Two services whose balances adapt, one of which waits longer, and one whose clients stick to many endpoints.
+    fn compiled(text: &str) -> Compiled {
+        let many: Vec<String> =
+            (1..=30).map(|host| format!("{{ region = \"r\", address = \"192.0.2.{host}\" }}")).collect();
+        let text = format!(
+            r#"
+[server]
+listen = ["127.0.0.1:0"]
+[regions.r]
+location = [0, 0]
+[pools.web]
+endpoints = [{{ region = "r", address = "192.0.2.1" }}, {{ region = "r", address = "2001:db8::1" }}]
+[pools.many]
+endpoints = [{}]
+[zones."example.com"]
+nameservers = ["ns.example.net"]
+[services."a.example.com"]
+pool = "web"
+balance = "adaptive"
+[services."b.example.com"]
+pool = "web"
+balance = "adaptive"
+adaptive = {{ hold = "60s" }}
+[services."c.example.com"]
+pool = "many"
+balance = "random"
+sticky = true
+[services."d.example.com"]
+pool = "many"
+balance = "round-robin"
+sticky = {{ v4 = 16 }}
+[services."e.example.com"]
+pool = "many"
+sticky = true
+[services."f.example.com"]
+pool = "many"
+{text}
+"#,
+            many.join(", ")
+        );
+        Loader::new(Origin::Embedded(text)).load().unwrap().compiled
+    }
+
+    #[test]
+    fn an_adaptive_balance_chooses_when_lists_are_laid_out_and_goes_on_over_a_reload() {
+        let utilization = Cell::new(0.1);
+        let standing = |_| {
+            let mut standing = Standing::UNPROBED;
+            standing.load.utilization = Some(utilization.get());
+            standing
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let compiled_first = compiled("");
+        let chosen = |compiled: &Compiled, live: &Live| {
+            [0, 1].map(|service: usize| {
+                let layout = compiled.services[service].tiers[0].first_layout;
+                let name = live.adaptive(layout).unwrap().choice().balance().name();
+                let is_in_turn = |family| matches!(live.candidates(layout, family).method, Method::RoundRobin);
+                assert_eq!([is_in_turn(Family::V4), is_in_turn(Family::V6)], [name == "round-robin"; 2]);
+                name
+            })
+        };
+        let live = Live::build(&compiled_first, standing, None, start);
+        assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
+
+        // Both are held back, and due one after the other though nothing changes any more.
+        utilization.set(0.9);
+        let live = live.updated(&compiled_first, standing, |_| true, at(10));
+        assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
+        assert!(!live.is_due(at(29)) && live.is_due(at(30)));
+        let live = live.updated(&compiled_first, standing, |_| false, at(30));
+        assert_eq!(chosen(&compiled_first, &live), ["least-connections", "round-robin"]);
+        assert!(!live.is_due(at(59)) && live.is_due(at(60)));
+
+        // A reload in which layouts move goes on with what was chosen, and with what is held back.
+        let compiled_second = compiled("[services.\"0.example.com\"]\npool = \"many\"");
+        let live = Live::build(&compiled_second, standing, Some((&compiled_first, &live)), at(40));
+        assert_eq!(chosen(&compiled_second, &live), ["least-connections", "round-robin"]);
+        let live = live.updated(&compiled_second, standing, |_| false, at(60));
+        assert_eq!(chosen(&compiled_second, &live), ["least-connections"; 2]);
+        let first = compiled_second.services[0].tiers[0].first_layout;
+        assert_eq!(live.adaptive(first).unwrap().timeline().len(), 2);
+    }
+
+    #[test]
+    fn long_lists_have_tables_which_those_share_that_weigh_alike() {
+        let compiled = compiled("");
+        let tables: Vec<_> = compiled.services[2..]
+            .iter()
+            .map(|service| {
+                let [first, second] = &compiled.layouts[service.tiers[0].first_layout as usize].winners;
+                assert!(second.is_none(), "no endpoint has an IPv6 address");
+                first.as_ref().map(|winners| (winners.count, Arc::as_ptr(&winners.table)))
+            })
+            .collect();
+        let [Some(random), Some(round_robin), Some(weighted), None] = tables[..] else { panic!("{tables:?}") };
+        assert_eq!((random.0, weighted.0), (30, 30));
+        assert_eq!(random, round_robin);
+        assert_ne!(random, weighted);
     }
 }

@@ -6,17 +6,23 @@
 
 pub mod balance;
 mod both;
+mod controller;
 mod decide;
 mod filter;
+mod flows;
 mod grounds;
 pub mod live;
+#[cfg(test)]
+mod simulation;
 mod steering;
 pub mod sticky;
 
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
 pub use both::{Both, decide_both};
+pub(crate) use controller::Controller;
 pub use decide::{Choice, Decision, Outcome, decide};
 pub use filter::{FateNote, Filtered, Note, Noted, Stage};
+pub use flows::{Flows, HomeLoad, RoomLoad, Step, Way};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;

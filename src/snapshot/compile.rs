@@ -9,11 +9,12 @@ use std::sync::atomic::AtomicU32;
 use super::steering::Maps;
 use super::zones::load_zones;
 use super::{
-    AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, NO_GROUP, Outdated, Pool, Service, Tier, winners,
+    AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service,
+    Steering, Tier, winners,
 };
-use crate::config::{self, Config, Problem, Problems, Span, Target, WhenAllDown};
+use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
-use crate::geo::{Database, GeoMap};
+use crate::geo::{Database, GeoMap, LatencyTable};
 use crate::health::{TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
@@ -48,6 +49,8 @@ pub struct Geography {
     pub database: Arc<Database>,
     /// Rules, in the order of [`Config::maps`].
     pub geo_maps: Arc<[GeoMap]>,
+    /// Round trips, where the configuration has `[latency]`.
+    pub latency: Option<Arc<LatencyTable>>,
 }
 
 /// Reads the secrets of cookies from the file that the configuration names, if it does.
@@ -104,7 +107,7 @@ pub fn assemble(
     config: Config,
     tree: Arc<Tree>,
     outdated: Outdated,
-    Geography { database, geo_maps }: Geography,
+    Geography { database, geo_maps, latency }: Geography,
     cookies: CookieSecrets,
     rate_limiter: Option<Arc<RateLimiter>>,
     tallies: &mut Tallies,
@@ -115,6 +118,7 @@ pub fn assemble(
         tree,
         database,
         geo_maps,
+        latency,
         maps: Vec::new(),
         services: Vec::new(),
         pools: Vec::new(),
@@ -164,11 +168,15 @@ fn add_pools(compiled: &mut Compiled) {
                     state: endpoint.state,
                     drain_at: endpoint.drain_at,
                     drain_seconds: pool.drain_time.as_secs() as u32,
+                    capacity: endpoint.capacity,
                     target,
                 });
             }
             let endpoints = first_endpoint..compiled.endpoints.len() as u32;
-            compiled.groups.push(Group { pool: pool_index, region: region as u16, kind, endpoints });
+            let own = &compiled.endpoints[first_endpoint as usize..];
+            let enabled = own.iter().filter(|endpoint| endpoint.state != EndpointState::Disabled);
+            let weight = enabled.map(|endpoint| u64::from(endpoint.weight)).sum();
+            compiled.groups.push(Group { pool: pool_index, region: region as u16, kind, endpoints, weight });
         }
         compiled.pools.push(Pool {
             min_healthy: pool.min_healthy,
@@ -179,9 +187,10 @@ fn add_pools(compiled: &mut Compiled) {
 }
 
 fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
-    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps);
+    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps, compiled.latency.as_deref());
     // By pool: the first layout of each way in which services pick from it.
     let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
+    let mut load_services = 0;
     for service in &compiled.config.services {
         let config = &compiled.config;
         let endpoints = || service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
@@ -192,7 +201,21 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
                 Target::Hostname(_) => true,
             })
         });
-        let steering = maps.steering(service)?;
+        let steering = match &service.steering {
+            config::Steering::Load(unit) => {
+                let index = load_services;
+                load_services += 1;
+                let map = maps.load(service)?;
+                Steering::Load(Box::new(LoadSteering::new(
+                    compiled,
+                    (service, index),
+                    *unit,
+                    (map, maps.get(map)),
+                    tallies,
+                )))
+            }
+            _ => maps.steering(service)?,
+        };
         let when_all_down = match &service.when_all_down {
             WhenAllDown::ServeAll => AllDown::ServeAll,
             WhenAllDown::NoData => AllDown::NoData,
@@ -241,6 +264,7 @@ fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Pr
             rules: service.map,
             balance: service.balance,
             sticky: service.sticky,
+            region_sticky: service.region_sticky,
             answers: service.answers,
             answer_order: service.answer_order,
             ttl: service.ttl,

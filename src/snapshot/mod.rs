@@ -8,6 +8,8 @@ mod compile;
 mod drains;
 mod event;
 mod geo_maps;
+mod latency;
+mod load;
 mod publish;
 mod steering;
 mod winners;
@@ -22,12 +24,14 @@ pub use binding::Binding;
 pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
+pub use latency::load_measurements;
+pub use load::LoadSteering;
 pub use publish::{Published, Publisher};
 pub use zones::{Outdated, OutdatedZone};
 
-use crate::config::{AnswerOrder, Balance, Config, EndpointState, Ttl};
+use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
-use crate::geo::{Database, GeoMap, Measure, RegionMap};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
@@ -57,6 +61,8 @@ pub struct Compiled {
     pub database: Arc<Database>,
     /// Rules, in the order of [`Config::maps`].
     pub geo_maps: Arc<[GeoMap]>,
+    /// Round trips that count, where the configuration has `[latency]`.
+    pub latency: Option<Arc<LatencyTable>>,
     /// Steering maps, each shared by the services that are steered by the same.
     pub maps: Vec<RegionMap>,
     /// In the order of [`Config::services`].
@@ -92,6 +98,8 @@ pub struct Service {
     pub balance: Balance,
     /// Within which prefix clients are one, where picks stick to them.
     pub sticky: Option<Sticky>,
+    /// Within which prefix clients are one, where drawn regions stick to them.
+    pub region_sticky: Option<Sticky>,
     /// Addresses per answer.
     pub answers: u8,
     /// The order in which they come.
@@ -159,6 +167,8 @@ pub enum Steering {
         /// What each region of the service weighs, in the order of their indices.
         regions: Box<[RegionWeight]>,
     },
+    /// By where the client is, as far as there is room.
+    Load(Box<LoadSteering>),
 }
 
 /// What orders regions.
@@ -166,6 +176,8 @@ pub enum Steering {
 pub enum OrderedBy {
     /// Claims, then the distance from the client.
     Proximity,
+    /// Claims, then the round trip.
+    Latency,
     /// The client's rule in the service's map.
     Geo,
     /// The operator, once for all.
@@ -217,6 +229,8 @@ pub struct Group {
     pub kind: GroupKind,
     /// Indices into [`Compiled::endpoints`].
     pub endpoints: Range<u32>,
+    /// What those weigh together that aren't disabled, of whatever family.
+    pub weight: u64,
 }
 
 /// What a group's endpoints are.
@@ -243,6 +257,8 @@ pub struct Endpoint {
     pub drain_at: Option<u32>,
     /// Seconds for which a sticky balance keeps its clients on it while it drains.
     pub drain_seconds: u32,
+    /// What it can bear.
+    pub capacity: Option<Capacity>,
     /// What is probed; nothing where the pool has no probe.
     pub target: Option<TargetId>,
 }
@@ -252,6 +268,7 @@ impl OrderedBy {
     pub fn measure(self) -> Measure {
         match self {
             Self::Proximity => Measure::Proximity,
+            Self::Latency => Measure::Latency,
             Self::Geo => Measure::Listed,
             Self::Priority => Measure::Fixed,
         }
@@ -264,6 +281,7 @@ impl Steering {
         match self {
             Self::Ordered { by, .. } => by.measure(),
             Self::Weighted { .. } => Measure::Drawn,
+            Self::Load(_) => Measure::Proximity,
         }
     }
 
@@ -271,6 +289,7 @@ impl Steering {
     pub fn map(&self) -> usize {
         match self {
             Self::Ordered { map, .. } | Self::Weighted { map, .. } => *map,
+            Self::Load(load) => load.map,
         }
     }
 
@@ -278,9 +297,11 @@ impl Steering {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ordered { by: OrderedBy::Proximity, .. } => "proximity",
+            Self::Ordered { by: OrderedBy::Latency, .. } => "latency",
             Self::Ordered { by: OrderedBy::Geo, .. } => "geo",
             Self::Ordered { by: OrderedBy::Priority, .. } => "priority",
             Self::Weighted { .. } => "weighted",
+            Self::Load(_) => "load",
         }
     }
 }

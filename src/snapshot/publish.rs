@@ -18,9 +18,9 @@ use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
 use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
-use crate::routing::Live;
 use crate::routing::live::{Standing, WHOLE};
-use crate::unix_time::unix_seconds;
+use crate::routing::{Controller, Live};
+use crate::unix_time::unix_seconds_modulo;
 
 /// Where workers read the current snapshot.
 pub type Published = ArcSwap<Snapshot>;
@@ -37,6 +37,8 @@ pub struct Publisher {
 struct Known {
     table: Table,
     drains: Drains,
+    /// What makes the flows of services that are steered by load.
+    controller: Controller,
     /// What the published lists were made of, by endpoint.
     standings: Vec<Standing>,
     /// Whether any list that an endpoint is in is laid out by loads.
@@ -55,7 +57,7 @@ const REJECTIONS_APART: Duration = Duration::from_secs(1);
 impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
     pub fn new(compiled: Compiled) -> Self {
-        Self::starting_at(compiled, Instant::now(), unix_seconds())
+        Self::starting_at(compiled, Instant::now(), unix_seconds_modulo())
     }
 
     /// As [`Self::new`], at a time that is given on both clocks.
@@ -65,10 +67,22 @@ impl Publisher {
         let standings = standings(&compiled, &table, &drains, now, unix_seconds);
         let reads_load = reads_load(&compiled);
         let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
-        let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
+        let mut first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
+        let mut controller = Controller::default();
+        controller.measure(&first.compiled, &standings, now);
+        first.live.set_flows(controller.flows(&first, &standings));
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
-            known: Mutex::new(Known { table, drains, standings, reads_load, now, unix_seconds, told: HashMap::new() }),
+            known: Mutex::new(Known {
+                table,
+                drains,
+                controller,
+                standings,
+                reads_load,
+                now,
+                unix_seconds,
+                told: HashMap::new(),
+            }),
         }
     }
 
@@ -102,7 +116,7 @@ impl Publisher {
         known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
         let before = Some((current.compiled.as_ref(), &current.live));
         let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
-        self.store(Arc::new(compiled), live)
+        self.store(&known, Arc::new(compiled), live)
     }
 
     /// Takes in observations made by `now`, publishes once what follows from all of them, and returns what there is to
@@ -146,9 +160,10 @@ impl Publisher {
         (outcomes, events)
     }
 
-    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, drains begin and end.
-    /// Publishes the lists in which that changes anything, and those in which only loads have changed since. To be called
-    /// once per second, with the time in seconds since 1970 too.
+    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, drains begin and end, and
+    /// demand is measured. Publishes the lists in which that changes anything, and those in which only loads have changed
+    /// since, and where clients go by load, if that moves enough of them. To be called once per second, with the time in
+    /// seconds since 1970 too.
     pub fn tick(&self, now: Instant, unix_seconds: u32) -> Vec<Event> {
         let mut known = self.known();
         known.now = known.now.max(now);
@@ -157,12 +172,15 @@ impl Publisher {
         let changes = known.table.advance(now);
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
         let standings = standings(&current.compiled, &known.table, &known.drains, now, unix_seconds);
+        known.controller.measure(&current.compiled, &standings, now);
         let both = standings.iter().zip(&known.standings).zip(&known.reads_load);
         let changed: Vec<bool> =
             both.map(|((new, old), reads_load)| if *reads_load { new != old } else { differ(new, old) }).collect();
         if changed.contains(&true) || current.live.is_due(now) {
             known.standings = standings;
             self.update(&known, &current, |endpoint| changed[endpoint as usize]);
+        } else if !known.controller.flows(&current, &standings).is_like(current.live.flows()) {
+            self.store(&known, Arc::clone(&current.compiled), current.live.clone());
         }
         events
     }
@@ -189,12 +207,15 @@ impl Publisher {
         let compiled = &current.compiled;
         let live =
             current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
-        self.store(Arc::clone(compiled), live);
+        self.store(known, Arc::clone(compiled), live);
     }
 
-    /// Publishes the next generation. What is known is locked meanwhile, so that there is one writer.
-    fn store(&self, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
-        let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
+    /// Publishes the next generation, with the flows that follow from the demand as it is known. What is known is locked
+    /// meanwhile, so that there is one writer.
+    fn store(&self, known: &Known, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
+        let mut next = Snapshot { generation: self.published.load().generation + 1, compiled, live };
+        next.live.set_flows(known.controller.flows(&next, &known.standings));
+        let next = Arc::new(next);
         self.published.store(Arc::clone(&next));
         next
     }

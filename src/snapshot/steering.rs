@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{OrderedBy, RegionWeight, Steering};
 use crate::config::{self, Config, Problem};
-use crate::geo::{Database, GeoMap, Measure, RegionMap};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 
 /// Steering maps of one's own; beyond that, services of further sets of regions share one of all regions. A map of a large
 /// database takes megabytes.
@@ -27,6 +27,7 @@ pub(super) struct Maps<'a> {
     config: &'a Config,
     database: &'a Database,
     geo_maps: &'a [GeoMap],
+    latency: Option<&'a LatencyTable>,
     known: HashMap<Key, usize>,
     maps: Vec<RegionMap>,
     /// How many of them tell clients apart, and so take memory.
@@ -34,8 +35,13 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(config: &'a Config, database: &'a Database, geo_maps: &'a [GeoMap]) -> Self {
-        Self { config, database, geo_maps, known: HashMap::new(), maps: Vec::new(), large: 0 }
+    pub(super) fn new(
+        config: &'a Config,
+        database: &'a Database,
+        geo_maps: &'a [GeoMap],
+        latency: Option<&'a LatencyTable>,
+    ) -> Self {
+        Self { config, database, geo_maps, latency, known: HashMap::new(), maps: Vec::new(), large: 0 }
     }
 
     /// The maps that were asked for.
@@ -66,21 +72,45 @@ impl<'a> Maps<'a> {
         Ok(Steering::Weighted { map, regions })
     }
 
+    /// The index of the map of a service that is steered by load.
+    ///
+    /// # Errors
+    /// As of [`Self::steering`].
+    pub(super) fn load(&mut self, service: &config::Service) -> Result<usize, Problem> {
+        self.map(service, &members(self.config, service))
+    }
+
+    /// A map that was made.
+    pub(super) fn get(&self, map: usize) -> &RegionMap {
+        &self.maps[map]
+    }
+
     /// The index of a service's map.
     fn map(&mut self, service: &config::Service, members: &[usize]) -> Result<usize, Problem> {
         let problem = |message: String| Problem::new(message).at(&self.config.source, service.span.clone());
         let own = Key { measure: measure(service), members: members.to_vec(), rules: service.map };
         // Regions in which a service has nothing are passed over, so the map of all of them serves any service; one of its
-        // own tells less apart, and so lets caches share more.
-        let is_own = own.measure == Measure::Fixed || self.large < MAX_OWN_MAPS || self.known.contains_key(&own);
+        // own tells less apart, and so lets caches share more. Whether enough was measured is a matter of a service's own
+        // regions.
+        let is_own = matches!(own.measure, Measure::Fixed | Measure::Latency)
+            || self.large < MAX_OWN_MAPS
+            || self.known.contains_key(&own);
         let key = if is_own { own } else { Key { members: self.all_members(service), ..own } };
         let index = match self.known.get(&key) {
             Some(known) => *known,
             None => {
                 let rules = key.rules.and_then(|rules| self.geo_maps.get(rules));
                 let networks = &self.config.geoip.networks;
-                let map =
-                    RegionMap::compile(self.database, networks, &self.config.regions, &key.members, key.measure, rules);
+                let regions = &self.config.regions;
+                let map = RegionMap::compile(
+                    self.database,
+                    networks,
+                    regions,
+                    &key.members,
+                    key.measure,
+                    rules,
+                    self.latency,
+                );
                 let map = map.map_err(|error| problem(error.to_string()))?;
                 self.large += usize::from(!map.is_same_for_everyone());
                 if self.large > MAX_MAPS {
@@ -113,14 +143,19 @@ impl<'a> Maps<'a> {
 fn ordered_by(service: &config::Service) -> Option<OrderedBy> {
     match &service.steering {
         config::Steering::Proximity => Some(OrderedBy::Proximity),
+        config::Steering::Latency => Some(OrderedBy::Latency),
         config::Steering::Geo => Some(OrderedBy::Geo),
         config::Steering::Priority(_) => Some(OrderedBy::Priority),
-        config::Steering::Weighted(_) => None,
+        config::Steering::Weighted(_) | config::Steering::Load(_) => None,
     }
 }
 
 fn measure(service: &config::Service) -> Measure {
-    ordered_by(service).map_or(Measure::Drawn, OrderedBy::measure)
+    match (ordered_by(service), &service.steering) {
+        (Some(by), _) => by.measure(),
+        (None, config::Steering::Load(_)) => Measure::Proximity,
+        (None, _) => Measure::Drawn,
+    }
 }
 
 /// The regions in which a service has endpoints, in file order.
@@ -128,4 +163,79 @@ fn members(config: &Config, service: &config::Service) -> Vec<usize> {
     let endpoints = service.tiers.iter().flat_map(|tier| &config.pools[*tier].endpoints);
     let regions: BTreeSet<usize> = endpoints.map(|endpoint| endpoint.region).collect();
     regions.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use crate::reload::{Loader, Origin};
+    use crate::snapshot::{Compiled, Steering};
+
+    const START: &str = r#"
+[server]
+listen = ["127.0.0.1:0"]
+[zones."a.example"]
+nameservers = ["ns.example"]
+[regions.a]
+location = [0, 0]
+[regions.b]
+location = [0, 0]
+[regions.c]
+location = [0, 0]
+[maps.m]
+fence = true
+default = ["a"]
+rules = [{ countries = ["DE"], regions = [] }]
+[pools.ab]
+endpoints = [{ region = "a", address = "192.0.2.1" }, { region = "b", address = "192.0.2.2" }]
+[pools.bc]
+endpoints = [{ region = "b", address = "192.0.2.2" }, { region = "c", address = "192.0.2.3" }]
+"#;
+
+    /// Compiles services of these pools, each with further keys.
+    fn compiled(services: &[(&str, &str)]) -> Result<Compiled, String> {
+        let mut text = START.to_owned();
+        for (index, (pool, keys)) in services.iter().enumerate() {
+            text += &format!("[services.\"s{index}.a.example\"]\npool = \"{pool}\"\n{keys}\n");
+        }
+        let prepared = Loader::new(Origin::Embedded(text)).load().map_err(|problems| problems.0[0].to_string())?;
+        Ok(prepared.compiled)
+    }
+
+    #[test]
+    fn services_that_are_steered_by_the_same_share_a_map() {
+        let services = [
+            ("ab", ""),
+            ("ab", "answers = 2"),
+            ("bc", ""),
+            ("ab", "map = \"m\""),
+            ("ab", "steering = \"geo\"\nmap = \"m\""),
+            ("ab", "steering = \"geo\"\nmap = \"m\"\nttl = \"1s\""),
+            ("ab", "map = { fence = true, default = [\"a\"], rules = [{ countries = [\"DE\"], regions = [] }] }"),
+            ("ab", "steering = \"priority\""),
+            ("ab", "steering = \"priority\"\nregion_order = [\"b\"]"),
+            ("ab", "steering = \"weighted\""),
+            ("ab", "steering = \"weighted\"\nmap = \"m\""),
+        ];
+        let compiled = compiled(&services).unwrap();
+        let maps: Vec<usize> = compiled.services.iter().map(|service| service.steering.map()).collect();
+        assert_eq!(maps, [0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8]);
+        let one_order: Vec<bool> = compiled.maps.iter().map(|map| map.is_same_for_everyone()).collect();
+        // All regions are in one place, but a rule tells Germany from the rest.
+        assert_eq!(one_order, [true, true, false, false, false, true, true, true, false]);
+        let fenced: Vec<bool> = compiled.maps.iter().map(|map| map.is_fenced()).collect();
+        assert_eq!(fenced, [false, false, true, true, true, false, false, false, true]);
+        assert!(matches!(compiled.services[10].steering, Steering::Weighted { .. }));
+    }
+
+    #[test]
+    fn a_service_that_no_client_could_reach_is_refused() {
+        let expected = "no rule of this service's map leads to a region in which it has an endpoint; add a rule with one of \
+                        its regions, or leave out `fence`";
+        for keys in ["steering = \"geo\"\nmap = \"m\"", "map = \"m\"", "steering = \"weighted\"\nmap = \"m\""] {
+            let error = compiled(&[("ab", keys), ("bc", keys)]).unwrap_err();
+            assert!(error.starts_with("demo.toml:") && error.ends_with(expected), "{error}");
+        }
+    }
 }

@@ -290,7 +290,7 @@ mod tests {
             }
             let config = Config::parse(&(text + settings), &self.0.join("meridian.toml")).unwrap();
             let database = Arc::new(load_database(&config).unwrap());
-            let geography = Some(Geography { database, geo_maps: Arc::default() });
+            let geography = Some(Geography { database, geo_maps: Arc::default(), latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
             compile(config, geography, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
                 .map_err(|problems| {

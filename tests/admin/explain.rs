@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::{Explanation, Found, OutcomeKind, Question, ServiceDecision, Source};
 use meridian::snapshot::Publisher;
 
-use crate::support::{observe, prepared, published};
+use crate::support::{CONFIGURATION, observe, prepared, published};
 
 const ALL: [&str; 5] = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "198.51.100.2", "2001:db8::1"];
 
@@ -307,7 +307,7 @@ fn names_that_no_service_decides() {
 
 #[test]
 fn from_a_file_all_health_is_unknown() {
-    let publisher = Publisher::new(prepared().1.compiled);
+    let publisher = Publisher::new(prepared(CONFIGURATION).1.compiled);
     let question = Question::parse("www.example.com", None, None).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
     let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now(), 0).to_string();

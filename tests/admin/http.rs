@@ -13,7 +13,7 @@ use meridian::reload::Reloader;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::{get, prepared, request};
+use crate::support::{CONFIGURATION, get, prepared, request};
 
 pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 
@@ -21,19 +21,24 @@ pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 pub(crate) struct Interface {
     pub(crate) address: SocketAddr,
     pub(crate) admin: Admin,
+    pub(crate) reloader: Arc<Reloader>,
     _runtime: Runtime,
 }
 
 impl Interface {
     pub(crate) fn start(token_file: Option<PathBuf>) -> Self {
+        Self::start_with(CONFIGURATION, token_file)
+    }
+
+    pub(crate) fn start_with(configuration: &str, token_file: Option<PathBuf>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inside = runtime.enter();
-        let (loader, prepared) = prepared();
+        let (loader, prepared) = prepared(configuration);
         let reloader = Arc::new(Reloader::new(loader, prepared, |_, _| {}));
         let bound = admin::bind(&config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file }).unwrap();
-        let admin = Admin::start(bound, reloader, vec![Arc::default()], Arc::default()).unwrap();
+        let admin = Admin::start(bound, Arc::clone(&reloader), vec![Arc::default()], Arc::default()).unwrap();
         drop(inside);
-        Self { address: admin.address(), admin, _runtime: runtime }
+        Self { address: admin.address(), admin, reloader, _runtime: runtime }
     }
 }
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod balances;
 mod command;
 mod explain;
 mod http;
+mod latency;
 mod metrics;
 mod reports;
 mod support;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
+use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
 use meridian::metrics::prometheus::{Reloads, Scrape};
 use meridian::server::ServerCounters;
@@ -44,7 +45,15 @@ fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloa
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
     let server = ServerCounters::default();
     let started = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let scrape = Scrape { snapshot: &snapshot, health: &health, workers, server: &server, reloads, started };
+    let scrape = Scrape {
+        snapshot: &snapshot,
+        health: &health,
+        workers,
+        server: &server,
+        reloads,
+        measurements: Counts::default(),
+        started,
+    };
     samples(&scrape.text().unwrap())
 }
 
@@ -158,4 +167,15 @@ fn health_reloads_and_the_configuration_are_shown() {
         samples.iter().find(|(series, _)| series.starts_with("meridian_database_networks{type=\"")).unwrap(),
     );
     assert!(*built.1 > 1.6e9 && *built.1 < now && *networks.1 > 100_000.0, "{built:?} {networks:?}");
+}
+
+#[test]
+fn what_adaptive_balances_go_by_is_told() {
+    let samples = scrape(&crate::balances::publisher(), &[], Reloads::default());
+    let adaptive: Vec<_> =
+        samples.iter().filter(|(series, _)| series.starts_with("meridian_adaptive_balance")).collect();
+    assert_eq!(adaptive.len(), 3, "of three services alone: {adaptive:?}");
+    let expected =
+        "meridian_adaptive_balance{balance=\"weighted\",pool=\"web\",region=\"us\",service=\"adaptive.example.com\"}";
+    assert!(samples.contains_key(expected), "{adaptive:?}");
 }

@@ -121,16 +121,16 @@ pool = "off"
 pool = "cdn"
 "#;
 
-/// The configuration, loaded.
-pub(crate) fn prepared() -> (Loader, Prepared) {
-    let mut loader = Loader::new(Origin::Embedded(CONFIGURATION.to_owned()));
+/// A configuration, loaded.
+pub(crate) fn prepared(configuration: &str) -> (Loader, Prepared) {
+    let mut loader = Loader::new(Origin::Embedded(configuration.to_owned()));
     let prepared = loader.load().unwrap_or_else(|problems| panic!("{problems}"));
     (loader, prepared)
 }
 
 /// The configuration, published, with verdicts made at `now`: these addresses are down and all others up.
 pub(crate) fn published(down: &[&str], now: Instant) -> Publisher {
-    let publisher = Publisher::new(prepared().1.compiled);
+    let publisher = Publisher::new(prepared(CONFIGURATION).1.compiled);
     observe(&publisher, down, 3, now);
     publisher
 }

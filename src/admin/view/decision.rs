@@ -2,16 +2,18 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, NotedRegion, OutcomeKind, Part, Place,
-    RankedRegion, ServiceDecision, Tier,
+    AdaptiveChange, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, Latency, NotedRegion, OutcomeKind, Part,
+    Place, RankedRegion, ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
+use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
 use crate::health::breaker::State;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{self, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance};
 use crate::snapshot::{self, Service};
+use crate::unix_time::unix_seconds;
 
 /// What an explanation shows of a decision.
 pub(super) struct Shown<'a> {
@@ -89,6 +91,7 @@ impl<'a> Shown<'a> {
             region: region.name.clone(),
             distance_km: ranked.distance_km,
             biased_km: ranked.biased_km.filter(|_| region.bias != 0),
+            latency: ranked.round_trip.map(latency),
             claim: ranked.claim.map(|claim| claim.to_string()),
             weight: self.grounds.configured_weight(ranked.region),
         }
@@ -146,8 +149,8 @@ impl<'a> Shown<'a> {
     fn part(&self, index: u32) -> Part {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
-        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         let breaker = self.evidence.health.endpoints().get(index).and_then(|endpoint| endpoint.breaker());
+        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
@@ -210,6 +213,16 @@ impl<'a> Shown<'a> {
         }
         reason
     }
+}
+
+fn latency(round_trip: RoundTrip) -> Latency {
+    let (measured_for, age_seconds) = match round_trip.source {
+        latency::Source::Measured { of, measured } => {
+            (Some(of.to_string()), Some(unix_seconds().saturating_sub(measured)))
+        }
+        latency::Source::Estimated => (None, None),
+    };
+    Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
 }
 
 fn filter_stage(filtered: Filtered<'_>) -> FilterStage {

@@ -229,10 +229,23 @@ pub struct RankedRegion {
     pub distance_km: Option<f64>,
     /// The distance that counts, where the region has a bias.
     pub biased_km: Option<f64>,
+    /// The round trip, where that counts and is known.
+    pub latency: Option<Latency>,
     /// What claims the client for it.
     pub claim: Option<String>,
     /// What the operator says that it weighs.
     pub weight: Option<u32>,
+}
+
+/// A round trip between a client and a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// In milliseconds.
+    pub ms: f64,
+    /// The network, AS number or country that it was measured for; nothing where it is estimated from the distance.
+    pub measured_for: Option<String>,
+    /// How long ago that was, in seconds.
+    pub age_seconds: Option<u64>,
 }
 
 /// A stage of the choice of a region.

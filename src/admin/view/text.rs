@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Load,
-    Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Latency,
+    Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -152,6 +152,12 @@ impl Display for RankedRegion {
         if let Some(biased_km) = self.biased_km {
             write!(f, ", counts as {biased_km:.0} km by its bias")?;
         }
+        if let Some(Latency { ms, measured_for, age_seconds }) = &self.latency {
+            match (measured_for, age_seconds) {
+                (Some(of), Some(seconds)) => write!(f, ", {ms} ms measured for {of} {seconds} s ago")?,
+                _ => write!(f, ", {ms:.0} ms estimated from the distance")?,
+            }
+        }
         if let Some(claim) = &self.claim {
             write!(f, ", claims the client by {claim}")?;
         }
@@ -220,13 +226,12 @@ impl Display for Endpoint {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
         }
         if self.weight_percent != 100.0 {
-            write!(f, "; {:.1} % of its weight counts", self.weight_percent)?;
-            if let Some(score) = self.health_score {
-                write!(f, ", health {score:.2}")?;
-            }
-        }
-        if let Some(breaker) = self.breaker.as_ref().filter(|breaker| *breaker != "closed") {
-            write!(f, "; breaker {breaker}")?;
+            let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
+            let warming = self.is_warming.then(|| "warming up".to_owned());
+            let breaker =
+                self.breaker.as_ref().filter(|state| *state != "closed").map(|state| format!("breaker {state}"));
+            let reasons: Vec<String> = [score, warming, breaker].into_iter().flatten().collect();
+            write!(f, "; {:.1} % of its weight counts ({})", self.weight_percent, reasons.join(", "))?;
         }
         if let Some(seconds) = self.load_seconds {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;

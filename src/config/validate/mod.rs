@@ -2,7 +2,9 @@
 
 mod balance;
 mod binding;
+mod capacity;
 mod geoip;
+mod latency;
 mod map;
 mod matcher;
 mod pool;
@@ -46,6 +48,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let admin = file.entry("admin").map(|entry| server::admin(entry.value));
     let log = server::log(&file);
     let geoip = geoip::geoip(&file, &region_names);
+    let latency = file.entry("latency").map(|entry| latency::latency(entry.value));
     let mut claimed = Given::default();
     let regions: Vec<_> = region_entries
         .iter()
@@ -67,6 +70,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         pool_names: &pool_names,
         pools: &pools,
         zones: &zone_names,
+        has_latency: latency.is_some(),
         report,
     };
     let services: Vec<_> = service_entries
@@ -74,6 +78,15 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         .zip(&service_names)
         .map(|(entry, name)| service::service(entry, name.as_ref(), &context, &mut maps))
         .collect();
+
+    let regions: Vec<_> = regions.into_iter().flatten().collect();
+    let pools: Vec<_> = pools.into_iter().flatten().collect();
+    let services: Vec<_> = services.into_iter().flatten().collect();
+    // Only where nothing is left out, indices are what the names said.
+    let is_whole = (regions.len(), pools.len()) == (region_entries.len(), pool_entries.len());
+    if is_whole {
+        capacity::check(&services, &pools, &regions, report);
+    }
 
     // What is left out here was noted, so where the configuration is used, indices are what the names said.
     Some(Config {
@@ -85,12 +98,16 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
         },
         log,
         geoip,
-        regions: regions.into_iter().flatten().collect(),
+        latency: match latency {
+            Some(latency) => Some(latency?),
+            None => None,
+        },
+        regions,
         maps: maps.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),
-        pools: pools.into_iter().flatten().collect(),
+        pools,
         zones: zones.into_iter().flatten().collect(),
-        services: services.into_iter().flatten().collect(),
+        services,
     })
 }
 

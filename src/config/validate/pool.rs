@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::capacity::capacity;
 use crate::config::reader::{Entry, Names, Table, Value};
 use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
 
@@ -46,6 +47,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
             format!("write at most {most}"),
         );
     }
+    check_capacities(&table, &endpoints, regions);
     Some(Pool {
         name: entry.name.to_owned(),
         probe,
@@ -104,6 +106,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
             }
             Some(drain_at)
         });
+        let capacity = capacity(&table);
         let (region, target) = (region?, target?);
         let is_hostname = matches!(target, Target::Hostname(_));
         if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
@@ -124,8 +127,26 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 "keep one of them, with the `weight` that it should have",
             );
         }
-        Some(Endpoint { region, target, weight, state, drain_at })
+        Some(Endpoint { region, target, weight, state, drain_at, capacity })
     })
+}
+
+/// Notes an endpoint without a capacity beside others of its region that have one: what they bear together would be unknown.
+fn check_capacities(table: &Table<'_>, endpoints: &[Endpoint], regions: &Names<'_>) {
+    let has_any: HashSet<usize> =
+        endpoints.iter().filter(|endpoint| endpoint.capacity.is_some()).map(|endpoint| endpoint.region).collect();
+    let lacking =
+        endpoints.iter().position(|endpoint| endpoint.capacity.is_none() && has_any.contains(&endpoint.region));
+    let values = table.entry("endpoints").and_then(|entry| entry.value.elements("a list of endpoints", EXAMPLE));
+    if let Some((index, value)) = lacking.and_then(|index| Some((index, values?.nth(index)?))) {
+        value.reject::<()>(
+            format!(
+                "no `capacity`, but another endpoint of region `{}` has one",
+                regions.name(endpoints[index].region)
+            ),
+            "give all of them one, or none: a region can have a `capacity` of its own",
+        );
+    }
 }
 
 /// Exactly one of `address` and `hostname`.

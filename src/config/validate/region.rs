@@ -1,5 +1,6 @@
 //! `[regions.*]`
 
+use super::capacity::capacity;
 use super::matcher::{Given, matchers};
 use crate::config::reader::{Entry, Names, Value};
 use crate::config::{Region, schema};
@@ -25,6 +26,7 @@ pub(super) fn region(entry: &Entry<'_>, index: usize, names: &Names<'_>, claimed
             ),
         }
     }
+    let capacity = capacity(&table);
     let mut region = Region {
         name: entry.name.to_owned(),
         location: location?,
@@ -33,6 +35,7 @@ pub(super) fn region(entry: &Entry<'_>, index: usize, names: &Names<'_>, claimed
         subdivisions: Vec::new(),
         asns: Vec::new(),
         bias,
+        capacity,
     };
     for (claim, _) in claims {
         match claim {

@@ -8,7 +8,8 @@ use super::map;
 use super::zone::ZoneNames;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
 use crate::config::{
-    AnswerOrder, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl, WhenAllDown, schema,
+    AnswerOrder, CapacityUnit, MAX_ANSWERS, MAX_REGIONS, MAX_WEIGHT, Map, Pool, Service, Span, Steering, Ttl,
+    WhenAllDown, schema,
 };
 use crate::zone::Name;
 
@@ -26,6 +27,8 @@ pub(super) struct Context<'a> {
     /// By index; absent where it can't be read.
     pub(super) pools: &'a [Option<Pool>],
     pub(super) zones: &'a ZoneNames,
+    /// Whether there is `[latency]`.
+    pub(super) has_latency: bool,
     pub(super) report: &'a Report,
 }
 
@@ -133,19 +136,30 @@ fn tiers(table: &Table<'_>, is_apex: bool, context: &Context<'_>) -> Option<Vec<
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum SteeringKind {
     Proximity,
+    Latency,
     Geo,
     Priority,
     Weighted,
+    Load,
 }
 
 fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context<'_>) -> Option<Steering> {
     let kind = table.or("steering", Some(SteeringKind::Proximity), |value| {
-        Some(value.choice(&[
+        let kind = value.choice(&[
             ("proximity", SteeringKind::Proximity),
+            ("latency", SteeringKind::Latency),
             ("geo", SteeringKind::Geo),
             ("priority", SteeringKind::Priority),
             ("weighted", SteeringKind::Weighted),
-        ]))
+            ("load", SteeringKind::Load),
+        ]);
+        if kind == Some(SteeringKind::Latency) && !context.has_latency {
+            return value.reject(
+                "there is no `[latency]` table, so no round trip would be known",
+                "add `[latency]`, with a `file` of measurements or fed by POST /api/v1/latency",
+            );
+        }
+        Some(kind)
     })?;
     if kind != SteeringKind::Priority {
         table.refuse(&["region_order"], NOT_THIS_STEERING, "add `steering = \"priority\"`, or leave it out");
@@ -153,8 +167,15 @@ fn steering(table: &Table<'_>, used: Option<&BTreeSet<usize>>, context: &Context
     if kind != SteeringKind::Weighted {
         table.refuse(&["region_weights"], NOT_THIS_STEERING, "add `steering = \"weighted\"`, or leave it out");
     }
+    if kind != SteeringKind::Load {
+        table.refuse(&["capacity_unit"], NOT_THIS_STEERING, "add `steering = \"load\"`, or leave it out");
+    }
     match kind {
+        SteeringKind::Load => Some(Steering::Load(table.or("capacity_unit", CapacityUnit::Queries, |value| {
+            value.choice(&[("queries", CapacityUnit::Queries), ("reported", CapacityUnit::Reported)])
+        }))),
         SteeringKind::Proximity => Some(Steering::Proximity),
+        SteeringKind::Latency => Some(Steering::Latency),
         SteeringKind::Geo => match (table.entry("map"), table.entry("steering")) {
             (None, Some(entry)) => entry.value.reject(
                 "this `steering` needs a `map`",

@@ -1,6 +1,10 @@
 //! The choice of the region: one file per strategy.
 
+mod load;
 mod ordered;
+#[cfg(test)]
+mod tests;
+pub(super) mod waterfall;
 mod weighted;
 
 use std::net::IpAddr;
@@ -35,6 +39,9 @@ pub(super) fn steer<'s>(
     let order = map.order(order);
     match &service.steering {
         Steering::Ordered { .. } => ordered::steer(snapshot, service, order.regions, scope, family),
-        Steering::Weighted { regions, .. } => weighted::steer(snapshot, service, regions, order, scope, family, draw),
+        Steering::Weighted { regions, .. } => {
+            weighted::steer(snapshot, service, regions, order, scope, client, family, draw)
+        }
+        Steering::Load(load) => load::steer(snapshot, service, load, client, family, draw),
     }
 }

@@ -1,0 +1,45 @@
+//! The nearest region that has room: most clients go to the first of their order, and what that can't bear to the next ones.
+
+use std::net::IpAddr;
+
+use super::{Steered, ordered};
+use crate::routing::live::Health;
+use crate::routing::sticky::mix;
+use crate::routing::{Draw, Family};
+use crate::snapshot::{LoadSteering, Service, Snapshot};
+
+/// Makes a client's place among regions another than among endpoints. The same in every version.
+const SALT: u64 = 0x6c6f_6164;
+
+/// Finds a client's place on the line of its class, and the region whose part that is; where it can't serve, as by
+/// proximity.
+pub(super) fn steer<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    load: &LoadSteering,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Steered<'s> {
+    let map = &snapshot.compiled.maps[load.map];
+    let (order, scope) = map.lookup(client);
+    let class = load.class(order, family);
+    if draw.advance {
+        load.demand.add(draw.worker, class);
+    }
+    let way = snapshot.live.flows().way(load.index, class);
+    // Where all of the class goes one way, all clients of the map's prefix do.
+    let scope = if way.steps.len() > 1 { scope.max(load.sticky.prefix(client)) } else { scope };
+    let place = place(load, client);
+    let step = way.steps.iter().find(|step| place <= step.end);
+    let choice = step.and_then(|step| service.choice(snapshot, step.tier.into(), step.region, family));
+    match choice.filter(|choice| choice.candidates.health == Health::Enough) {
+        found @ Some(_) => Steered { found, failover_active: way.is_displaced, scope },
+        None => ordered::steer(snapshot, service, map.order(order).regions, scope, family),
+    }
+}
+
+/// A client's place on the line: the same for all of its prefix, for A and AAAA, and in every version.
+pub(crate) fn place(load: &LoadSteering, client: IpAddr) -> u32 {
+    (mix(load.sticky.key(client) ^ SALT) >> 32) as u32
+}
