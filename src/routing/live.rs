@@ -284,7 +284,8 @@ impl Live {
         lists: &[Allowed; 2],
         now: Instant,
     ) -> Balance {
-        let sight = Sight::of(lists.iter().flat_map(|list| &list.members).map(|(_, member)| member));
+        let members: Vec<&Member> = lists.iter().flat_map(|list| &list.members).map(|(_, member)| member).collect();
+        let sight = Sight::of(&members);
         let controller = match before {
             Some(before) => before.seen(&sight, now),
             None => Controller::new(settings, &sight, now),

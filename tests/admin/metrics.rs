@@ -176,6 +176,6 @@ fn what_adaptive_balances_go_by_is_told() {
         samples.iter().filter(|(series, _)| series.starts_with("meridian_adaptive_balance")).collect();
     assert_eq!(adaptive.len(), 3, "of three services alone: {adaptive:?}");
     let expected =
-        "meridian_adaptive_balance{balance=\"weighted\",pool=\"web\",region=\"us\",service=\"adaptive.example.com\"}";
+        "meridian_adaptive_balance{service=\"adaptive.example.com\",pool=\"web\",region=\"us\",balance=\"weighted\"}";
     assert!(samples.contains_key(expected), "{adaptive:?}");
 }
