@@ -74,6 +74,8 @@ pub enum Note<'g> {
     RoundTrip(RoundTrip),
     /// What the operator says that it weighs.
     Weight(u32),
+    /// What part of clients like this one goes there, in percent.
+    Percent(f64),
     /// How many of how many endpoints are healthy, of which pool where it isn't the service's own, and what became of it.
     Group {
         /// That can be answered.
@@ -139,6 +141,11 @@ impl<'g> Filtered<'g> {
             };
             Some(Noted { region: grounds.region_name(ranked.region), note })
         });
+        let steps = grounds.way().filter(|_| stage == Stage::Capacity).map_or(&[][..], |way| way.steps);
+        let shares = steps.iter().filter_map(move |step| {
+            let percent = grounds.load_percent(usize::from(step.tier), step.region)?;
+            Some(Noted { region: grounds.region_name(usize::from(step.region)), note: Note::Percent(percent) })
+        });
         // Those that were not needed it has nothing to say of.
         let is_judged = move |group: &Considered<'_>| stage == Stage::Health && group.fate != Fate::Standby;
         let groups = grounds.all_groups().filter(is_judged).map(move |considered| {
@@ -150,7 +157,7 @@ impl<'g> Filtered<'g> {
             };
             Noted { region: grounds.region_name(usize::from(considered.region)), note }
         });
-        in_order.chain(groups)
+        in_order.chain(shares).chain(groups)
     }
 
     /// The regions that it takes out.
@@ -182,7 +189,11 @@ impl Display for Rule<'_> {
                 None => f.write_str("none"),
             },
             Stage::Measure => f.write_str(grounds.steering_name()),
-            Stage::Capacity => f.write_str("none"),
+            Stage::Capacity => match grounds.way() {
+                None => f.write_str("none"),
+                Some(way) if way.is_displaced => f.write_str("spread by room"),
+                Some(_) => f.write_str("as far as there is room"),
+            },
             Stage::Health => match grounds.choice() {
                 Some(_) if grounds.is_ordered() => f.write_str("the first that can serve"),
                 Some(_) => f.write_str("one of those that can serve"),
@@ -232,6 +243,7 @@ impl Display for Note<'_> {
             }
             Self::RoundTrip(round_trip) => write!(f, " {round_trip}"),
             Self::Weight(weight) => write!(f, " weight {weight}"),
+            Self::Percent(percent) => write!(f, " {percent:.1} % of these clients"),
             Self::Group { healthy, allowed, pool, fate } => {
                 if let Some(pool) = pool {
                     write!(f, " (pool {pool})")?;
