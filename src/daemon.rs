@@ -16,12 +16,13 @@ use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
 use crate::health::{Observation, TargetKey};
 use crate::logging;
-use crate::measurements::{Due, unix_seconds};
+use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
+use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 use crate::watch::{FileWatch, LOOK_INTERVAL};
 
 /// Why the server did not start.
@@ -211,11 +212,12 @@ async fn keep_time(publisher: Arc<Publisher>) {
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        publisher.tick(Instant::now()).iter().for_each(Event::log);
+        publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
     }
 }
 
-/// Reloads at SIGHUP and whenever a file of geography or the certificate is replaced.
+/// Reloads at SIGHUP, whenever a file of geography or the certificate is replaced, and where measurements arrived or are too
+/// old.
 async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
     let (mut geography, mut certificate) = (FileWatch::new(LOOK_INTERVAL), FileWatch::new(LOOK_INTERVAL));
     let mut measurements = Due::new(Arc::clone(reloader.measurements()), unix_seconds);
@@ -237,13 +239,20 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
             () = certificate.changed() => Reason::CertificateChanged,
             () = measurements.wait() => Reason::MeasurementsChanged,
         };
-        // With the time, and in one message, as `Type=notify-reload` asks for.
-        let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(NotifyState::monotonic_usec_now()).collect();
-        notify_manager(&reloading);
+        // What comes every few seconds is no reload to the operator.
+        let is_told = reason != Reason::MeasurementsChanged;
+        if is_told {
+            // With the time, and in one message, as `Type=notify-reload` asks for.
+            let time = NotifyState::monotonic_usec_now();
+            let reloading: Vec<_> = [NotifyState::Reloading].into_iter().chain(time).collect();
+            notify_manager(&reloading);
+        }
         let reloading = Arc::clone(&reloader);
         if let Err(problem) = tokio::task::spawn_blocking(move || reloading.reload(reason)).await {
             error!(%problem, "the reload broke off; the old configuration goes on serving");
         }
-        notify_manager(&[NotifyState::Ready]);
+        if is_told {
+            notify_manager(&[NotifyState::Ready]);
+        }
     }
 }

@@ -38,5 +38,6 @@ pub mod routing;
 mod secret_file;
 pub mod server;
 pub mod snapshot;
+mod unix_time;
 mod watch;
 pub mod zone;

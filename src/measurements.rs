@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -158,11 +158,6 @@ impl<Clock: Fn() -> u64> Due<Clock> {
             let _ = timeout(wait, self.measurements.news.notified()).await;
         }
     }
-}
-
-/// The system's time in seconds since 1970; 0 where it is before that.
-pub(crate) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -18,13 +18,14 @@ use crate::geo::latency::Measurement;
 use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
-use crate::measurements::{Measurements, unix_seconds};
+use crate::measurements::Measurements;
 use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
     load_geo_maps, load_measurements,
 };
+use crate::unix_time::unix_seconds;
 use crate::watch::Fingerprint;
 use crate::zone::Tree;
 
@@ -131,7 +132,7 @@ impl Loader {
     /// As [`Self::load`], but takes in only measurements, and leaves all files as they were read.
     fn load_latency_over(&mut self, serving: &Compiled) -> Result<Compiled, Problems> {
         let (database, geo_maps) = (Arc::clone(&serving.database), Arc::clone(&serving.geo_maps));
-        let latency = self.load_latency(&serving.config)?;
+        let latency = self.load_latency(&serving.config, false)?;
         self.assemble_over(serving, Geography { database, geo_maps, latency })
     }
 
@@ -175,29 +176,30 @@ impl Loader {
         let mut problems = Problems::default();
         let database = self.load_database(config).map_err(|problem| problems.0.push(problem)).ok();
         let geo_maps = load_geo_maps(config).map_err(|found| problems.0.extend(found.0)).ok();
-        let latency = self.load_latency(config).map_err(|found| problems.0.extend(found.0)).ok();
+        let latency = self.load_latency(config, true).map_err(|found| problems.0.extend(found.0)).ok();
         match (database, geo_maps, latency) {
             (Some(database), Some(geo_maps), Some(latency)) => Ok(Geography { database, geo_maps, latency }),
             _ => Err(problems),
         }
     }
 
-    /// The round trips that count now, of the file, which is read if it is another, and of what arrived.
-    fn load_latency(&mut self, config: &Config) -> Result<Option<Arc<LatencyTable>>, Problems> {
+    /// The round trips that count now, of the file and of what arrived. The file is read if `looks` and it is another.
+    fn load_latency(&mut self, config: &Config, looks: bool) -> Result<Option<Arc<LatencyTable>>, Problems> {
         let Some(settings) = &config.latency else { return Ok(None) };
         let now = unix_seconds();
         let fingerprint = Fingerprint::of(settings.file.iter().map(|(path, _)| path.as_path()));
         let names = config.regions.iter().map(|region| &region.name);
-        let read = self.measured.take().filter(|(known, of, _)| *known == fingerprint && of.iter().eq(names.clone()));
-        let read = match read {
-            Some(read) => read,
-            None => (fingerprint, names.cloned().collect(), load_measurements(config, now)?),
+        // Measurements have indices of regions, of a configuration that may never have come to serve.
+        let is_good = |(read, of, _): &(Fingerprint, Vec<String>, _)| {
+            of.iter().eq(names.clone()) && (*read == fingerprint || !looks)
         };
-        let (_, _, measured) = self.measured.insert(read);
+        if !self.measured.as_ref().is_some_and(is_good) {
+            self.measured = Some((fingerprint, names.cloned().collect(), load_measurements(config, now)?));
+        }
         let (revision, arrived) = self.measurements.read(&config.regions);
         self.seen_measurements = revision;
-        let all = measured.iter().copied().chain(arrived);
-        Ok(Some(Arc::new(LatencyTable::new(all, settings.rules, now))))
+        let measured = self.measured.iter().flat_map(|(_, _, measured)| measured).copied();
+        Ok(Some(Arc::new(LatencyTable::new(measured.chain(arrived), settings.rules, now))))
     }
 
     fn load_database(&mut self, config: &Config) -> Result<Arc<Database>, Problem> {

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use meridian::admin::view::HealthReport;
 use meridian::config::Target;
 use meridian::health::breaker::State;
 use meridian::health::report::{Age, Source};
@@ -75,7 +76,7 @@ impl Run {
     /// Moves the time on and ticks.
     fn at(&mut self, seconds: f64) -> Vec<Event> {
         self.seconds = seconds;
-        self.publisher.tick(self.now())
+        self.publisher.tick(self.now(), 0)
     }
 
     fn observe(&self, endpoint: u8, success: bool) -> Vec<Event> {
@@ -354,6 +355,40 @@ fn what_is_pushed_is_checked() {
     let health = run.publisher.health();
     assert_eq!(health.reports().get(Source::Pushed, Ok(())), 4);
     assert_eq!(health.reports().get(Source::Pushed, Err(Rejection::TooOld)), 2);
+}
+
+#[test]
+fn an_explanation_says_what_becomes_of_the_weight_and_why() {
+    let mut run = Run::new("slow_start = \"160s\"", BREAKER);
+    let line = |run: &Run, endpoint: usize| {
+        let (snapshot, health) = (run.publisher.current(), run.publisher.health());
+        HealthReport::new(&snapshot, &health, None, run.now()).endpoints[endpoint - 1].endpoint.to_string()
+    };
+    assert_eq!(line(&run, 1), "weight 1, up for 0 s (ok in 4.0ms, 0 s ago)");
+    run.observe(2, false);
+    run.push(pushed(Pushed { failures: 5, load: connections(12.0), ..Pushed::default() })).unwrap();
+    (0..3).for_each(|_| drop(run.observe(3, false)));
+    (0..2).for_each(|_| drop(run.observe(3, true)));
+    run.at(10.0);
+    assert_eq!(
+        line(&run, 1),
+        "weight 1, up for 10 s (ok in 4.0ms, 10 s ago); 0.0 % of its weight counts (breaker open); \
+         load 12 connections, 4 ms (10 s ago)"
+    );
+    assert_eq!(
+        line(&run, 2),
+        "weight 2, up for 10 s (connection refused, 10 s ago); 87.5 % of its weight counts (health 0.88)"
+    );
+    assert_eq!(
+        line(&run, 3),
+        "weight 3, up for 10 s (ok in 4.0ms, 10 s ago); 12.5 % of its weight counts (warming up)"
+    );
+    run.at(31.0);
+    assert_eq!(
+        line(&run, 1),
+        "weight 1, up for 31 s (ok in 4.0ms, 31 s ago); 5.0 % of its weight counts (breaker half-open); \
+         load too old to count (31 s ago)"
+    );
 }
 
 #[test]

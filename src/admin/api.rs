@@ -23,6 +23,7 @@ use super::{connection, reports};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
+use crate::unix_time::unix_seconds_modulo;
 
 const INDEX: &str = "\
 Meridian's admin interface
@@ -207,7 +208,8 @@ async fn explain(
     make(state, move |state| {
         let (snapshot, health) = state.read();
         let seed = fastrand::u64(..);
-        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, seed, Instant::now());
+        let (now, unix_seconds) = (Instant::now(), unix_seconds_modulo());
+        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, seed, now, unix_seconds);
         Ok(Json(explanation).into_response())
     })
     .await

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 use super::api::{Failure, Shared, make};
 use super::write::whole;
 use crate::geo::latency::{COLUMNS, LatencyTable, Written};
-use crate::measurements::{Counts, Taken, unix_seconds};
+use crate::measurements::{Counts, Taken};
+use crate::unix_time::unix_seconds;
 
 /// The largest body of a request, in octets.
 pub(super) const MAX_BODY_OCTETS: usize = 4 << 20;

@@ -13,6 +13,7 @@ use crate::health::Table;
 use crate::health::probe::nobody;
 use crate::reload::{Loader, Origin};
 use crate::snapshot::Publisher;
+use crate::unix_time::unix_seconds_modulo;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -88,7 +89,8 @@ fn from_file(path: PathBuf, question: &Question) -> Result<Explanation, Error> {
     let prepared = Loader::new(Origin::File(path)).load()?;
     let publisher = Publisher::new(prepared.compiled);
     let (snapshot, health): (_, Table) = (publisher.current(), publisher.health().clone());
-    Ok(Explanation::new(&snapshot, &health, Source::File, question, fastrand::u64(..), Instant::now()))
+    let (now, unix_seconds) = (Instant::now(), unix_seconds_modulo());
+    Ok(Explanation::new(&snapshot, &health, Source::File, question, fastrand::u64(..), now, unix_seconds))
 }
 
 fn from_server(arguments: &Arguments) -> Result<Explanation, Error> {

@@ -533,6 +533,9 @@ pub struct Pool {
     /// The age after which what is said of an endpoint's load no longer counts, 1 s to 1 day; default three intervals of
     /// the probe, or [`Pool::LOAD_MAX_AGE`] if that is more.
     pub load_max_age: Option<Duration>,
+    /// How long a sticky balance keeps its clients on an endpoint that drains, up to 7 days; default 10 min. 0 is not at
+    /// all.
+    pub drain_time: Duration,
     /// `[pools.NAME.breaker]`: when endpoints are left out for a while; default never.
     pub breaker: Option<Breaker>,
     /// At least one, and [`MAX_ENDPOINTS`] in all pools. All are addresses, or all are hostnames; none twice in a region.
@@ -592,6 +595,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the operator wants of it; default enabled.
     pub state: EndpointState,
+    /// When an enabled one begins to drain, in seconds since 1970; default never.
+    pub drain_at: Option<u32>,
     /// What it can bear.
     pub capacity: Option<Capacity>,
 }

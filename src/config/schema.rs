@@ -115,14 +115,25 @@ pub(super) const LOAD: Kind = Kind {
 };
 pub(super) const POOL: Kind = Kind {
     title: "pools",
-    keys: &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "breaker", "endpoints"],
+    keys: &[
+        "probe",
+        "min_healthy",
+        "health_weighted",
+        "slow_start",
+        "load_max_age",
+        "drain_time",
+        "breaker",
+        "endpoints",
+    ],
 };
 pub(super) const BREAKER: Kind = Kind {
     title: "`[pools.*.breaker]`",
     keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 };
-pub(super) const ENDPOINT: Kind =
-    Kind { title: "endpoints", keys: &["region", "address", "hostname", "weight", "state", "capacity", "target"] };
+pub(super) const ENDPOINT: Kind = Kind {
+    title: "endpoints",
+    keys: &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"],
+};
 pub(super) const ZONE: Kind =
     Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
 pub(super) const SERVICE: Kind = Kind {
@@ -257,6 +268,7 @@ mod tests {
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
             (&ZONE, &["zones", "*"]),
             (&SERVICE, &["services", "*"]),
+            (&BINDING, &["services", "*", "https"]),
             (&STICKY, &["services", "*", "sticky"]),
             (&PERFORMANCE, &["services", "*", "performance"]),
             (&ADAPTIVE, &["services", "*", "adaptive"]),

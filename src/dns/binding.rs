@@ -26,6 +26,7 @@ impl<'s> Answer<'s, '_, '_> {
         let leading = &both.families[both.leading.index()];
         if let Outcome::NoData = leading.outcome {
             self.negative_for(node, owner, both.ttl)?;
+            self.scope = self.scope.max(both.scope);
             self.extended = Some(ExtendedError::NoEndpoint);
             return Ok(Step::Done(Rcode::NoError));
         }

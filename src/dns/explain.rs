@@ -13,7 +13,7 @@ use super::encode::{Full, Writer};
 use super::text;
 use crate::config::{Region, Target};
 use crate::geo::{self, Located, Location, Origin, Ranked};
-use crate::routing::{Considered, Decision, Draw, Family, Fate, Grounds, Outcome, decide};
+use crate::routing::{Considered, Decision, Draw, Family, Fate, FateNote, Grounds, Outcome, decide};
 use crate::snapshot::{Service, Snapshot, Tier};
 use crate::zone::{Found, LookupName, Node, Tree, rtype};
 
@@ -86,7 +86,7 @@ impl<'n> Subject<'n> {
                 self.family,
                 &mut Draw { rng, advance: false, worker: usize::MAX, unix_seconds: asker.unix_seconds },
             );
-            let grounds = Grounds::new(snapshot, service, client, &located, self.family, &decision);
+            let grounds = Grounds::new(snapshot, service, client, &located, self.family, &decision, asker.unix_seconds);
             let explanation = Explanation { snapshot, service, decision: &decision, grounds };
             return explanation.write(self.name, tree.node(id), writer);
         }
@@ -128,6 +128,9 @@ impl Explanation<'_> {
         )?;
         self.write_regions(writer)?;
         self.write_pools(writer)?;
+        for filtered in grounds.filter() {
+            text::put(writer, format_args!("{}: {filtered}", filtered.stage.name()))?;
+        }
         text::put(writer, format_args!("decision: {}", grounds.reason()))?;
         let (ttl, scope) = (decision.ttl, decision.scope);
         if let Outcome::NoData = decision.outcome {
@@ -163,8 +166,8 @@ impl Explanation<'_> {
                 let region = &compiled.config.regions[usize::from(considered.region)].name;
                 let wanted = compiled.pools[*pool].min_healthy;
                 let share_percent = self.grounds.share_percent(tier, &considered);
-                let allowed = self.grounds.allowed(considered.group);
-                let group = ShownGroup { considered, allowed, wanted, share_percent };
+                let fate = self.grounds.fate_note(&considered);
+                let group = ShownGroup { considered, fate, wanted, share_percent };
                 text::put(writer, format_args!("{kind} {name} in {region}: {group}"))?;
             }
             let more = self.grounds.groups(tier).skip(MAX_REGIONS).count();
@@ -268,27 +271,23 @@ impl Display for ShownStanding<'_> {
 /// What became of a pool in a region.
 struct ShownGroup<'a> {
     considered: Considered<'a>,
-    allowed: usize,
+    fate: FateNote<'a>,
     wanted: u16,
     share_percent: Option<f64>,
 }
 
 impl Display for ShownGroup<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { considered, allowed, wanted, share_percent } = self;
+        let Self { considered, fate, wanted, share_percent } = self;
+        let allowed = considered.candidates.allowed;
         if considered.fate == Fate::Empty {
-            let has_candidates = !considered.candidates.list.is_empty();
-            return f.write_str(if has_candidates { "weight 0, so never drawn" } else { "nothing to serve with" });
+            return fate.fmt(f);
         }
         write!(f, "{} of {allowed} healthy", considered.healthy())?;
         if *wanted > 1 {
             write!(f, " ({wanted} wanted)")?;
         }
-        f.write_str(match considered.fate {
-            Fate::Chosen => ", chosen",
-            Fate::PassedOver => ", passed over",
-            Fate::Standby | Fate::Empty => ", not needed",
-        })?;
+        write!(f, ", {fate}")?;
         match share_percent {
             Some(share_percent) => write!(f, ", drawn in {share_percent:.1} % of answers"),
             None => Ok(()),

@@ -385,8 +385,8 @@ mod tests {
     use super::super::build::build;
     use super::super::latency::{ClientTimes, LatencyKey, LatencyTable, Measurement, Rules};
     use super::super::rank::tests::region;
-    use super::super::rank::{Measure, Ranked, Ranker, Standpoint};
-    use super::super::{Coordinates, Database, Location};
+    use super::super::rank::{Measure, Ranked, Standpoint};
+    use super::super::{Coordinates, Database, GeoMap, Location, Matcher, Rule};
     use super::{Network, Region, RegionMap};
     use crate::config::Place;
 
@@ -407,101 +407,192 @@ mod tests {
         holding.max_by_key(|(cidr, _)| cidr.prefix_len())
     }
 
-    /// One case: rows of a database (network, location), the operator's networks, the regions, and by what they are ordered.
+    /// One case: rows of the databases (network, location), the operator's networks, the regions, and how a service is
+    /// steered among them.
     #[derive(Debug)]
     struct World {
         rows: Vec<(IpNet, Location)>,
+        /// Rows of a database of autonomous systems; without any there is none.
+        systems: Vec<(IpNet, u32)>,
         networks: Vec<(IpNet, Place)>,
         regions: Vec<Region>,
+        members: Vec<usize>,
         measure: Measure,
         /// No two for the same.
         measured: Vec<Measurement>,
+        /// Those of a map, and those that it inherits.
+        rules: Option<[Vec<(Rule, Vec<Matcher>)>; 2]>,
     }
 
     impl World {
-        /// The order that a client outside of all folds must get, by searching the lists.
-        fn naive(&self, client: IpAddr) -> Vec<u16> {
-            let members: Vec<usize> = (0..self.regions.len()).collect();
-            let (location, within) = match longest(&self.networks, client) {
-                Some((_, Place::Region(index))) => (Location::at(self.regions[*index].location), Some(*index)),
-                Some((_, Place::Location(point))) => (Location::at(*point), None),
-                Some((_, Place::Country(code))) => (Location::of_country(*code), None),
-                None => (longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default(), None),
+        /// The order that a client must get, and how many of its regions are to be told from the others, by searching the
+        /// lists. A client inside a fold gets what is in the fold's own list, where no network is as long as the fold.
+        fn naive(&self, client: IpAddr) -> Result<(Vec<u16>, usize), Fold> {
+            let fold = match client {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(inside) => Fold::of(inside.to_bits()),
             };
-            let standpoint = Standpoint { location: &location, within, ruling: None, times: ClientTimes::default() };
-            let mut ranked = Ranker::new(&self.regions, &members, Measure::Proximity).rank(&standpoint);
-            let times: Vec<Option<f64>> =
-                members.iter().map(|region| self.naive_time(client, &location, *region as u16)).collect();
-            if self.measure == Measure::Latency && times.iter().flatten().count() > 1 {
-                let time = |ranked: &Ranked<'_>| {
-                    let estimate = ranked.biased_km.map(|km| 5.0 + km / 60.0);
-                    times[ranked.region].or(estimate).unwrap_or(f64::MAX)
-                };
-                // The claims stay ahead.
-                let is_alike = |a: &Ranked<'_>, b: &Ranked<'_>| match (&a.claim, &b.claim) {
-                    (Some(a), Some(b)) => std::mem::discriminant(a) == std::mem::discriminant(b),
-                    (a, b) => a.is_none() && b.is_none(),
-                };
-                for alike in ranked.chunk_by_mut(is_alike) {
-                    alike.sort_by(|a, b| time(a).total_cmp(&time(b)));
+            let counts = |cidr: &IpNet| fold.is_none_or(|fold| cidr.prefix_len() >= fold.network().1);
+            let network = longest(&self.networks, client).filter(|(cidr, _)| counts(cidr));
+            let ruled = self.ruled_network(client).filter(|(cidr, _)| counts(cidr));
+            let (location, within) = match (network, fold) {
+                (None, Some(fold)) if ruled.is_none() => return Err(fold),
+                (None, Some(_)) => (Location::default(), None),
+                (Some((_, Place::Region(index))), _) => (Location::at(self.regions[*index].location), Some(*index)),
+                (Some((_, Place::Location(point))), _) => (Location::at(*point), None),
+                (Some((_, Place::Country(code))), _) => (Location::of_country(*code), None),
+                (None, None) => {
+                    let mut location = longest(&self.rows, client).map(|row| row.1.clone()).unwrap_or_default();
+                    if !self.systems.is_empty() {
+                        location.asn = longest(&self.systems, client).map(|row| row.1);
+                    }
+                    (location, None)
                 }
-            }
-            ranked.iter().map(|ranked| ranked.region as u16).collect()
+            };
+            let rule = ruled.map(|(_, rule)| rule).or_else(|| self.rule(&location));
+            let network = if fold.is_none() { self.measured_network(client) } else { None };
+            Ok(self.order(&location, within, rule, network))
+        }
+
+        /// All matchers with their rules, those that win first.
+        fn matchers(&self) -> impl Iterator<Item = (&Matcher, &Rule)> {
+            let rules = self.rules.iter().flatten().flatten();
+            rules.flat_map(|(rule, matchers)| matchers.iter().map(move |matcher| (matcher, rule)))
+        }
+
+        fn ruled_network(&self, client: IpAddr) -> Option<(IpNet, &Rule)> {
+            let networks = self.matchers().filter_map(|(matcher, rule)| match matcher {
+                Matcher::Network(cidr) if cidr.contains(&client) => Some((*cidr, rule)),
+                _ => None,
+            });
+            // Of equal ones the first.
+            networks.reduce(|best, next| if next.0.prefix_len() > best.0.prefix_len() { next } else { best })
+        }
+
+        fn rule(&self, location: &Location) -> Option<&Rule> {
+            let subdivision = location.subdivisions[0].map(|code| code.to_string());
+            let city = |within: Option<String>| {
+                format!("{}/{}", within.unwrap_or_default(), location.city.as_deref()?).parse().ok()
+            };
+            let country = location.country.map(|code| code.to_string());
+            let wanted = [
+                location.asn.map(Matcher::Asn),
+                city(subdivision.clone()).map(Matcher::City),
+                city(country).map(Matcher::City),
+                location.subdivisions[0].map(Matcher::Subdivision),
+                location.country.map(Matcher::Country),
+                location.continent.map(Matcher::Continent),
+                Some(Matcher::Default),
+            ];
+            wanted.iter().flatten().find_map(|wanted| Some(self.matchers().find(|(matcher, _)| *matcher == wanted)?.1))
+        }
+
+        /// The longest network around a client that was measured to any member.
+        fn measured_network(&self, client: IpAddr) -> Option<IpNet> {
+            let of_members = self.measured.iter().filter(|one| self.members.contains(&usize::from(one.region)));
+            let networks = of_members.filter_map(|one| match one.key {
+                LatencyKey::Network(cidr) => Some((cidr, ())),
+                LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
+            });
+            longest(&networks.collect::<Vec<_>>(), client).map(|(cidr, ())| *cidr)
         }
 
         /// The round trip to a region, in milliseconds, by searching what was measured.
-        fn naive_time(&self, client: IpAddr, location: &Location, region: u16) -> Option<f64> {
-            let is_folded = matches!(client, IpAddr::V6(address) if Fold::of(address.to_bits()).is_some());
-            let networks = self.measured.iter().filter_map(|one| match one.key {
-                LatencyKey::Network(cidr) if !is_folded => Some((cidr, ())),
-                _ => None,
-            });
-            let network = longest(&networks.collect::<Vec<_>>(), client).map(|(cidr, ())| LatencyKey::Network(*cidr));
+        fn time(&self, network: Option<IpNet>, location: &Location, region: usize) -> Option<f64> {
+            let network = network.map(LatencyKey::Network);
             let system = location.asn.map(LatencyKey::Asn);
             let country = location.country.map(LatencyKey::Country);
-            let of = |key| self.measured.iter().find(|one| one.key == key && one.region == region);
+            let of = |key| self.measured.iter().find(|one| one.key == key && usize::from(one.region) == region);
             let found = [network, system, country].into_iter().flatten().find_map(of)?;
             Some(f64::from(found.microseconds) / 1000.0)
         }
 
-        /// The same; a client inside a fold gets what is in the fold's own list.
-        fn naive_or_fold(&self, client: IpAddr) -> Result<Vec<u16>, Fold> {
-            if let IpAddr::V6(inside) = client
-                && let Some(fold) = Fold::of(inside.to_bits())
-                && longest(&self.networks, client).is_none_or(|(cidr, _)| cidr.prefix_len() < fold.network().1)
-            {
-                return Err(fold);
+        fn order(
+            &self,
+            location: &Location,
+            within: Option<usize>,
+            rule: Option<&Rule>,
+            network: Option<IpNet>,
+        ) -> (Vec<u16>, usize) {
+            let listed = |region: usize| rule.and_then(|rule| rule.regions.iter().position(|listed| *listed == region));
+            let is_open = rule.is_none_or(|rule| !rule.fence && !rule.regions.is_empty());
+            let mut order: Vec<usize> = self.members.clone();
+            order.retain(|region| is_open || listed(*region).is_some());
+            // From the least important to the most, as sorting is stable.
+            if matches!(self.measure, Measure::Proximity | Measure::Latency | Measure::Listed) {
+                let client = Standpoint { location, within, ruling: None, times: ClientTimes::default() };
+                let km = |region: usize| Ranked::of(&self.regions, region, self.measure, &client).unwrap().biased_km;
+                order.sort_by(|a, b| km(*a).partial_cmp(&km(*b)).unwrap());
+                let time = |region: usize| self.time(network, location, region);
+                if self.measure == Measure::Latency
+                    && self.members.iter().filter_map(|member| time(*member)).count() > 1
+                {
+                    let expected = |region: usize| {
+                        time(region).or_else(|| km(region).map(|km| 5.0 + km / 60.0)).unwrap_or(f64::MAX)
+                    };
+                    order.sort_by(|a, b| expected(*a).total_cmp(&expected(*b)));
+                }
+                let claims: [&dyn Fn(&Region) -> bool; 3] = [
+                    &|region| location.country.is_some_and(|code| region.countries.contains(&code)),
+                    &|region| location.asn.is_some_and(|asn| region.asns.contains(&asn)),
+                    &|region| within.is_some_and(|within| std::ptr::eq(&self.regions[within], region)),
+                ];
+                for claims in claims {
+                    order.sort_by_key(|region| !claims(&self.regions[*region]) || listed(*region).is_some());
+                }
             }
-            Ok(self.naive(client))
+            if self.measure == Measure::Listed {
+                order.sort_by_key(|region| listed(*region).unwrap_or(usize::MAX));
+            }
+            order.sort_by_key(|region| listed(*region).is_none());
+            let claimed = order.iter().filter(|region| self.measure == Measure::Drawn && listed(**region).is_some());
+            let claimed = claimed.count();
+            (order.into_iter().map(|region| region as u16).collect(), claimed)
         }
 
         fn map(&self) -> RegionMap {
-            let mut csv = "network,country,latitude,longitude,asn\n".to_owned();
+            let mut csv = "network,country,subdivision,city,latitude,longitude,asn\n".to_owned();
             for (cidr, location) in &self.rows {
                 let country = location.country.map(|code| code.to_string()).unwrap_or_default();
+                let subdivision = location.subdivisions[0].map(|code| code.to_string()).unwrap_or_default();
+                let city = location.city.as_deref().unwrap_or_default();
                 let point = location
                     .coordinates
                     .map_or(",".to_owned(), |point| format!("{},{}", point.latitude, point.longitude));
                 let asn = location.asn.map(|asn| asn.to_string()).unwrap_or_default();
-                writeln!(csv, "{cidr},{country},{point},{asn}").unwrap();
+                writeln!(csv, "{cidr},{country},{subdivision},{city},{point},{asn}").unwrap();
             }
-            let database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+            let mut database = Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+            if !self.systems.is_empty() {
+                let rows = self.systems.iter().map(|(cidr, asn)| format!("{cidr},{asn}\n"));
+                let csv = format!("network,asn\n{}", rows.collect::<String>());
+                database = database.with_systems(&build(csv.as_bytes(), 0).unwrap()).unwrap();
+            }
             let networks: Vec<Network> = self.networks.iter().map(|&(cidr, place)| Network { cidr, place }).collect();
-            let members: Vec<usize> = (0..self.regions.len()).collect();
-            let rules = Rules { max_age: Duration::from_secs(1), min_confidence: 0.0 };
-            let latency = LatencyTable::new(self.measured.iter().copied(), rules, 0);
-            RegionMap::compile(&database, &networks, &self.regions, &members, self.measure, None, Some(&latency))
-                .unwrap()
+            let rules = self.rules.as_ref().map(|rules| GeoMap::new(rules.iter().flatten().cloned()));
+            let counting = Rules { max_age: Duration::from_secs(1), min_confidence: 0.0 };
+            let latency = LatencyTable::new(self.measured.iter().copied(), counting, 0);
+            let (regions, members, rules) = (&self.regions, &self.members, rules.as_ref());
+            RegionMap::compile(&database, &networks, regions, members, self.measure, rules, Some(&latency)).unwrap()
         }
 
         /// Where something may begin or end.
         fn edges(&self, is_ipv6: bool) -> Vec<u128> {
+            let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
             let measured = self.measured.iter().filter_map(|one| match &one.key {
                 LatencyKey::Network(cidr) => Some(cidr),
                 LatencyKey::Asn(_) | LatencyKey::Country(_) => None,
             });
-            let own = self.rows.iter().map(|row| &row.0).chain(self.networks.iter().map(|network| &network.0));
-            let own = own.chain(measured).filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6).map(bounds);
+            let ruled = self.matchers().filter_map(|(matcher, _)| match matcher {
+                Matcher::Network(cidr) => Some(cidr),
+                _ => None,
+            });
+            let own = own
+                .chain(self.systems.iter().map(|row| &row.0))
+                .chain(ruled)
+                .chain(measured)
+                .filter(|cidr| matches!(cidr, IpNet::V6(_)) == is_ipv6)
+                .map(bounds);
             let folds = Fold::ALL.into_iter().filter(|_| is_ipv6).map(|fold| {
                 let (first, length) = fold.network();
                 (first, first | u128::MAX >> length)
@@ -521,12 +612,15 @@ mod tests {
                 for &number in edges.iter().chain(random) {
                     let number = number & u128::MAX >> (128 - bits);
                     let client = address(number, is_ipv6);
-                    let Ok(expected) = self.naive_or_fold(client) else { continue };
+                    let Ok(expected) = self.naive(client) else { continue };
                     let (index, length) = map.lookup(client);
-                    prop_assert_eq!(map.order(index).regions, expected.as_slice(), "{}", client);
+                    let order = map.order(index);
+                    prop_assert_eq!((order.regions, order.claimed), (&*expected.0, expected.1), "{}", client);
+                    prop_assert_eq!(order.fenced, expected.0.len() < self.members.len(), "{}", client);
+                    prop_assert!(map.is_fenced() || !order.fenced);
                     if map.is_same_for_everyone() {
-                        // The clients of the folds are among them.
-                        prop_assert_eq!(length, 0, "{}", client);
+                        // Those inside the folds, too.
+                        prop_assert_eq!((index, length), (0, 0));
                         continue;
                     }
                     // The clients that differ from it inside a prefix of this length: what changes, changes at an edge.
@@ -536,7 +630,7 @@ mod tests {
                         let inside =
                             edges.iter().copied().filter(|edge| (first..=last).contains(edge)).chain([first, last]);
                         inside
-                            .map(|edge| self.naive_or_fold(address(edge, is_ipv6)))
+                            .map(|edge| self.naive(address(edge, is_ipv6)))
                             .all(|order| order.as_ref() == Ok(&expected))
                     };
                     prop_assert!(is_uniform(length), "{}/{} is too wide", client, length);
@@ -570,9 +664,68 @@ mod tests {
 
     const COUNTRIES: [&str; 4] = ["DE", "US", "JP", "BR"];
 
+    /// Country, subdivision and city, as far as they are known.
+    const PLACES: [[&str; 3]; 9] = [
+        ["", "", ""],
+        ["DE", "", ""],
+        ["DE", "", "Berlin"],
+        ["DE", "DE-BE", "Berlin"],
+        ["US", "US-CA", ""],
+        ["US", "US-CA", "San José"],
+        ["US", "US-NY", "San José"],
+        ["JP", "", ""],
+        ["BR", "", ""],
+    ];
+
+    fn location([country, subdivision, city]: [&str; 3]) -> Location {
+        let subdivisions = [subdivision.parse().ok(), None];
+        let city = Some(city.into()).filter(|_| !city.is_empty());
+        Location { country: country.parse().ok(), subdivisions, city, ..Location::default() }
+    }
+
+    fn matcher() -> impl Strategy<Value = Matcher> {
+        const CITIES: [&str; 4] = ["DE/BERLIN", "DE-BE/berlin", "US-CA/san josÉ", "US/San José"];
+        prop_oneof![
+            cidr().prop_map(Matcher::Network),
+            (1..4_u32).prop_map(Matcher::Asn),
+            prop::sample::select(&CITIES[..]).prop_map(|city| Matcher::City(city.parse().unwrap())),
+            prop::sample::select(&["DE-BE", "US-CA"][..]).prop_map(|code| Matcher::Subdivision(code.parse().unwrap())),
+            prop::sample::select(&COUNTRIES[..]).prop_map(|code| Matcher::Country(code.parse().unwrap())),
+            prop::sample::select(&["EU", "NA"][..]).prop_map(|code| Matcher::Continent(code.parse().unwrap())),
+            Just(Matcher::Default),
+        ]
+    }
+
+    /// The rules of one map. Regions are up to five, of which there may be fewer.
+    fn rules() -> impl Strategy<Value = Vec<(Rule, Vec<Matcher>)>> {
+        let regions = prop::sample::subsequence(vec![0, 1, 2, 3, 4], 0..4).prop_shuffle();
+        let rule = (prop::collection::vec(matcher(), 1..4), regions, prop::bool::weighted(0.3));
+        prop::collection::vec(rule, 0..6).prop_map(|rules| {
+            let rules = rules.into_iter();
+            rules.map(|(matchers, regions, fence)| (Rule { map: "test".into(), regions, fence }, matchers)).collect()
+        })
+    }
+
+    fn measure() -> impl Strategy<Value = Measure> {
+        let measures = [Measure::Proximity, Measure::Latency, Measure::Listed, Measure::Fixed, Measure::Drawn];
+        prop::sample::select(measures.to_vec())
+    }
+
+    /// What `geoip build` refuses has no address outside of a fold.
+    fn is_row(cidr: &IpNet) -> bool {
+        match cidr {
+            IpNet::V4(_) => true,
+            IpNet::V6(cidr) => {
+                Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
+            }
+        }
+    }
+
     fn world() -> impl Strategy<Value = World> {
-        let row = (cidr(), prop::option::of(0..4_usize), prop::option::of(coordinates()), prop::option::of(1..3_u32));
+        let row =
+            (cidr(), prop::sample::select(&PLACES[..]), prop::option::of(coordinates()), prop::option::of(1..3_u32));
         let rows = prop::collection::vec(row, 1..12);
+        let systems = prop_oneof![Just(Vec::new()), prop::collection::vec((cidr(), 1..4_u32), 1..6)];
         let place = prop_oneof![
             (0..3_usize).prop_map(Place::Region),
             coordinates().prop_map(Place::Location),
@@ -580,17 +733,20 @@ mod tests {
         ];
         let networks = prop::collection::vec((cidr(), place), 0..6);
         let regions = prop::collection::vec((coordinates(), 0..4_usize, 0..3_u32, -99..=99_i8), 3..5);
+        let members = prop::sample::subsequence(vec![0, 1, 2, 3], 1..=4).prop_shuffle();
         let key = prop_oneof![
             cidr().prop_map(LatencyKey::Network),
-            (1..3_u32).prop_map(LatencyKey::Asn),
+            (1..4_u32).prop_map(LatencyKey::Asn),
             prop::sample::select(&COUNTRIES[..]).prop_map(|code| LatencyKey::Country(code.parse().unwrap())),
         ];
-        // Times that are often equal, near estimates of near regions, and of regions of which some worlds have fewer.
-        let measured = prop::collection::vec((key, 0..3_u16, 1..5_u32), 0..12);
-        let measure = prop::sample::select(vec![Measure::Proximity, Measure::Latency, Measure::Latency]);
-        (rows, networks, regions, measure, measured).prop_map(|(rows, mut networks, regions, measure, measured)| {
+        // Times that are often equal, or near the estimates.
+        let measured = prop::collection::vec((key, 0..4_u16, 1..5_u32), 0..12);
+        let steering = (members, (measure(), measured), prop::option::weighted(0.8, (rules(), rules())));
+        (rows, systems, networks, regions, steering).prop_map(|(rows, mut systems, mut networks, regions, steering)| {
+            let (mut members, (measure, measured), rules) = steering;
             let mut measured: Vec<Measurement> = measured
                 .into_iter()
+                .filter(|(key, ..)| !matches!(key, LatencyKey::Network(cidr) if !is_row(cidr)))
                 .map(|(key, region, time)| Measurement {
                     key,
                     region,
@@ -598,30 +754,20 @@ mod tests {
                     measured: 0,
                     confidence: 1.0,
                 })
-                // What is refused, as it is for IPv4 clients.
-                .filter(|one| match one.key {
-                    LatencyKey::Network(IpNet::V6(cidr)) => {
-                        Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
-                    }
-                    _ => true,
-                })
                 .collect();
             measured.sort_by_key(|one| (one.key, one.region));
             measured.dedup_by_key(|one| (one.key, one.region));
+            members.retain(|member| *member < regions.len());
             networks.sort_by_key(|network| network.0);
             networks.dedup_by_key(|network| network.0);
+            systems.retain(|row| is_row(&row.0));
+            systems.sort_by_key(|row| row.0);
+            systems.dedup_by_key(|row| row.0);
             let mut rows: Vec<(IpNet, Location)> = rows
                 .into_iter()
-                // What `geoip build` refuses.
-                .filter(|(cidr, ..)| match cidr {
-                    IpNet::V4(_) => true,
-                    IpNet::V6(cidr) => {
-                        Fold::of(cidr.network().to_bits()).is_none_or(|fold| cidr.prefix_len() < fold.network().1)
-                    }
-                })
-                .map(|(cidr, country, coordinates, asn)| {
-                    let country = country.map(|index| COUNTRIES[index].parse().unwrap());
-                    (cidr, Location { country, coordinates, asn, ..Location::default() }.completed())
+                .filter(|row| is_row(&row.0))
+                .map(|(cidr, place, coordinates, asn)| {
+                    (cidr, Location { coordinates, asn, ..location(place) }.completed())
                 })
                 .collect();
             // Some location, as a database without one is refused.
@@ -643,15 +789,16 @@ mod tests {
                     region
                 })
                 .collect();
-            World { rows, networks, regions, measure, measured }
+            let rules = rules.map(|(own, inherited)| [own, inherited]);
+            World { rows, systems, networks, regions, members, measure, measured, rules }
         })
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn orders_and_prefixes_are_as_by_searching(world in world(), random in prop::collection::vec(any::<u128>(), 10)) {
+        fn orders_fences_and_prefixes_are_as_by_searching(world in world(), random in prop::collection::vec(any::<u128>(), 10)) {
             world.check(&random)?;
         }
     }

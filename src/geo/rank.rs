@@ -201,8 +201,8 @@ fn claim<'c>(region: &Region, location: &Location) -> Option<Claim<'c>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 pub(super) mod tests {
-    use super::super::Coordinates;
-    use super::{Claim, ClientTimes, Location, Measure, Ranker, Standpoint};
+    use super::super::{Coordinates, Matcher};
+    use super::{Claim, ClientTimes, Location, Measure, Ranked, Ranker, Rule, Ruling, Standpoint};
     use crate::config::Region;
 
     /// A region without claims.
@@ -280,6 +280,62 @@ pub(super) mod tests {
         // A claim counts without coordinates.
         let unplaced = Location { continent: "EU".parse().ok(), ..Location::default() };
         assert_eq!(order(&regions, &unplaced, None), "au us eu sg");
+    }
+
+    /// As Route 53 has it: `1 - bias / 100` times the distance above 0, the distance by `1 + bias / 100` below.
+    #[test]
+    fn bias_is_exact() {
+        let berlin = at(52.5, 13.4);
+        let client = Standpoint { location: &berlin, within: None, ruling: None, times: ClientTimes::default() };
+        for (bias, factor) in [
+            (0, 1.0),
+            (1, 0.99),
+            (25, 0.75),
+            (50, 0.5),
+            (99, 0.01),
+            (-1, 1.0 / 0.99),
+            (-20, 1.25),
+            (-50, 2.0),
+            (-99, 100.0),
+        ] {
+            let regions = [Region { bias, ..region("eu", 50.11, 8.68) }];
+            let ranked = Ranked::of(&regions, 0, Measure::Proximity, &client).unwrap();
+            let counted = ranked.biased_km.unwrap() / ranked.distance_km.unwrap();
+            assert!((counted / factor - 1.0).abs() < 1e-12, "{bias}: {counted}");
+        }
+    }
+
+    #[test]
+    fn a_rule_goes_first_and_a_fence_ends_the_order() {
+        let mut regions = regions();
+        regions[2].countries = vec!["DE".parse().unwrap()];
+        let germany = Location::of_country("DE".parse().unwrap());
+        let order = |measure: Measure, members: &[usize], listed: &[usize], fence: bool| {
+            let rule = Rule { map: "m".into(), regions: listed.to_vec(), fence };
+            let ruling = Some(Ruling { rule: &rule, matcher: &Matcher::Default });
+            let ranked = Ranker::new(&regions, members, measure).rank(&Standpoint {
+                location: &germany,
+                within: Some(3),
+                ruling,
+                times: ClientTimes::default(),
+            });
+            ranked.iter().map(|ranked| ranked.region).collect::<Vec<_>>()
+        };
+        for (measure, members, listed, fence, expected) in [
+            // Nearer first; then the region of the operator's network, then the one that claims the country.
+            (Measure::Proximity, [0, 1, 2, 3], &[0, 1][..], false, &[1, 0, 3, 2][..]),
+            (Measure::Proximity, [0, 1, 2, 3], &[0, 1], true, &[1, 0]),
+            (Measure::Listed, [0, 1, 2, 3], &[0, 1], false, &[0, 1, 3, 2]),
+            (Measure::Listed, [0, 1, 2, 3], &[2, 9, 0], true, &[2, 0]),
+            (Measure::Fixed, [3, 1, 0, 2], &[2, 0], false, &[0, 2, 3, 1]),
+            (Measure::Fixed, [3, 1, 0, 2], &[2, 0], true, &[0, 2]),
+            (Measure::Drawn, [0, 1, 2, 3], &[2, 1], false, &[1, 2, 0, 3]),
+            (Measure::Listed, [0, 1, 2, 3], &[], false, &[]),
+            (Measure::Proximity, [0, 1, 2, 3], &[9], true, &[]),
+            (Measure::Listed, [0, 1, 2, 3], &[9], false, &[3, 2, 1, 0]),
+        ] {
+            assert_eq!(order(measure, &members, listed, fence), expected, "{measure:?} {listed:?} {fence}");
+        }
     }
 
     #[test]

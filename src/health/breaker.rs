@@ -141,6 +141,12 @@ impl Breaker {
         self.transitions
     }
 
+    /// Keeps the state, but not what was counted: that was by another window and towards other thresholds.
+    #[must_use]
+    pub fn with_other_rules(&self) -> Self {
+        Self { row: 0, window: Window::default(), ..self.clone() }
+    }
+
     /// Becomes half-open where it was open for long enough.
     pub fn advance(&mut self, rules: &config::Breaker, now: Instant) -> Option<Transition> {
         let Inner::Open { since } = self.inner else { return None };
@@ -335,6 +341,17 @@ mod tests {
         assert_eq!(run.at(452_000 + 239_999, 0, 0), []);
         assert_eq!(run.at(452_000 + 240_000, 2, 0), [(HalfOpen, Waited(seconds(240))), (Closed, Recovery(2))]);
         assert_eq!(run.breaker.transitions(), [1, 5, 5]);
+    }
+
+    #[test]
+    fn other_rules_keep_the_state_and_forget_the_counts() {
+        let mut run = Run::new();
+        run.at(0, 4, 5);
+        run.breaker = run.breaker.with_other_rules();
+        assert_eq!(run.at(100, 0, 2), []);
+        assert_eq!(run.at(200, 0, 1), [(Open, Row(3))]);
+        run.breaker = run.breaker.with_other_rules();
+        assert_eq!((run.breaker.state(), run.breaker.transitions()), (Open, [0, 1, 0]));
     }
 
     #[test]

@@ -50,27 +50,41 @@ pub struct EndpointHealth {
     said: [Option<(f64, Instant)>; Measure::ALL.len()],
     /// Since when it warms up; nothing where it is warm, down or new.
     warming_since: Option<Instant>,
-    breaker: Breaker,
+    breaker: Option<Box<Breaker>>,
 }
 
 impl EndpointHealth {
     fn new(placed: Placed) -> Self {
-        Self { placed, said: [None; Measure::ALL.len()], warming_since: None, breaker: Breaker::default() }
+        let breaker = placed.rules.breaker.map(|_| Box::default());
+        Self { placed, said: [None; Measure::ALL.len()], warming_since: None, breaker }
+    }
+
+    /// The same endpoint under what may be other rules.
+    fn carried(&self, placed: Placed) -> Self {
+        let (old, new) = (&self.placed.rules.breaker, &placed.rules.breaker);
+        let breaker = match (&self.breaker, new) {
+            (_, None) => None,
+            (Some(breaker), _) if old == new => Some(breaker.clone()),
+            (Some(breaker), _) => Some(Box::new(breaker.with_other_rules())),
+            (None, Some(_)) => Some(Box::default()),
+        };
+        Self { placed, breaker, ..*self }
     }
 
     /// Its breaker, where its pool has them.
     pub fn breaker(&self) -> Option<&Breaker> {
-        self.placed.rules.breaker.as_ref().map(|_| &self.breaker)
+        self.breaker.as_deref()
     }
 
     /// What time alone changes.
     pub fn advance(&mut self, now: Instant) -> Option<breaker::Transition> {
-        self.breaker.advance(self.placed.rules.breaker.as_ref()?, now)
+        self.breaker.as_mut()?.advance(self.placed.rules.breaker.as_ref()?, now)
     }
 
     /// Takes results made by `now`, at which [`Self::advance`] has been called.
     pub fn record(&mut self, successes: u32, failures: u32, now: Instant) -> Option<breaker::Transition> {
-        let transition = self.breaker.record(self.placed.rules.breaker.as_ref()?, successes, failures, now)?;
+        let rules = self.placed.rules.breaker.as_ref()?;
+        let transition = self.breaker.as_mut()?.record(rules, successes, failures, now)?;
         self.warming_since = (transition.to == State::Closed).then_some(now);
         Some(transition)
     }
@@ -128,6 +142,12 @@ impl EndpointHealth {
             (Some(time), Some(since)) => warmth(time, now.saturating_duration_since(since)),
             _ => STEPS,
         }
+    }
+
+    /// Whether its share is about to change by itself: it warms up, or its breaker is half-open.
+    pub fn settles(&self, now: Instant) -> bool {
+        let is_tried = self.breaker().is_some_and(|breaker| breaker.state() == State::HalfOpen);
+        is_tried || self.warmth(now) < STEPS
     }
 
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
@@ -188,6 +208,12 @@ impl Score {
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
     all: Vec<EndpointHealth>,
+    index: Arc<Index>,
+}
+
+/// Where endpoints are found; shared by copies, as it never changes.
+#[derive(Debug, Default)]
+struct Index {
     /// Indices by pool and by destination as it is written.
     by_name: HashMap<Arc<str>, HashMap<String, Vec<u32>>>,
     /// Indices by target.
@@ -198,22 +224,22 @@ impl Endpoints {
     /// Of these endpoints, with what is known here of those that stay.
     #[must_use]
     pub fn rebuilt(&self, endpoints: impl IntoIterator<Item = Placed>) -> Self {
-        let mut rebuilt = Self::default();
+        let mut all = Vec::new();
+        let Index { mut by_name, mut by_target } = Index::default();
         for (index, placed) in (0..).zip(endpoints) {
             let name = placed.destination.to_string();
             let known = self.find(&placed.pool, &name, Some(&placed.region)).next().and_then(|known| self.get(known));
             if let Some(target) = placed.target {
-                let count = rebuilt.by_target.len().max(target.index() + 1);
-                rebuilt.by_target.resize(count, Vec::new());
-                rebuilt.by_target[target.index()].push(index);
+                by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
+                by_target[target.index()].push(index);
             }
-            rebuilt.by_name.entry(Arc::clone(&placed.pool)).or_default().entry(name).or_default().push(index);
-            rebuilt.all.push(match known {
-                Some(known) => EndpointHealth { placed, ..known.clone() },
+            by_name.entry(Arc::clone(&placed.pool)).or_default().entry(name).or_default().push(index);
+            all.push(match known {
+                Some(known) => known.carried(placed),
                 None => EndpointHealth::new(placed),
             });
         }
-        rebuilt
+        Self { all, index: Arc::new(Index { by_name, by_target }) }
     }
 
     /// All, by index.
@@ -232,12 +258,12 @@ impl Endpoints {
 
     /// Those that a target is probed for.
     pub fn of_target(&self, target: TargetId) -> &[u32] {
-        self.by_target.get(target.index()).map_or(&[], Vec::as_slice)
+        self.index.by_target.get(target.index()).map_or(&[], Vec::as_slice)
     }
 
     /// Whether there is such a pool.
     pub fn has_pool(&self, pool: &str) -> bool {
-        self.by_name.contains_key(pool)
+        self.index.by_name.contains_key(pool)
     }
 
     /// Those of a pool with a destination, in one region or in all.
@@ -247,7 +273,7 @@ impl Endpoints {
         destination: &str,
         region: Option<&'a str>,
     ) -> impl Iterator<Item = u32> + 'a {
-        let found = self.by_name.get(pool).and_then(|destinations| destinations.get(destination));
+        let found = self.index.by_name.get(pool).and_then(|destinations| destinations.get(destination));
         let is_there =
             move |index: &u32| region.is_none_or(|region| &*self.all[*index as usize].placed.region == region);
         found.into_iter().flatten().copied().filter(is_there)

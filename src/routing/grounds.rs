@@ -10,9 +10,9 @@ use ipnet::IpNet;
 
 use super::balance::adaptive::{Controller, Event};
 use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, RoomLoad, Way, region_weight};
-use crate::config::{AnswerOrder, EndpointState};
+use crate::config::AnswerOrder;
 use crate::geo::latency::ClientTimes;
-use crate::geo::{Located, Order, Ranked, Ruling, Standpoint};
+use crate::geo::{Located, Measure, Order, Ranked, Ruling, Standpoint};
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
@@ -24,6 +24,7 @@ pub struct Grounds<'a> {
     standpoint: Standpoint<'a>,
     family: Family,
     decision: &'a Decision<'a>,
+    unix_seconds: u32,
     /// The regions that the client may be sent to.
     order: Order<'a>,
     /// What they weigh, where they are drawn.
@@ -68,7 +69,8 @@ impl Considered<'_> {
 }
 
 impl<'a> Grounds<'a> {
-    /// The grounds of a decision that [`decide`](super::decide()) made of the same for this client, who is located there.
+    /// The grounds of a decision that [`decide`](super::decide()) made of the same for this client, who is located there, at this
+    /// second since 1970.
     pub fn new(
         snapshot: &'a Snapshot,
         service: &'a Service,
@@ -76,6 +78,7 @@ impl<'a> Grounds<'a> {
         located: &'a Located<'a>,
         family: Family,
         decision: &'a Decision<'a>,
+        unix_seconds: u32,
     ) -> Self {
         let compiled = &snapshot.compiled;
         let map = &compiled.maps[service.steering.map()];
@@ -92,8 +95,18 @@ impl<'a> Grounds<'a> {
             _ => ClientTimes::default(),
         };
         let standpoint = Standpoint { location: &located.location, within: located.within, ruling, times };
-        let mut grounds =
-            Self { snapshot, service, client, standpoint, family, decision, order, drawn, drawn_weight: 0 };
+        let mut grounds = Self {
+            snapshot,
+            service,
+            client,
+            standpoint,
+            family,
+            decision,
+            unix_seconds,
+            order,
+            drawn,
+            drawn_weight: 0,
+        };
         if let Some(choice) = grounds.choice() {
             let drawn_from = grounds.groups(choice.tier).filter(|group| grounds.is_drawn_from(choice, group));
             grounds.drawn_weight = drawn_from.filter_map(|group| group.weight).sum();
@@ -115,6 +128,55 @@ impl<'a> Grounds<'a> {
             Family::V4 => "IPv4",
             Family::V6 => "IPv6",
         }
+    }
+
+    /// The one that isn't.
+    pub(super) fn other_family_name(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "IPv6",
+            Family::V6 => "IPv4",
+        }
+    }
+
+    /// How the service is steered, as the configuration has it.
+    pub(super) fn steering_name(&self) -> &'static str {
+        self.service.steering.name()
+    }
+
+    /// By what regions with the same claim are ordered.
+    pub(super) fn measure(&self) -> Measure {
+        self.service.steering.measure()
+    }
+
+    /// Whether a fence keeps the client out of a region.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.order.fenced
+    }
+
+    pub(super) fn region_name(&self, region: usize) -> &'a str {
+        &self.snapshot.compiled.config.regions[region].name
+    }
+
+    /// The regions in which the service has endpoints, but to which a fence does not let the client go; each once.
+    pub(super) fn regions_outside(&self) -> impl Iterator<Item = &'a str> {
+        let compiled = &self.snapshot.compiled;
+        let has_endpoints = |region: u16| {
+            let mut pools = self.service.tiers.iter().map(|tier| &compiled.pools[tier.pool]);
+            pools.any(|pool| pool.group(region).is_some())
+        };
+        let all = 0..compiled.config.regions.len();
+        all.filter(move |region| {
+            let region = *region as u16;
+            self.order.fenced && !self.order.regions.contains(&region) && has_endpoints(region)
+        })
+        .map(|region| self.region_name(region))
+    }
+
+    /// The name of the pool of a group, but for the service's own.
+    pub(super) fn failover_pool_name(&self, group: u32) -> Option<&'a str> {
+        let pool = self.snapshot.compiled.groups[group as usize].pool;
+        let is_own = self.service.tiers.first().is_some_and(|tier| tier.pool == pool);
+        (!is_own).then(|| self.snapshot.compiled.config.pools[pool].name.as_str())
     }
 
     /// Whether regions are tried in an order, not drawn.
@@ -212,21 +274,8 @@ impl<'a> Grounds<'a> {
         })
     }
 
-    fn all_groups(&self) -> impl Iterator<Item = Considered<'a>> {
+    pub(super) fn all_groups(&self) -> impl Iterator<Item = Considered<'a>> {
         (0..self.service.tiers.len()).flat_map(|tier| self.groups(tier))
-    }
-
-    /// How many of a group's endpoints may serve this question, healthy or not.
-    pub fn allowed(&self, group: u32) -> usize {
-        let compiled = &self.snapshot.compiled;
-        let endpoints = compiled.groups[group as usize].endpoints.clone();
-        let endpoints = endpoints.map(|index| &compiled.endpoints[index as usize]);
-        let may_serve = endpoints.filter(|endpoint| {
-            endpoint.state == EndpointState::Enabled
-                && endpoint.weight > 0
-                && endpoint.address().is_none_or(|address| Family::of(address) == self.family)
-        });
-        may_serve.count()
     }
 
     /// The chance that a group of this tier is drawn, in percent; nothing where it is not drawn from.
@@ -471,11 +520,22 @@ impl Display for TtlReason<'_> {
             Outcome::LastResort(_) => return f.write_str("the service's minimum, as nothing is healthy"),
             Outcome::Endpoints { choice, .. } => choice,
         };
+        let until_drain = choice.candidates.drains_at.saturating_sub(grounds.unix_seconds);
         match choice.candidates.health {
             Health::None => f.write_str("the service's minimum, as nothing is healthy"),
             Health::Few => f.write_str("the service's minimum, as fewer endpoints are healthy than wanted"),
             Health::Enough if grounds.all_groups().any(|group| group.fate == Fate::PassedOver) => {
                 f.write_str("the service's minimum, as a region was passed over")
+            }
+            Health::Enough if choice.candidates.fitness() < Candidates::FITTEST => {
+                let family = grounds.other_family_name();
+                write!(f, "the service's minimum, as the {family} endpoints here are not healthy enough")
+            }
+            Health::Enough if choice.candidates.settles => {
+                f.write_str("the service's minimum, as an endpoint warms up or is tried by its circuit breaker")
+            }
+            Health::Enough if until_drain < ttl.max.min(choice.candidates.flip_seconds) => {
+                write!(f, "shorter, as an endpoint begins to drain in {until_drain} s")
             }
             Health::Enough if choice.candidates.flip_seconds < ttl.max => {
                 write!(f, "shorter, as a verdict may change in {} s", choice.candidates.flip_seconds)

@@ -30,10 +30,28 @@ pub struct Standing {
     pub share: u32,
     /// What it says of its load, as far as that is fresh.
     pub load: Load,
-    /// Whether it drains: new clients go elsewhere, but those whom a sticky balance holds stay.
-    pub drains: bool,
-    /// When it will begin to drain, in seconds since 1970, if that is planned.
-    pub drains_at: Option<u32>,
+    /// Whether it drains.
+    pub drain: Drain,
+    /// Whether its share is about to change by itself: it warms up, or its half-open breaker will close or open.
+    pub settles: bool,
+}
+
+/// Whether an endpoint drains.
+///
+/// ```text
+///     none ──(drain_at is set)──▶ planned ──(its time comes)──▶ under way ──(drain_time passes)──▶ over
+///      └────────────────(state is \"draining\")────────────────────▲
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// It doesn't, as far as is known.
+    None,
+    /// It will, from this second since 1970 on.
+    Planned(u32),
+    /// New clients go elsewhere, but those whom a sticky balance holds stay.
+    UnderWay,
+    /// Nobody is sent there.
+    Over,
 }
 
 impl Standing {
@@ -49,8 +67,8 @@ impl Standing {
             error_rate: None,
             requests_per_second: None,
         },
-        drains: false,
-        drains_at: None,
+        drain: Drain::None,
+        settles: false,
     };
 
     /// Whether it is healthy enough to be answered.
@@ -106,6 +124,10 @@ pub struct Candidates {
     pub flip_seconds: u32,
     /// When an endpoint here begins to drain, in seconds since 1970; `u32::MAX` where none is to.
     pub drains_at: u32,
+    /// Whether weights here are about to change by themselves: an endpoint warms up, or its breaker is half-open.
+    pub settles: bool,
+    /// How many the operator lets serve, healthy or not.
+    pub allowed: u32,
 }
 
 /// One endpoint to draw.
@@ -262,7 +284,8 @@ impl Live {
         lists: &[Allowed; 2],
         now: Instant,
     ) -> Balance {
-        let sight = Sight::of(lists.iter().flat_map(|list| &list.members).map(|(_, member)| member));
+        let members: Vec<&Member> = lists.iter().flat_map(|list| &list.members).map(|(_, member)| member).collect();
+        let sight = Sight::of(&members);
         let controller = match before {
             Some(before) => before.seen(&sight, now),
             None => Controller::new(settings, &sight, now),
@@ -287,11 +310,12 @@ struct Allowed {
     members: Vec<(u32, Member)>,
     flip_seconds: u32,
     drains_at: u32,
+    settles: bool,
 }
 
 impl Default for Allowed {
     fn default() -> Self {
-        Self { members: Vec::new(), flip_seconds: u32::MAX, drains_at: u32::MAX }
+        Self { members: Vec::new(), flip_seconds: u32::MAX, drains_at: u32::MAX, settles: false }
     }
 }
 
@@ -309,11 +333,14 @@ impl Allowed {
             }
             let Some(place) = places.next() else { break };
             let standing = standing(index);
-            if standing.drains && layout.sticky.is_none() {
-                continue;
+            match standing.drain {
+                Drain::UnderWay if layout.sticky.is_none() => continue,
+                Drain::Over => continue,
+                Drain::Planned(begins) => allowed.drains_at = allowed.drains_at.min(begins),
+                Drain::None | Drain::UnderWay => {}
             }
+            allowed.settles |= standing.settles && standing.is_healthy();
             allowed.flip_seconds = allowed.flip_seconds.min(standing.flip_seconds.unwrap_or(u32::MAX));
-            allowed.drains_at = allowed.drains_at.min(standing.drains_at.unwrap_or(u32::MAX));
             let Endpoint { identity, weight, .. } = *endpoint;
             allowed.members.push((index, Member { identity, place, weight, standing }));
         }
@@ -334,8 +361,10 @@ impl Allowed {
             count if count < usize::from(compiled.pools[pool].min_healthy) => Health::Few,
             _ => Health::Enough,
         };
+        let allowed = self.members.len() as u32;
         if health == Health::None {
-            // What is answered although it is down is answered as though it were up.
+            // What is answered although it is down is answered as though it were up, but nobody is sent to what drains.
+            self.members.retain(|(_, member)| member.standing.drain != Drain::UnderWay);
             self.members.iter_mut().for_each(|(_, member)| member.standing.share = WHOLE);
         } else {
             self.members.retain(|(_, member)| member.standing.is_healthy());
@@ -357,6 +386,8 @@ impl Allowed {
             other_family_serves: true,
             flip_seconds: self.flip_seconds,
             drains_at: self.drains_at,
+            settles: self.settles,
+            allowed,
         }
     }
 }
@@ -369,5 +400,118 @@ fn padded(address: IpAddr) -> [u8; 16] {
             padded[..4].copy_from_slice(&address.octets());
             padded
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reload::{Loader, Origin};
+
+    /// Two services whose balances adapt, one of which waits longer, and one whose clients stick to many endpoints.
+    fn compiled(text: &str) -> Compiled {
+        let many: Vec<String> =
+            (1..=30).map(|host| format!("{{ region = \"r\", address = \"192.0.2.{host}\" }}")).collect();
+        let text = format!(
+            r#"
+[server]
+listen = ["127.0.0.1:0"]
+[regions.r]
+location = [0, 0]
+[pools.web]
+endpoints = [{{ region = "r", address = "192.0.2.1" }}, {{ region = "r", address = "2001:db8::1" }}]
+[pools.many]
+endpoints = [{}]
+[zones."example.com"]
+nameservers = ["ns.example.net"]
+[services."a.example.com"]
+pool = "web"
+balance = "adaptive"
+[services."b.example.com"]
+pool = "web"
+balance = "adaptive"
+adaptive = {{ hold = "60s" }}
+[services."c.example.com"]
+pool = "many"
+balance = "random"
+sticky = true
+[services."d.example.com"]
+pool = "many"
+balance = "round-robin"
+sticky = {{ v4 = 16 }}
+[services."e.example.com"]
+pool = "many"
+sticky = true
+[services."f.example.com"]
+pool = "many"
+{text}
+"#,
+            many.join(", ")
+        );
+        Loader::new(Origin::Embedded(text)).load().unwrap().compiled
+    }
+
+    #[test]
+    fn an_adaptive_balance_chooses_when_lists_are_laid_out_and_goes_on_over_a_reload() {
+        let utilization = Cell::new(0.1);
+        let standing = |_| {
+            let mut standing = Standing::UNPROBED;
+            standing.load.utilization = Some(utilization.get());
+            standing
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let compiled_first = compiled("");
+        let chosen = |compiled: &Compiled, live: &Live| {
+            [0, 1].map(|service: usize| {
+                let layout = compiled.services[service].tiers[0].first_layout;
+                let name = live.adaptive(layout).unwrap().choice().balance().name();
+                let is_in_turn = |family| matches!(live.candidates(layout, family).method, Method::RoundRobin);
+                assert_eq!([is_in_turn(Family::V4), is_in_turn(Family::V6)], [name == "round-robin"; 2]);
+                name
+            })
+        };
+        let live = Live::build(&compiled_first, standing, None, start);
+        assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
+
+        // Both are held back, and due one after the other though nothing changes any more.
+        utilization.set(0.9);
+        let live = live.updated(&compiled_first, standing, |_| true, at(10));
+        assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
+        assert!(!live.is_due(at(29)) && live.is_due(at(30)));
+        let live = live.updated(&compiled_first, standing, |_| false, at(30));
+        assert_eq!(chosen(&compiled_first, &live), ["least-connections", "round-robin"]);
+        assert!(!live.is_due(at(59)) && live.is_due(at(60)));
+
+        // A reload in which layouts move goes on with what was chosen, and with what is held back.
+        let compiled_second = compiled("[services.\"0.example.com\"]\npool = \"many\"");
+        let live = Live::build(&compiled_second, standing, Some((&compiled_first, &live)), at(40));
+        assert_eq!(chosen(&compiled_second, &live), ["least-connections", "round-robin"]);
+        let live = live.updated(&compiled_second, standing, |_| false, at(60));
+        assert_eq!(chosen(&compiled_second, &live), ["least-connections"; 2]);
+        let first = compiled_second.services[0].tiers[0].first_layout;
+        assert_eq!(live.adaptive(first).unwrap().timeline().len(), 2);
+    }
+
+    #[test]
+    fn long_lists_have_tables_which_those_share_that_weigh_alike() {
+        let compiled = compiled("");
+        let tables: Vec<_> = compiled.services[2..]
+            .iter()
+            .map(|service| {
+                let [first, second] = &compiled.layouts[service.tiers[0].first_layout as usize].winners;
+                assert!(second.is_none(), "no endpoint has an IPv6 address");
+                first.as_ref().map(|winners| (winners.count, Arc::as_ptr(&winners.table)))
+            })
+            .collect();
+        let [Some(random), Some(round_robin), Some(weighted), None] = tables[..] else { panic!("{tables:?}") };
+        assert_eq!((random.0, weighted.0), (30, 30));
+        assert_eq!(random, round_robin);
+        assert_ne!(random, weighted);
     }
 }

@@ -81,7 +81,7 @@ impl World {
             }
         }
         self.now += Duration::from_secs(1);
-        self.publisher.tick(self.now);
+        self.publisher.tick(self.now, 0);
         loads
     }
 

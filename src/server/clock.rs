@@ -1,8 +1,9 @@
 //! The clock that answers are timed by.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crate::dns::Now;
+use crate::unix_time::unix_seconds_modulo;
 
 /// One clock for all workers, as what they share counts in its time.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,6 @@ impl Clock {
     /// The time.
     pub(super) fn now(self) -> Now {
         // A system's clock before 1970 makes cookies that others may refuse, and nothing worse.
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { unix_seconds: since_1970.as_secs() as u32, monotonic_us: self.started.elapsed().as_micros() as u64 }
+        Now { unix_seconds: unix_seconds_modulo(), monotonic_us: self.started.elapsed().as_micros() as u64 }
     }
 }

@@ -166,6 +166,8 @@ fn add_pools(compiled: &mut Compiled) {
                     identity: rendezvous::identity(&endpoint.target),
                     weight: endpoint.weight,
                     state: endpoint.state,
+                    drain_at: endpoint.drain_at,
+                    drain_seconds: pool.drain_time.as_secs() as u32,
                     capacity: endpoint.capacity,
                     target,
                 });

@@ -60,12 +60,10 @@ impl Event {
             }
             Self::Breaker(BreakerChange { transition: breaker::Transition { from, to, cause }, endpoint }) => {
                 let (from, to_name, reason) = (from.name(), to.name(), cause.to_string());
-                match to {
-                    State::Open => warn!(from, to = to_name, endpoint, reason, "the circuit breaker opened"),
-                    State::HalfOpen => {
-                        info!(from, to = to_name, endpoint, reason, "the circuit breaker lets a few try")
-                    }
-                    State::Closed => info!(from, to = to_name, endpoint, reason, "the circuit breaker closed"),
+                if *to == State::Open {
+                    warn!(from, to = to_name, endpoint, reason, "circuit breaker opened");
+                } else {
+                    info!(from, to = to_name, endpoint, reason, "circuit breaker changed");
                 }
             }
             Self::Rejected { source, rejection, from } => {

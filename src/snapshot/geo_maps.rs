@@ -147,3 +147,102 @@ fn read(path: &Path) -> Result<String, String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::geo::Location;
+
+    /// A folder with files of networks, gone when the test ends.
+    struct Site(PathBuf);
+
+    impl Site {
+        fn new(label: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("meridian-maps-{label}-{}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn load(&self, maps: &str) -> Result<Arc<[GeoMap]>, String> {
+            let text = format!(
+                "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n\
+                 [regions.a]\nlocation = [0, 0]\n[regions.b]\nlocation = [0, 0]\n{maps}"
+            );
+            let config = Config::parse(&text, &self.0.join("m.toml")).unwrap();
+            load_geo_maps(&config).map_err(|problems| {
+                let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+                lines.join("\n").replace(&format!("{}/", self.0.display()), "")
+            })
+        }
+    }
+
+    impl Drop for Site {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_bad_line_of_a_file_is_named() {
+        let site = Site::new("lines");
+        fs::write(site.0.join("a.txt"), "# all\n10.0.0.0/8\n\n  10.0.0.1/8 # bits\n10.1.0.0\nnothing\r\n10.2.0.0/16\n")
+            .unwrap();
+        fs::write(site.0.join("b.txt"), "10.3.0.0/16\n10.2.0.0/16\n10.0.0.0/8").unwrap();
+        let maps = "[maps.m]\nrules = [\n\
+                    { networks_file = \"a.txt\", regions = [\"a\"] },\n\
+                    { networks_file = \"b.txt\", networks = [\"10.3.0.0/16\", \"10.3.1.0/24\"], regions = [\"b\"] },\n\
+                    { networks_file = \"none.txt\", regions = [\"b\"] },\n]\n";
+        let expected = "\
+a.txt:4:3: the address has bits beyond the prefix of 8; write \"10.0.0.0/8\" for all of the network
+a.txt:5:1: the prefix length is missing; write \"10.1.0.0/32\"
+a.txt:6:1: expected a network as address/prefix length, found the string \"nothing\"; write for example `\"10.20.0.0/16\"` or `\"2001:db8::/32\"`
+b.txt:1:1: the network 10.3.0.0/16 is given twice in this map; it is also in m.toml:12: keep one of them
+b.txt:2:1: the network 10.2.0.0/16 is given twice in this map; it is also in a.txt:7: keep one of them
+b.txt:3:1: the network 10.0.0.0/8 is given twice in this map; it is also in a.txt:2: keep one of them
+m.toml:13:19: can't use none.txt: No such file or directory (os error 2)";
+        assert_eq!(site.load(maps).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn files_are_bounded() {
+        let site = Site::new("bounds");
+        let maps = "[maps.m]\nrules = [{ networks_file = \"a.txt\", regions = [\"a\"] }]\n";
+        let file = site.0.join("a.txt");
+        fs::write(&file, "\n".repeat(MAX_LINES)).unwrap();
+        assert!(site.load(maps).is_ok());
+        fs::write(&file, "\n".repeat(MAX_LINES + 2)).unwrap();
+        let error = site.load(maps).unwrap_err();
+        assert_eq!(error, "a.txt:1000001:1: the file has more than 1000000 lines; list wider networks");
+        fs::File::create(&file).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        assert_eq!(site.load(maps).unwrap_err(), "m.toml:10:28: can't use a.txt: it is larger than 16 MiB");
+        fs::write(&file, "nothing\n".repeat(MAX_PROBLEMS + 10)).unwrap();
+        assert_eq!(site.load(maps).unwrap_err().lines().count(), MAX_PROBLEMS);
+    }
+
+    #[test]
+    fn a_map_inherits_what_it_has_no_rule_for() {
+        let site = Site::new("inherits");
+        fs::write(site.0.join("a.txt"), "10.0.0.0/8\n10.1.0.0/16\n").unwrap();
+        let maps = "[maps.child]\ninherits = \"parent\"\nrules = [{ networks = [\"10.1.0.0/16\"], asns = [1], regions = [\"b\"] }]\n\
+                    [maps.parent]\ninherits = \"base\"\ndefault = [\"b\", \"a\"]\n\
+                    [maps.base]\nfence = true\ndefault = []\nrules = [{ asns = [1, 2], networks_file = \"a.txt\", regions = [\"a\"] }]\n";
+        let loaded = site.load(maps).unwrap();
+        for (client, asn, expected) in [
+            ("10.1.2.3", 2, "map child, network 10.1.0.0/16"),
+            ("10.2.2.3", 1, "map base, network 10.0.0.0/8"),
+            ("192.0.2.1", 1, "map child, AS1"),
+            ("192.0.2.1", 2, "map base, AS2"),
+            ("192.0.2.1", 3, "map parent, default"),
+        ] {
+            let location = Location { asn: Some(asn), ..Location::default() };
+            let ruling = loaded[0].ruling(client.parse().unwrap(), &location).unwrap();
+            assert_eq!(ruling.to_string(), expected, "{client} AS{asn}");
+            assert_eq!(ruling.rule.fence, expected.contains("base"));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod binding;
 mod compile;
+mod drains;
 mod event;
 mod geo_maps;
 mod latency;
@@ -252,6 +253,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the operator wants of it.
     pub state: EndpointState,
+    /// When it begins to drain, in seconds since 1970, if that is planned.
+    pub drain_at: Option<u32>,
+    /// Seconds for which a sticky balance keeps its clients on it while it drains.
+    pub drain_seconds: u32,
     /// What it can bear.
     pub capacity: Option<Capacity>,
     /// What is probed; nothing where the pool has no probe.

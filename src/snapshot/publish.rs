@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::drains::Drains;
 use super::event::{BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, TargetId};
-use crate::config::EndpointState;
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
 use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
 use crate::routing::live::{Standing, WHOLE};
 use crate::routing::{Controller, Live};
+use crate::unix_time::unix_seconds_modulo;
 
 /// Where workers read the current snapshot.
 pub type Published = ArcSwap<Snapshot>;
@@ -35,6 +36,7 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Known {
     table: Table,
+    drains: Drains,
     /// What makes the flows of services that are steered by load.
     controller: Controller,
     /// What the published lists were made of, by endpoint.
@@ -43,6 +45,8 @@ struct Known {
     reads_load: Vec<bool>,
     /// The latest time that a writer was given.
     now: Instant,
+    /// The latest time in seconds since 1970 that a writer was given.
+    unix_seconds: u32,
     /// When it was last told that reports from there don't count for that reason.
     told: HashMap<(Source, Rejection), Instant>,
 }
@@ -53,9 +57,14 @@ const REJECTIONS_APART: Duration = Duration::from_secs(1);
 impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
     pub fn new(compiled: Compiled) -> Self {
+        Self::starting_at(compiled, Instant::now(), unix_seconds_modulo())
+    }
+
+    /// As [`Self::new`], at a time that is given on both clocks.
+    pub fn starting_at(compiled: Compiled, now: Instant, unix_seconds: u32) -> Self {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
-        let now = Instant::now();
-        let standings = standings(&compiled, &table, now);
+        let drains = Drains::new(&compiled, None, unix_seconds);
+        let standings = standings(&compiled, &table, &drains, now, unix_seconds);
         let reads_load = reads_load(&compiled);
         let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let mut first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
@@ -64,7 +73,16 @@ impl Publisher {
         first.live.set_flows(controller.flows(&first, &standings));
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
-            known: Mutex::new(Known { table, controller, standings, reads_load, now, told: HashMap::new() }),
+            known: Mutex::new(Known {
+                table,
+                drains,
+                controller,
+                standings,
+                reads_load,
+                now,
+                unix_seconds,
+                told: HashMap::new(),
+            }),
         }
     }
 
@@ -92,9 +110,10 @@ impl Publisher {
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
         let mut known = self.known();
         known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
-        known.standings = standings(&compiled, &known.table, known.now);
         known.reads_load = reads_load(&compiled);
         let current = self.current();
+        known.drains = Drains::new(&compiled, Some((&current.compiled, &known.drains)), known.unix_seconds);
+        known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
         let before = Some((current.compiled.as_ref(), &current.live));
         let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
         self.store(&known, Arc::new(compiled), live)
@@ -141,16 +160,18 @@ impl Publisher {
         (outcomes, events)
     }
 
-    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, and demand is measured.
-    /// Publishes the lists in which that changes anything, and those in which only loads have changed since, and where
-    /// clients go by load, if that moves enough of them. To be called once per second.
-    pub fn tick(&self, now: Instant) -> Vec<Event> {
+    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, drains begin and end, and
+    /// demand is measured. Publishes the lists in which that changes anything, and those in which only loads have changed
+    /// since, and where clients go by load, if that moves enough of them. To be called once per second, with the time in
+    /// seconds since 1970 too.
+    pub fn tick(&self, now: Instant, unix_seconds: u32) -> Vec<Event> {
         let mut known = self.known();
         known.now = known.now.max(now);
+        known.unix_seconds = unix_seconds;
         let current = self.current();
         let changes = known.table.advance(now);
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
-        let standings = standings(&current.compiled, &known.table, now);
+        let standings = standings(&current.compiled, &known.table, &known.drains, now, unix_seconds);
         known.controller.measure(&current.compiled, &standings, now);
         let both = standings.iter().zip(&known.standings).zip(&known.reads_load);
         let changed: Vec<bool> =
@@ -168,7 +189,7 @@ impl Publisher {
     fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
         let mut urgent = vec![];
         for &endpoint in touched {
-            let new = standing(&current.compiled, &known.table, endpoint, known.now);
+            let new = standing(&current.compiled, &known.table, &known.drains, endpoint, known.now, known.unix_seconds);
             let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
             if differ(&new, old) {
                 *old = new;
@@ -228,8 +249,9 @@ impl Deref for Reading<'_> {
 }
 
 /// What the lists are made of.
-fn standings(compiled: &Compiled, table: &Table, now: Instant) -> Vec<Standing> {
-    (0..).zip(&compiled.endpoints).map(|(endpoint, _)| standing(compiled, table, endpoint, now)).collect()
+fn standings(compiled: &Compiled, table: &Table, drains: &Drains, now: Instant, unix_seconds: u32) -> Vec<Standing> {
+    let of = |(endpoint, _)| standing(compiled, table, drains, endpoint, now, unix_seconds);
+    (0..).zip(&compiled.endpoints).map(of).collect()
 }
 
 /// Whether two standings differ in more than load.
@@ -248,7 +270,14 @@ fn reads_load(compiled: &Compiled) -> Vec<bool> {
 }
 
 /// What is known of an endpoint.
-fn standing(compiled: &Compiled, table: &Table, index: u32, now: Instant) -> Standing {
+fn standing(
+    compiled: &Compiled,
+    table: &Table,
+    drains: &Drains,
+    index: u32,
+    now: Instant,
+    unix_seconds: u32,
+) -> Standing {
     let endpoint = &compiled.endpoints[index as usize];
     let Some(known) = table.endpoints().get(index) else { return Standing::UNPROBED };
     let target = table.target_of(known);
@@ -262,8 +291,8 @@ fn standing(compiled: &Compiled, table: &Table, index: u32, now: Instant) -> Sta
         flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
         share: known.share(target, now, WHOLE),
         load: known.load(target, now).rounded(),
-        drains: endpoint.state == EndpointState::Draining,
-        ..Standing::UNPROBED
+        drain: drains.of(index, unix_seconds),
+        settles: known.settles(now),
     }
 }
 

@@ -164,3 +164,78 @@ fn members(config: &Config, service: &config::Service) -> Vec<usize> {
     let regions: BTreeSet<usize> = endpoints.map(|endpoint| endpoint.region).collect();
     regions.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use crate::reload::{Loader, Origin};
+    use crate::snapshot::{Compiled, Steering};
+
+    const START: &str = r#"
+[server]
+listen = ["127.0.0.1:0"]
+[zones."a.example"]
+nameservers = ["ns.example"]
+[regions.a]
+location = [0, 0]
+[regions.b]
+location = [0, 0]
+[regions.c]
+location = [0, 0]
+[maps.m]
+fence = true
+default = ["a"]
+rules = [{ countries = ["DE"], regions = [] }]
+[pools.ab]
+endpoints = [{ region = "a", address = "192.0.2.1" }, { region = "b", address = "192.0.2.2" }]
+[pools.bc]
+endpoints = [{ region = "b", address = "192.0.2.2" }, { region = "c", address = "192.0.2.3" }]
+"#;
+
+    /// Compiles services of these pools, each with further keys.
+    fn compiled(services: &[(&str, &str)]) -> Result<Compiled, String> {
+        let mut text = START.to_owned();
+        for (index, (pool, keys)) in services.iter().enumerate() {
+            text += &format!("[services.\"s{index}.a.example\"]\npool = \"{pool}\"\n{keys}\n");
+        }
+        let prepared = Loader::new(Origin::Embedded(text)).load().map_err(|problems| problems.0[0].to_string())?;
+        Ok(prepared.compiled)
+    }
+
+    #[test]
+    fn services_that_are_steered_by_the_same_share_a_map() {
+        let services = [
+            ("ab", ""),
+            ("ab", "answers = 2"),
+            ("bc", ""),
+            ("ab", "map = \"m\""),
+            ("ab", "steering = \"geo\"\nmap = \"m\""),
+            ("ab", "steering = \"geo\"\nmap = \"m\"\nttl = \"1s\""),
+            ("ab", "map = { fence = true, default = [\"a\"], rules = [{ countries = [\"DE\"], regions = [] }] }"),
+            ("ab", "steering = \"priority\""),
+            ("ab", "steering = \"priority\"\nregion_order = [\"b\"]"),
+            ("ab", "steering = \"weighted\""),
+            ("ab", "steering = \"weighted\"\nmap = \"m\""),
+        ];
+        let compiled = compiled(&services).unwrap();
+        let maps: Vec<usize> = compiled.services.iter().map(|service| service.steering.map()).collect();
+        assert_eq!(maps, [0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8]);
+        let one_order: Vec<bool> = compiled.maps.iter().map(|map| map.is_same_for_everyone()).collect();
+        // All regions are in one place, but a rule tells Germany from the rest.
+        assert_eq!(one_order, [true, true, false, false, false, true, true, true, false]);
+        let fenced: Vec<bool> = compiled.maps.iter().map(|map| map.is_fenced()).collect();
+        assert_eq!(fenced, [false, false, true, true, true, false, false, false, true]);
+        assert!(matches!(compiled.services[10].steering, Steering::Weighted { .. }));
+    }
+
+    #[test]
+    fn a_service_that_no_client_could_reach_is_refused() {
+        let expected = "no rule of this service's map leads to a region in which it has an endpoint; add a rule with one of \
+                        its regions, or leave out `fence`";
+        for keys in ["steering = \"geo\"\nmap = \"m\"", "map = \"m\"", "steering = \"weighted\"\nmap = \"m\""] {
+            let error = compiled(&[("ab", keys), ("bc", keys)]).unwrap_err();
+            assert!(error.starts_with("demo.toml:") && error.ends_with(expected), "{error}");
+        }
+    }
+}

@@ -269,6 +269,17 @@ mod tests {
 
         /// Compiles over what serves, with these zones and services.
         fn compile(&self, zones: &[&str], services: &[&str], serving: Option<&Compiled>) -> Result<Compiled, String> {
+            self.compile_with(zones, services, "", serving)
+        }
+
+        /// As [`Self::compile`], with more settings of the last service.
+        fn compile_with(
+            &self,
+            zones: &[&str],
+            services: &[&str],
+            settings: &str,
+            serving: Option<&Compiled>,
+        ) -> Result<Compiled, String> {
             let mut text = String::from("[server]\nlisten = [\"127.0.0.1:0\"]\n[regions.r]\nlocation = [0, 0]\n");
             text += "[pools.p]\nendpoints = [{ region = \"r\", address = \"198.51.100.1\" }]\n";
             for zone in zones {
@@ -277,7 +288,7 @@ mod tests {
             for service in services {
                 text += &format!("[services.\"{service}\"]\npool = \"p\"\n");
             }
-            let config = Config::parse(&text, &self.0.join("meridian.toml")).unwrap();
+            let config = Config::parse(&(text + settings), &self.0.join("meridian.toml")).unwrap();
             let database = Arc::new(load_database(&config).unwrap());
             let geography = Some(Geography { database, geo_maps: Arc::default(), latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
@@ -506,5 +517,24 @@ mod tests {
             compile(&["a.example", "*.a.example"]),
             Err("the name server ns1.a.example has no address".to_owned())
         );
+    }
+
+    #[test]
+    fn a_static_set_beside_a_service_that_makes_its_own_is_named_with_both_places() {
+        let site = Site::new("bindings");
+        site.put(&[("a.example", "s HTTPS 1 .\ns SVCB 1 .\nt HTTPS 1 .")]);
+        let problem = |settings: &str| {
+            let compiled = site.compile_with(&["a.example"], &["s.a.example"], settings, None);
+            compiled.map(|_| ()).map_err(|problem| problem.replace(&site.0.display().to_string(), "FOLDER"))
+        };
+        let expected = |rtype: &str| {
+            Err(format!(
+                "s.a.example has a static {rtype} record, but the service of that name makes its own \
+                 (FOLDER/meridian.toml:9)"
+            ))
+        };
+        assert_eq!(problem(""), Ok(()));
+        assert_eq!(problem("https = {}"), expected("HTTPS"));
+        assert_eq!(problem("svcb = {}"), expected("SVCB"));
     }
 }

@@ -11,7 +11,7 @@ fn explain(publisher: &Publisher, name: &str, qtype: &str, client: &str, seed: u
     let client = Some(client).filter(|client| !client.is_empty());
     let question = Question::parse(name, Some(qtype), client).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
-    Explanation::new(&snapshot, &health, Source::Server, &question, seed, now)
+    Explanation::new(&snapshot, &health, Source::Server, &question, seed, now, 0)
 }
 
 fn decision(explanation: &Explanation) -> &ServiceDecision {
@@ -310,7 +310,7 @@ fn from_a_file_all_health_is_unknown() {
     let publisher = Publisher::new(prepared(CONFIGURATION).1.compiled);
     let question = Question::parse("www.example.com", None, None).unwrap();
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
-    let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now()).to_string();
+    let text = Explanation::new(&snapshot, &health, Source::File, &question, 0, Instant::now(), 0).to_string();
     assert!(text.contains("Health    unknown: this is read from a file, so every endpoint counts as up"), "{text}");
     assert!(text.contains("192.0.2.1  weight 3, unknown, so counts as up; picked first in 75.0 %"), "{text}");
 }
@@ -348,6 +348,13 @@ www.example.com is the service www.example.com in the zone example.com
   Failover pool spare, which needs 1 healthy in a region
       ap-southeast: 1 of 1 healthy, not needed
         203.0.113.1  weight 1, not probed, so up
+
+  Filter
+    fence     none
+    claims    none
+    measure   proximity: eu-central 422 km, us-east 6728 km, ap-southeast 16096 km as 8048 km
+    capacity  none
+    health    the first that can serve: eu-central 0 of 1 passed over, us-east 2 of 2 chosen
 
   Decision  us-east is the nearest region (6728 km) with enough healthy endpoints; passed over: web/eu-central (0 of 1 healthy)
   Answered  192.0.2.2: drawn at random by weight; this is one draw, and the next may differ

@@ -168,3 +168,14 @@ fn health_reloads_and_the_configuration_are_shown() {
     );
     assert!(*built.1 > 1.6e9 && *built.1 < now && *networks.1 > 100_000.0, "{built:?} {networks:?}");
 }
+
+#[test]
+fn what_adaptive_balances_go_by_is_told() {
+    let samples = scrape(&crate::balances::publisher(), &[], Reloads::default());
+    let adaptive: Vec<_> =
+        samples.iter().filter(|(series, _)| series.starts_with("meridian_adaptive_balance")).collect();
+    assert_eq!(adaptive.len(), 3, "of three services alone: {adaptive:?}");
+    let expected =
+        "meridian_adaptive_balance{service=\"adaptive.example.com\",pool=\"web\",region=\"us\",balance=\"weighted\"}";
+    assert!(samples.contains_key(expected), "{adaptive:?}");
+}

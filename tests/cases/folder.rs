@@ -17,7 +17,7 @@ admin.listen = "127.0.0.1:0"
 /// in for `@PORT@`.
 pub(crate) fn write(file: &CaseFile, port: u16) -> Result<(Folder, PathBuf), String> {
     let folder = Folder::new(&format!("case-{}", file.name.trim_end_matches(".toml")));
-    // A database that says nothing loads at once.
+    // A database that says nothing of any client loads at once.
     let silent = if file.geo.is_none() && !file.builtin { "geoip.database = \"geo.mmdb\"\n" } else { "" };
     let config = format!("{PREFIX}{silent}{}", file.config.replace("@PORT@", &port.to_string()));
     let config = folder.put("meridian.toml", config);
@@ -28,7 +28,7 @@ pub(crate) fn write(file: &CaseFile, port: u16) -> Result<(Folder, PathBuf), Str
             folder.put(name, text)
         };
     }
-    let csv = file.geo.as_ref().map_or("network,country\n", |geo| &geo.csv);
+    let csv = file.geo.as_ref().map_or("network,country\n3fff:ffff::/32,AQ\n", |geo| &geo.csv);
     let database = meridian::geo::build::build(csv.as_bytes(), 0).map_err(|error| error.to_string())?;
     folder.put("geo.mmdb", database);
     Ok((folder, config))

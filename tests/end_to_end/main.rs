@@ -8,6 +8,7 @@ mod failover;
 mod flood;
 mod geoip;
 mod hostile;
+mod latency;
 mod reload;
 mod resolver;
 mod start;

@@ -260,6 +260,31 @@ fn a_database_that_is_replaced_is_taken_in_without_a_signal() {
     assert_eq!(site.reloads("success"), 2.0);
 }
 
+#[test]
+fn a_file_of_networks_that_is_replaced_is_taken_in_without_a_signal() {
+    let folder = Folder::new("networks");
+    folder.put("geo.mmdb", database(IN_GERMANY));
+    folder.put("geo.example.zone", zone("192.0.2.100"));
+    let list = |network: &str| folder.put("partners.txt", format!("# partners\n{network}\n"));
+    list("198.18.1.0/24");
+    let rules = "map = { rules = [{ networks_file = \"partners.txt\", regions = [\"us-east\"] }] }\n";
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config("192.0.2.2") + rules));
+    let says = || ask(meridian.dns, "www.geo.example A 198.18.1.0/24").to_string();
+    assert_eq!(says(), "NoError 192.0.2.1");
+    for (network, expected, problem) in [
+        ("198.18.2.0/24", "NoError 192.0.2.2", None),
+        ("198.18.1.1/24", "NoError 192.0.2.2", Some("partners.txt:2:1: the address has bits beyond the prefix of 24")),
+        ("198.18.0.0/15", "NoError 192.0.2.1", None),
+    ] {
+        let before = meridian.process.written();
+        list(network);
+        let log = meridian.wait_for_reload(before);
+        assert_eq!(log.contains(FAILED), problem.is_some(), "{log}");
+        assert!(problem.is_none_or(|problem| log.contains(problem)), "{log}");
+        assert_eq!(says(), expected, "{network}");
+    }
+}
+
 /// The database is replaced when it has been read, but perhaps isn't watched yet.
 #[test]
 fn a_database_that_is_replaced_during_the_start_is_taken_in() {

@@ -14,7 +14,8 @@ pub(crate) struct Meridian {
     pub(crate) process: Process,
     /// Where it serves DNS; the first address.
     pub(crate) dns: SocketAddr,
-    admin: Option<SocketAddr>,
+    /// Where it serves the admin interface, where it does.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl Meridian {

@@ -2,18 +2,18 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, Group, GroupEndpoint, Latency, OutcomeKind, Part, Place, RankedRegion,
-    ServiceDecision, Tier,
+    AdaptiveChange, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, Latency, NotedRegion, OutcomeKind, Part,
+    Place, RankedRegion, ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
 use crate::health::breaker::State;
-use crate::measurements::unix_seconds;
 use crate::routing::balance::adaptive::{Controller, Event};
-use crate::routing::{self, Choice, Considered, Decision, Family, Grounds, Health, Outcome, balance};
+use crate::routing::{self, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance};
 use crate::snapshot::{self, Service};
+use crate::unix_time::unix_seconds;
 
 /// What an explanation shows of a decision.
 pub(super) struct Shown<'a> {
@@ -27,10 +27,10 @@ pub(super) struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub(super) fn new(evidence: &'a Evidence<'a>, service: usize, family: Family, decision: &'a Decision<'a>) -> Self {
-        let Evidence { snapshot, client, located, .. } = evidence;
+        let Evidence { snapshot, client, located, unix_seconds, .. } = evidence;
         let settings = &snapshot.compiled.config.services[service];
         let service = &snapshot.compiled.services[service];
-        let grounds = Grounds::new(snapshot, service, *client, located, family, decision);
+        let grounds = Grounds::new(snapshot, service, *client, located, family, decision, *unix_seconds);
         Self { evidence, service, settings, family, decision, grounds }
     }
 
@@ -48,6 +48,7 @@ impl<'a> Shown<'a> {
             answers: service.answers,
             when_all_down: service.when_all_down.name().to_owned(),
             regions: self.grounds.ranked().map(|ranked| self.region(&ranked)).collect(),
+            filter: self.grounds.filter().map(filter_stage).collect(),
             outcome: match (&decision.outcome, self.grounds.choice()) {
                 (_, Some(choice)) if choice.candidates.health == Health::None => OutcomeKind::FailOpen,
                 (Outcome::Endpoints { .. }, _) => OutcomeKind::Endpoints,
@@ -137,8 +138,9 @@ impl<'a> Shown<'a> {
                 routing::Fate::Standby => Fate::Standby,
                 routing::Fate::Empty => Fate::Empty,
             },
+            fate_reason: self.grounds.fate_note(considered).to_string(),
             healthy: considered.healthy(),
-            allowed: self.grounds.allowed(*group),
+            allowed: candidates.allowed as usize,
             share_percent: self.grounds.share_percent(tier, considered),
             endpoints,
         }
@@ -148,10 +150,12 @@ impl<'a> Shown<'a> {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
         let breaker = self.evidence.health.endpoints().get(index).and_then(|endpoint| endpoint.breaker());
+        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
+            EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
                 Part::Down
@@ -199,7 +203,9 @@ impl<'a> Shown<'a> {
                 let Group { region, healthy, allowed, .. } = group;
                 let wanted =
                     if tier.min_healthy > 1 { format!(", {} wanted", tier.min_healthy) } else { String::new() };
-                format!("{}/{region} ({healthy} of {allowed} healthy{wanted})", tier.pool)
+                // What there is beyond its own health to hold it back.
+                let why = group.fate_reason.strip_prefix("passed over").unwrap_or_default();
+                format!("{}/{region} ({healthy} of {allowed} healthy{wanted}{why})", tier.pool)
             })
             .collect();
         if !passed_over.is_empty() {
@@ -217,4 +223,18 @@ fn latency(round_trip: RoundTrip) -> Latency {
         latency::Source::Estimated => (None, None),
     };
     Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
+}
+
+fn filter_stage(filtered: Filtered<'_>) -> FilterStage {
+    let regions = filtered.regions().map(|Noted { region, note }| NotedRegion {
+        region: region.to_owned(),
+        note: note.to_string().trim_start().to_owned(),
+    });
+    FilterStage {
+        stage: filtered.stage.name().to_owned(),
+        rule: filtered.rule().to_string(),
+        regions: regions.collect(),
+        left_out: filtered.left_out().map(str::to_owned).collect(),
+        line: filtered.to_string(),
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
 use crate::health::Table;
+use crate::health::endpoint::STEPS;
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
 
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub weight_percent: f64,
     /// How well its probes went of late, 0 to 1.
     pub health_score: Option<f64>,
+    /// Whether it came up a short while ago and warms up.
+    pub is_warming: bool,
     /// Its circuit breaker, where its pool has them: closed, open or half-open.
     pub breaker: Option<String>,
     /// How busy it is, as far as that is known and fresh.
@@ -82,6 +85,7 @@ impl Endpoint {
             last_probe_seconds: last.map(|(then, _)| seconds_since(*then)),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: target.map(|target| target.score.value()),
+            is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
             load: known.map(|known| known.load(target, now).rounded().into()).unwrap_or_default(),
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),

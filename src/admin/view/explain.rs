@@ -30,7 +30,7 @@ pub enum Source {
 }
 
 impl Explanation {
-    /// Explains what is answered at `now`. `health` is of the same generation as the snapshot; random choices are drawn
+    /// Explains what is answered at `now`, which is so many seconds since 1970. `health` is of the same generation as the snapshot; random choices are drawn
     /// with a generator of this seed. Counts nothing and moves nothing on.
     pub fn new(
         snapshot: &Snapshot,
@@ -39,14 +39,15 @@ impl Explanation {
         question: &Question,
         seed: u64,
         now: Instant,
+        unix_seconds: u32,
     ) -> Self {
-        let response = message::response(snapshot, question, seed);
+        let response = message::response(snapshot, question, seed, unix_seconds);
         let client = message::client(question.client);
         let config = &snapshot.compiled.config;
         let located = geo::locate(&snapshot.compiled.database, &config.geoip.networks, &config.regions, client);
-        let evidence = Evidence { snapshot, health, now, given: question.client, client, located };
+        let evidence = Evidence { snapshot, health, now, unix_seconds, given: question.client, client, located };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
+        let draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds };
         let mut walk = Walk { evidence: &evidence, qtype: question.qtype, draw, visited: Vec::new() };
         let names = message::names(question, &response);
         let steps = names.iter().map(|name| Step { name: name.to_string(), found: walk.find(name) }).collect();
@@ -67,6 +68,7 @@ pub(super) struct Evidence<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) health: &'a Table,
     pub(super) now: Instant,
+    pub(super) unix_seconds: u32,
     /// Who asks, as it was given.
     pub(super) given: Client,
     /// The address that is decided for.

@@ -9,7 +9,7 @@ use domain::base::{Message, Rtype, ToName};
 use domain::rdata::{AllRecordData, Cname};
 
 use super::{Answer, Client, Question, Record};
-use crate::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
+use crate::dns::{MAX_TCP_RESPONSE, Now, Transport, WorkerContext, respond};
 use crate::snapshot::Snapshot;
 use crate::zone::{Name, rtype};
 
@@ -65,9 +65,10 @@ pub(super) fn client(client: Client) -> IpAddr {
 }
 
 /// The response, drawn with a generator of this seed.
-pub(super) fn response(snapshot: &Snapshot, question: &Question, seed: u64) -> Vec<u8> {
+pub(super) fn response(snapshot: &Snapshot, question: &Question, seed: u64, unix_seconds: u32) -> Vec<u8> {
     let mut response = vec![0; MAX_TCP_RESPONSE];
     let mut context = WorkerContext::showing(seed);
+    context.set_now(Now { unix_seconds, ..Now::default() });
     let (request, peer) = (request(question), peer(question.client));
     let length = respond(snapshot, &mut context, &request, peer, Transport::Tcp, &mut response);
     response.truncate(length.unwrap_or(0));

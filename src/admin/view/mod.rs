@@ -172,6 +172,8 @@ pub struct ServiceDecision {
     pub when_all_down: String,
     /// The regions in the client's order, or those that are drawn from.
     pub regions: Vec<RankedRegion>,
+    /// What each stage of the choice of a region did, in their order.
+    pub filter: Vec<FilterStage>,
     /// The pools in order.
     pub tiers: Vec<Tier>,
     /// What is answered with.
@@ -246,6 +248,30 @@ pub struct Latency {
     pub age_seconds: Option<u64>,
 }
 
+/// A stage of the choice of a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FilterStage {
+    /// Its name: fence, claims, measure, capacity or health.
+    pub stage: String,
+    /// By what it goes; `none` where it does nothing here.
+    pub rule: String,
+    /// The regions that it leaves, or has something to say of.
+    pub regions: Vec<NotedRegion>,
+    /// The regions that it takes out.
+    pub left_out: Vec<String>,
+    /// All of that in one line.
+    pub line: String,
+}
+
+/// A region, and what a stage says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedRegion {
+    /// The region's name.
+    pub region: String,
+    /// What it says; empty where the place in the order says it.
+    pub note: String,
+}
+
 /// One pool of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tier {
@@ -264,6 +290,8 @@ pub struct Group {
     pub region: String,
     /// What became of it.
     pub fate: Fate,
+    /// The same in words, with the reason where it is no matter of its own health.
+    pub fate_reason: String,
     /// Endpoints that may serve this question and are healthy.
     pub healthy: usize,
     /// Endpoints that may serve this question.

@@ -123,6 +123,10 @@ impl Display for ServiceDecision {
                 write!(f, "{group}")?;
             }
         }
+        writeln!(f, "\n  Filter")?;
+        for stage in &self.filter {
+            writeln!(f, "    {:8}  {}", stage.stage, stage.line)?;
+        }
         writeln!(f, "\n  Decision  {}", self.reason)?;
         match self.outcome {
             OutcomeKind::NoData => writeln!(f, "  Answered  no data")?,
@@ -167,13 +171,13 @@ impl Display for RankedRegion {
 impl Display for Group {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let arrow = if self.fate == Fate::Chosen { "=>" } else { "  " };
-        let Self { region, healthy, allowed, .. } = self;
+        let Self { region, fate_reason, healthy, allowed, .. } = self;
         write!(f, "   {arrow} {region}: ")?;
         match self.fate {
-            Fate::Chosen => write!(f, "{healthy} of {allowed} healthy, chosen")?,
-            Fate::PassedOver => write!(f, "{healthy} of {allowed} healthy, passed over")?,
-            Fate::Standby => write!(f, "{healthy} of {allowed} healthy, not needed")?,
-            Fate::Empty => write!(f, "nothing to serve with")?,
+            Fate::Empty => f.write_str(fate_reason)?,
+            Fate::Chosen | Fate::PassedOver | Fate::Standby => {
+                write!(f, "{healthy} of {allowed} healthy, {fate_reason}")?;
+            }
         }
         match self.share_percent {
             Some(share_percent) => writeln!(f, "; drawn in {share_percent:.1} % of answers")?,
@@ -222,13 +226,12 @@ impl Display for Endpoint {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
         }
         if self.weight_percent != 100.0 {
-            write!(f, "; {:.1} % of its weight counts", self.weight_percent)?;
-            if let Some(score) = self.health_score {
-                write!(f, ", health {score:.2}")?;
-            }
-        }
-        if let Some(breaker) = self.breaker.as_ref().filter(|breaker| *breaker != "closed") {
-            write!(f, "; breaker {breaker}")?;
+            let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
+            let warming = self.is_warming.then(|| "warming up".to_owned());
+            let breaker =
+                self.breaker.as_ref().filter(|state| *state != "closed").map(|state| format!("breaker {state}"));
+            let reasons: Vec<String> = [score, warming, breaker].into_iter().flatten().collect();
+            write!(f, "; {:.1} % of its weight counts ({})", self.weight_percent, reasons.join(", "))?;
         }
         if let Some(seconds) = self.load_seconds {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;

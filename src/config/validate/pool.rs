@@ -11,6 +11,9 @@ use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT,
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// How long a sticky balance keeps its clients on an endpoint that drains, where the pool doesn't say.
+const DRAIN_TIME: Duration = Duration::from_secs(600);
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(7 * 86_400);
 const EXAMPLE: &str = "[{ region = \"us-east\", address = \"192.0.2.1\" }]";
 
 pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: &Names<'_>) -> Vec<Option<Pool>> {
@@ -52,6 +55,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
         health_weighted: table.or("health_weighted", true, Value::boolean),
         slow_start: table.optional("slow_start", |value| value.duration(SECOND..=DAY)),
         load_max_age: table.optional("load_max_age", |value| value.duration(SECOND..=DAY)),
+        drain_time: table.or("drain_time", DRAIN_TIME, |value| value.duration(Duration::ZERO..=MAX_DRAIN_TIME)),
         breaker: table.optional("breaker", breaker),
         endpoints,
     })
@@ -92,6 +96,16 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 ("disabled", EndpointState::Disabled),
             ])
         });
+        let drain_at = table.optional("drain_at", |value| {
+            let drain_at = value.instant()?;
+            if state != EndpointState::Enabled {
+                return value.reject(
+                    "`drain_at` is for an endpoint that is enabled until then",
+                    "leave out `drain_at`, or `state`",
+                );
+            }
+            Some(drain_at)
+        });
         let capacity = capacity(&table);
         let (region, target) = (region?, target?);
         let is_hostname = matches!(target, Target::Hostname(_));
@@ -113,7 +127,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 "keep one of them, with the `weight` that it should have",
             );
         }
-        Some(Endpoint { region, target, weight, state, capacity })
+        Some(Endpoint { region, target, weight, state, drain_at, capacity })
     })
 }
 

@@ -28,11 +28,11 @@ pub struct Sight {
 
 impl Sight {
     /// Of endpoints that may be answered. Of the healthy ones their load counts, of all their weight.
-    pub fn of<'m>(members: impl Iterator<Item = &'m Member> + Clone) -> Self {
-        let weights = || members.clone().map(|member| f64::from(member.weight));
+    pub fn of(members: &[&Member]) -> Self {
+        let weights = || members.iter().map(|member| f64::from(member.weight));
         let largest = weights().fold(0.0, f64::max);
         let smallest = weights().fold(f64::INFINITY, f64::min);
-        let healthy = || members.clone().filter(|member| member.standing.is_healthy());
+        let healthy = || members.iter().filter(|member| member.standing.is_healthy());
         let utilization: Vec<f64> = healthy().filter_map(|member| member.standing.load.utilization).collect();
         let mut response_ms: Vec<f64> = healthy().filter_map(|member| member.standing.load.response_ms).collect();
         response_ms.sort_unstable_by(f64::total_cmp);
@@ -341,12 +341,12 @@ mod tests {
             member(8, Verdict::Down, Some(9.0), Some(900.0)),
             member(4, Verdict::Up, Some(0.9), Some(70.0)),
         ];
-        let Sight { mean_utilization, unevenness, slow_tail } = Sight::of(members.iter());
+        let Sight { mean_utilization, unevenness, slow_tail } = Sight::of(&members.each_ref());
         assert!((mean_utilization.unwrap() - 0.7).abs() < 1e-9);
         assert_eq!((unevenness, slow_tail), (4.0, Some(70.0 / 30.0)));
-        assert_eq!(Sight::of(members[..2].iter()).slow_tail, Some(3.0), "of two the faster one is the median");
-        assert_eq!(Sight::of(members[..1].iter()).slow_tail, None);
+        assert_eq!(Sight::of(&members.each_ref()[..2]).slow_tail, Some(3.0), "of two the faster one is the median");
+        assert_eq!(Sight::of(&members.each_ref()[..1]).slow_tail, None);
         let none = Sight { mean_utilization: None, unevenness: 1.0, slow_tail: None };
-        assert_eq!(Sight::of([].iter()), none);
+        assert_eq!(Sight::of(&[]), none);
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn pick(from: &Candidates, count: usize, draw: &mut Draw<'_>) -> Pick
     let mut picks = Picks::default();
     while picks.count < count {
         let mut drawn = picks;
-        let pair_end = (picks.count + 2).min(from.list.len()).min(super::MAX_PICKS);
+        let pair_end = (picks.count + 2).min(from.list.len());
         weighted::fill(from, &mut drawn, pair_end, |bound| draw.below(bound));
         let pair = drawn.as_slice()[picks.count..].iter().copied();
         if let Some(less_busy) = pair.min_by_key(|index| from.list[*index as usize].load) {

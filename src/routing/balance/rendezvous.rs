@@ -1,6 +1,6 @@
 //! Weighted rendezvous hashing: every client asks every endpoint for a time, and goes to the one with the shortest.
 //!
-//! Clients fall into [`SLOTS`] slots by their key. The time of an endpoint in a slot is exponential with the endpoint's weight
+//! Clients fall into 65,536 slots by their key. The time of an endpoint in a slot is exponential with the endpoint's weight
 //! as its rate, so that each wins in proportion to its weight, and it depends on nothing but the slot, the endpoint's
 //! identity and its own weight. What changes at one endpoint therefore moves clients to it or from it, and no others.
 //!
@@ -125,11 +125,8 @@ pub struct Table {
 const WALKED: f64 = 12.0;
 
 impl Table {
-    /// What a table takes, in octets.
-    pub const OCTETS: usize = SLOTS * size_of::<u32>();
-
     /// Finds the winner of every slot among endpoints, each with its identity and its weight, which is above 0. The cost
-    /// is that of about 12 times [`SLOTS`] tickets, however many there are.
+    /// is that of about 12 tickets for each slot, however many there are.
     pub fn build(members: &[(u64, u32)]) -> Self {
         let runners: Vec<Runner> =
             members.iter().map(|(identity, weight)| Runner::new(*identity, u64::from(*weight))).collect();

@@ -52,6 +52,8 @@ fn candidates(balance: Balance, sticky: Option<Sticky>, members: &[Member], winn
         other_family_serves: true,
         flip_seconds: u32::MAX,
         drains_at: u32::MAX,
+        settles: false,
+        allowed: members.len() as u32,
     }
 }
 

@@ -1,0 +1,72 @@
+//! When endpoints began to drain, or will.
+
+use std::collections::HashMap;
+
+use super::{Compiled, Group};
+use crate::config::{EndpointState, Target};
+use crate::routing::live::Drain;
+
+/// For each endpoint, by its index, since when or from when on it drains.
+#[derive(Debug, Default)]
+pub(super) struct Drains {
+    plans: Vec<Option<Plan>>,
+}
+
+/// Times in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    begins: u32,
+    ends: u32,
+}
+
+impl Drains {
+    /// Those of a configuration that is loaded now. What drained already, in this region of this pool, began when it did.
+    pub(super) fn new(compiled: &Compiled, before: Option<(&Compiled, &Self)>, unix_seconds: u32) -> Self {
+        let mut began: HashMap<(&str, &str, &Target), u32> = HashMap::new();
+        if let Some((compiled, drains)) = before {
+            let drained = endpoints(compiled).filter(|(_, index)| is_draining(compiled, *index));
+            began.extend(drained.filter_map(|(identity, index)| {
+                let plan = drains.plans.get(index).copied().flatten()?;
+                Some((identity, plan.begins))
+            }));
+        }
+        let plans = endpoints(compiled).map(|(identity, index)| {
+            let begins = if is_draining(compiled, index) {
+                began.get(&identity).copied().unwrap_or(unix_seconds)
+            } else {
+                compiled.endpoints[index].drain_at?
+            };
+            Some((index, begins))
+        });
+        let plans = plans.map(|plan| {
+            let (index, begins) = plan?;
+            Some(Plan { begins, ends: begins.saturating_add(compiled.endpoints[index].drain_seconds) })
+        });
+        Self { plans: plans.collect() }
+    }
+
+    /// How it stands with an endpoint at a time.
+    pub(super) fn of(&self, endpoint: u32, unix_seconds: u32) -> Drain {
+        match self.plans.get(endpoint as usize).copied().flatten() {
+            None => Drain::None,
+            Some(Plan { begins, .. }) if unix_seconds < begins => Drain::Planned(begins),
+            Some(Plan { ends, .. }) if unix_seconds < ends => Drain::UnderWay,
+            Some(_) => Drain::Over,
+        }
+    }
+}
+
+fn is_draining(compiled: &Compiled, endpoint: usize) -> bool {
+    compiled.endpoints[endpoint].state == EndpointState::Draining
+}
+
+/// The endpoints by index, each with the names of its pool and its region, and where it leads.
+fn endpoints(compiled: &Compiled) -> impl Iterator<Item = ((&str, &str, &Target), usize)> {
+    let config = &compiled.config;
+    let of_group = move |group: &Group| {
+        let (pool, region) = (&config.pools[group.pool].name, &config.regions[usize::from(group.region)].name);
+        let range = group.endpoints.start as usize..group.endpoints.end as usize;
+        range.map(move |index| ((pool.as_str(), region.as_str(), &compiled.endpoints[index].destination), index))
+    };
+    compiled.groups.iter().flat_map(of_group)
+}
