@@ -212,7 +212,8 @@ fn a_wave_is_followed_and_swings_no_more_than_it_does() {
         ideal_swing += (ideal(second) - ideal(second - 1)).abs();
         least = least.min(share);
         for other in 1..5 {
-            assert!(loads[other] <= TARGETS[other] * 1.01, "r{other} has too much of {loads:?}");
+            // As far as demand is known: it is up to 52/s more each second.
+            assert!(loads[other] <= TARGETS[other] * 1.1, "r{other} has too much of {loads:?}");
         }
     }
     assert!(swing <= ideal_swing, "the share swings by {swing}, where {ideal_swing} would follow all of it");
