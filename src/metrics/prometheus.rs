@@ -247,7 +247,7 @@ impl Scrape<'_> {
             targets,
         );
         families.gauges("meridian_region_capacity", "Answers per second that the region can bear.", capacities);
-        if flows.rooms.iter().next().is_some() {
+        if !flows.rooms.is_empty() {
             families.gauge(
                 "meridian_excess_load",
                 "Answers per second past every capacity, which are divided by capacity. While this is above 0, regions are \

@@ -443,10 +443,10 @@ fn write_load_reason(
         )?,
         (false, 0) if way.steps.len() == 1 => return Ok(false),
         (false, 0) => {
-            write!(f, "the first region in the client's order, which has room for {percent:.1} % of its clients")?
+            write!(f, "the first region in the client's order, which has room for {percent:.1} % of its clients")?;
         }
         (false, _) => {
-            write!(f, "the next region with room for what comes first to others ({percent:.1} % of these clients)")?
+            write!(f, "the next region with room for what comes first to others ({percent:.1} % of these clients)")?;
         }
     }
     if let Some(RoomLoad { load, target, capacity, .. }) = grounds.region_load(region) {
