@@ -1,10 +1,10 @@
 //! Measures what clients ask for, and makes of it where they go.
 //!
 //! Classes of clients ask as they do wherever they are sent, so nothing here goes round in a circle: demand is measured, the
-//! [waterfall](super::steering::waterfall) divides it, and the same demand is always divided in the same way. A rise is followed
-//! within a second, so that no region is past its target for longer; a fall slowly, so that clients that moved stay moved
-//! while demand goes up and down. Only where capacities are in what endpoints report, the load of an answer is learnt from
-//! what came back, and slowly.
+//! [waterfall](super::steering::waterfall) divides it, and the same demand is always divided in the same way. What is more than
+//! chance is followed within a second, so that no region is past its target for longer. What a fall leaves is held for a while,
+//! where there is room, so that clients that moved stay moved while demand goes up and down. Only where capacities are in what
+//! endpoints report, the load of an answer is learnt from what came back, and slowly.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,11 +18,13 @@ use crate::config::{Capacity, CapacityUnit, EndpointState};
 use crate::metrics::{Demand, Tally};
 use crate::snapshot::{Compiled, LoadSteering, Service, Snapshot, Steering};
 
-/// In which demand follows a fall by 63 %.
-const DEMAND_SMOOTHING: Duration = Duration::from_secs(5);
-/// A rise by this many times what random arrivals spread by, the root of their number, is believed as a whole, a smaller one in
-/// part. So demand that rises is known but for at most half of that spread, and demand that doesn't is overrated by about as much.
-const SURE_RISE: f64 = 2.0;
+/// In which what is no more than chance is followed by 63 %.
+const SMOOTHING: Duration = Duration::from_secs(5);
+/// In which demand that fell is held no more by 63 %.
+const HOLD: Duration = Duration::from_secs(10);
+/// A change by this many times what random arrivals spread by, the root of their number, is believed as a whole, a smaller one in
+/// part. So where demand rises, it is known but for at most half of that spread.
+const SURE_CHANGE: f64 = 2.0;
 /// In which the load of an answer follows what is reported.
 const REPORTED_SMOOTHING: Duration = Duration::from_secs(60);
 /// Measuring sooner than this after the last time would say little.
@@ -49,24 +51,45 @@ struct Rates {
     counts: Vec<u32>,
     /// Smoothed, by kind. Empty until counts were read twice.
     smoothed: Vec<f64>,
-    /// What to reckon with, by what kinds have in common: rises are told from chance in sums, as few of one kind say little.
-    levels: HashMap<u16, f64>,
-    /// What to reckon with, by kind.
-    expected: Vec<f64>,
+    /// By what kinds have in common: changes are told from chance in sums, as few of one kind say little.
+    levels: HashMap<u16, Level>,
+    /// By kind.
+    expected: Vec<Level>,
+}
+
+/// What to reckon with, in events per second.
+#[derive(Debug, Default, Clone, Copy)]
+struct Level {
+    now: f64,
+    /// What came lately beyond that.
+    held: f64,
+}
+
+impl Level {
+    /// Follows a rate that was measured over so many seconds.
+    fn follow(&mut self, rate: f64, seconds: f64) {
+        let before = *self;
+        let spread = (rate.max(before.now) * seconds).max(1.0).sqrt() / seconds;
+        let sure = ((rate - before.now).abs() / (spread * SURE_CHANGE)).min(1.0);
+        self.now += (rate - before.now) * sure.max(weight(seconds, SMOOTHING));
+        let fell = (before.now + before.held - self.now).max(0.0);
+        self.held = fell * (1.0 - weight(seconds, HOLD));
+    }
 }
 
 impl Rates {
     /// Takes in what was counted so far, by kind; `common` tells what a kind has in common with others.
     fn measure(&mut self, counts: Vec<u32>, passed: Option<Duration>, common: impl Fn(usize) -> u16) {
         let before = std::mem::replace(&mut self.counts, counts);
-        let Some(seconds) = passed.map(|passed| passed.as_secs_f64()).filter(|_| before.len() == self.counts.len()) else {
+        let Some(seconds) = passed.map(|passed| passed.as_secs_f64()).filter(|_| before.len() == self.counts.len())
+        else {
             return;
         };
         let now = self.counts.iter().zip(&before).map(|(new, old)| f64::from(new.wrapping_sub(*old)) / seconds);
         let now: Vec<f64> = now.collect();
-        let fall = weight(seconds, DEMAND_SMOOTHING);
+        let smoothing = weight(seconds, SMOOTHING);
         if self.smoothed.len() == now.len() {
-            self.smoothed.iter_mut().zip(&now).for_each(|(rate, now)| *rate += (now - *rate) * fall);
+            self.smoothed.iter_mut().zip(&now).for_each(|(rate, now)| *rate += (now - *rate) * smoothing);
         } else {
             self.smoothed.clone_from(&now);
         }
@@ -76,21 +99,21 @@ impl Rates {
             *sum = (sum.0 + now, sum.1 + smoothed);
         }
         for (common, (now, _)) in &sums {
-            let level = self.levels.entry(*common).or_insert(*now);
-            let spread = (now * seconds).max(1.0).sqrt() / seconds;
-            let rise = ((now - *level) / (spread * SURE_RISE)).min(1.0);
-            *level += (now - *level) * rise.max(fall);
+            self.levels.entry(*common).or_insert(Level { now: *now, held: 0.0 }).follow(*now, seconds);
         }
         let expected = self.smoothed.iter().enumerate().map(|(kind, smoothed)| {
             let common = common(kind);
-            let (level, sum) = (self.levels.get(&common), sums.get(&common).map_or(0.0, |(_, smoothed)| *smoothed));
-            if sum > 0.0 { smoothed * level.unwrap_or(&sum) / sum } else { 0.0 }
+            let (Some(level), Some((_, sum))) = (self.levels.get(&common), sums.get(&common)) else {
+                return Level::default();
+            };
+            let part = if *sum > 0.0 { smoothed / sum } else { 0.0 };
+            Level { now: level.now * part, held: level.held * part }
         });
         self.expected = expected.collect();
     }
 
-    fn expected(&self, kind: usize) -> f64 {
-        self.expected.get(kind).copied().unwrap_or(0.0)
+    fn expected(&self, kind: usize) -> Level {
+        self.expected.get(kind).copied().unwrap_or_default()
     }
 }
 
@@ -196,10 +219,12 @@ impl Controller {
                 let family = if class % 2 == 0 { Family::V4 } else { Family::V6 };
                 let (stops, is_home) = stops(compiled, live, service, load, load.orders[class / 2], family);
                 let index = *known.entry((stops, is_home)).or_insert_with_key(|(stops, is_home)| {
-                    classes.push(Class { demand: 0.0, stops: stops.clone(), is_home: *is_home });
+                    classes.push(Class { demand: 0.0, held: 0.0, stops: stops.clone(), is_home: *is_home });
                     classes.len() - 1
                 });
-                classes[index].demand += self.demand_of(load, class);
+                let Level { now, held } = self.demand_of(load, class);
+                classes[index].demand += now;
+                classes[index].held += held;
                 index
             });
             merged.push(own.collect());
@@ -217,7 +242,7 @@ impl Controller {
                 add_steps(&mut service.steps, compiled, stops, &shares[*merged]);
                 let count = service.steps.len() as u32 - first;
                 service.flows.push(Flow { first, count, is_displaced: !is_home && count > 0 });
-                let demand = self.demand_of(load, class);
+                let demand = self.demand_of(load, class).now;
                 if let Some(region) = first_region(compiled, load, class) {
                     let (all, kept) = homes.entry(region).or_default();
                     *all += demand;
@@ -233,8 +258,9 @@ impl Controller {
         flows
     }
 
-    fn demand_of(&self, load: &LoadSteering, class: usize) -> f64 {
-        self.demand.get(&(Arc::as_ptr(&load.demand) as usize)).map_or(0.0, |(_, rates)| rates.expected(class))
+    fn demand_of(&self, load: &LoadSteering, class: usize) -> Level {
+        let known = self.demand.get(&(Arc::as_ptr(&load.demand) as usize));
+        known.map_or(Level::default(), |(_, rates)| rates.expected(class))
     }
 
     /// What there is room in, and for each group and family (twice the group, and one more for IPv6) what it takes from.
@@ -250,7 +276,7 @@ impl Controller {
             }
         }
         let is_foreign = |service: &Service| !matches!(service.steering, Steering::Load(_));
-        let foreign = self.answered(compiled, is_foreign, |rates| rates.expected(0));
+        let foreign = self.answered(compiled, is_foreign, |rates| rates.expected(0).now);
         let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for (index, group) in compiled.groups.iter().enumerate() {
             groups.entry(group.region).or_default().push(index);

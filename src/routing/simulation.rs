@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::live::Standing;
-use super::{Controller, Draw, Family, Outcome, decide};
+use super::{Controller, Draw, Family, Outcome, decide, decide_both};
 use crate::health::{Failure, Observation};
 use crate::reload::{Loader, Origin};
 use crate::snapshot::{LoadSteering, Publisher, Snapshot, Steering};
@@ -248,7 +248,7 @@ fn waves_of_any_length_everywhere_are_followed_and_amplified_nowhere() {
             })
         };
         let (mut swings, mut demand_swings, mut least) = ([[0.0; 5]; 5], 0.0, [f64::INFINITY; 5]);
-        world.second(rates(0));
+        world.seconds(3, rates(0));
         for second in 1..400 {
             let before: [PerRegion; 5] = std::array::from_fn(|home| world.shares(home));
             let slack = unknown(&world, rates(second - 1), rates(second));
@@ -404,6 +404,31 @@ fn questions_are_counted_once_each_and_not_where_they_are_only_shown() {
         let mut draw = Draw { rng: &mut rng, advance, worker, unix_seconds: 0 };
         decide(&snapshot, &snapshot.compiled.services[0], Ipv4Addr::new(1, 0, 0, 1).into(), Family::V4, &mut draw);
         assert_eq!(count(), expected);
+    }
+}
+
+#[test]
+fn a_question_for_both_families_counts_once_where_it_leads() {
+    let world = World::new("");
+    for (dead, expected) in [(vec![], [1, 0]), (ALL.to_vec(), [1, 1])] {
+        // Of all regions the IPv4 endpoints alone die.
+        let keys: Vec<_> = world.publisher.health().keys().collect();
+        let is_dead = |target: &str| dead.iter().any(|region| target == format!("192.0.2.{region}"));
+        let observations = keys.into_iter().filter(|key| is_dead(&key.target.to_string())).map(|key| {
+            let outcome = Err(Failure::Refused);
+            (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+        });
+        world.publisher.observe(observations.collect::<Vec<_>>(), world.now);
+        let snapshot = world.publisher.current();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut draw = Draw { rng: &mut rng, advance: true, worker: 0, unix_seconds: 0 };
+        decide_both(&snapshot, &snapshot.compiled.services[0], Ipv4Addr::new(1, 0, 0, 1).into(), &mut draw);
+        let sums = load(&snapshot).demand.sums();
+        let class = class(&snapshot, 0);
+        assert_eq!(
+            [sums[class], sums[class + 1], sums.iter().sum()],
+            [expected[0], expected[1], expected[0] + expected[1]]
+        );
     }
 }
 

@@ -50,17 +50,7 @@ impl LoadSteering {
             });
             groups.collect()
         };
-        let one_by_one = classes(orders.order_count(), MAX_CLASSES, ways);
-        let (class_of_order, first_orders) = one_by_one.or_else(|| {
-            classes(orders.order_count(), usize::MAX, |order| {
-                let mut way = ways(order);
-                // The nearest stays the first, and nobody is led over a fence.
-                if let [_, others @ ..] = &mut way[..] {
-                    others.sort_unstable();
-                }
-                way
-            })
-        }).unwrap_or_default();
+        let (class_of_order, first_orders) = classes(orders.order_count(), MAX_CLASSES, ways);
         // Counting goes on over a reload that leaves the classes what they are.
         let mut identity = DefaultHasher::new();
         class_of_order.hash(&mut identity);
@@ -87,9 +77,22 @@ impl LoadSteering {
     }
 }
 
-/// The class of each order, those with equal keys being one, and the first order of each class; nothing where there are more
-/// classes than `most`.
-fn classes(orders: u32, most: usize, key: impl Fn(u32) -> Vec<u32>) -> Option<(Box<[u32]>, Vec<u32>)> {
+/// The class of each order, and the first order of each class. Those with equal ways are one; where that makes more classes than
+/// `most`, those with the same first group and the same others in any order.
+fn classes(orders: u32, most: usize, ways: impl Fn(u32) -> Vec<u32>) -> (Box<[u32]>, Vec<u32>) {
+    let folded = |order| {
+        let mut way = ways(order);
+        // Nobody is led over a fence.
+        if let [_, others @ ..] = &mut way[..] {
+            others.sort_unstable();
+        }
+        way
+    };
+    classes_by(orders, most, &ways).or_else(|| classes_by(orders, usize::MAX, folded)).unwrap_or_default()
+}
+
+/// As [`classes`], those with equal keys being one; nothing where these are more than `most`.
+fn classes_by(orders: u32, most: usize, key: impl Fn(u32) -> Vec<u32>) -> Option<(Box<[u32]>, Vec<u32>)> {
     let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
     let mut first_orders = Vec::new();
     let class_of_order = (0..orders).map(|order| {
@@ -101,4 +104,24 @@ fn classes(orders: u32, most: usize, key: impl Fn(u32) -> Vec<u32>) -> Option<(B
     });
     let class_of_order = class_of_order.collect::<Option<Box<[u32]>>>()?;
     Some((class_of_order, first_orders))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_classes_are_folded_but_not_over_fences() {
+        let ways = [vec![1, 2, 3], vec![1, 3, 2], vec![1, 2], vec![2, 1, 3], vec![1, 2, 3], vec![], vec![1]];
+        let classes = |most| {
+            let (class_of_order, first_orders) = classes(ways.len() as u32, most, |order| ways[order as usize].clone());
+            (class_of_order.to_vec(), first_orders)
+        };
+        assert_eq!(classes(6), (vec![0, 1, 2, 3, 0, 4, 5], vec![0, 1, 2, 3, 5, 6]));
+        assert_eq!(
+            classes(5),
+            (vec![0, 0, 1, 2, 0, 3, 4], vec![0, 2, 3, 5, 6]),
+            "the order of those after the first is lost"
+        );
+    }
 }
