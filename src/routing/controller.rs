@@ -16,7 +16,7 @@ use super::live::{Candidates, Health, Live, Standing, WHOLE};
 use super::steering::waterfall::{Class, Division, Room, Site, Stop, divide};
 use crate::config::{Capacity, CapacityUnit, EndpointState};
 use crate::metrics::{Demand, Tally};
-use crate::snapshot::{Compiled, LoadSteering, Service, Snapshot, Steering};
+use crate::snapshot::{Compiled, LoadSteering, Service, Steering};
 
 /// In which what is no more than chance is followed by 63 %.
 const SMOOTHING: Duration = Duration::from_secs(5);
@@ -204,8 +204,7 @@ impl Controller {
     }
 
     /// Makes the flows of all services that are steered by load.
-    pub(crate) fn flows(&self, snapshot: &Snapshot, standings: &[Standing]) -> Flows {
-        let Snapshot { compiled, live, .. } = snapshot;
+    pub(crate) fn flows(&self, compiled: &Compiled, live: &Live, standings: &[Standing]) -> Flows {
         if loads(compiled).next().is_none() {
             return Flows::default();
         }

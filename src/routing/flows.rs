@@ -82,7 +82,8 @@ pub struct Way<'f> {
 
 /// Shares that differ by less than this on the line are published as the same: 1 client of 1,000.
 const SAME_SHARE: u32 = u32::MAX / 1_000;
-/// Loads that differ by less than this part of the capacity are shown as the same.
+/// Loads that differ by less than this part of the capacity, and demands by less than this part and one per second, are shown as
+/// the same.
 const SAME_LOAD: f64 = 0.05;
 
 impl Flows {
@@ -117,7 +118,13 @@ impl Flows {
                 && near(a.target, b.target, b.target)
                 && near(a.capacity, b.capacity, b.capacity)
         };
+        let same_home = |a: &HomeLoad, b: &HomeLoad| {
+            let near = (a.demand - b.demand).abs() <= SAME_LOAD * a.demand.max(b.demand) + 1.0;
+            near && (a.service, a.region) == (b.service, b.region) && (a.overflow - b.overflow).abs() < SAME_LOAD
+        };
         self.services.len() == other.services.len()
+            && self.homes.len() == other.homes.len()
+            && self.homes.iter().zip(&other.homes).all(|(a, b)| same_home(a, b))
             && self.rooms.len() == other.rooms.len()
             && self.services.iter().zip(&other.services).all(|(a, b)| same_steps(a, b))
             && self.rooms.iter().zip(&other.rooms).all(|(a, b)| same_room(a, b))

@@ -483,7 +483,7 @@ fn reported_load_bounds_as_soon_as_it_is_known() {
             (0..100).for_each(|_| compiled.services[0].tallies[0].add(0));
             controller.measure(compiled, standings, world.now + Duration::from_secs(second));
         }
-        let flows = controller.flows(&snapshot, standings);
+        let flows = controller.flows(compiled, &snapshot.live, standings);
         let steps = flows.way(load(&snapshot).index, class(&snapshot, 0)).steps;
         assert_eq!(steps[0].region, 0);
         f64::from(steps[0].end) / f64::from(u32::MAX)

@@ -13,6 +13,8 @@ use crate::routing::{Family, Sticky};
 /// The most classes of one service. Where clients have more orders, those with the same first region who may go to the same
 /// regions are one: of those there are fewer, as a fence is of a rule, and a map has at most 10,000.
 const MAX_CLASSES: usize = 16_384;
+/// The most places of all classes of a service together, likewise: what takes time each second.
+const MAX_STOPS: usize = 1 << 20;
 
 /// What steers a service by load.
 #[derive(Debug)]
@@ -91,16 +93,18 @@ fn classes(orders: u32, most: usize, ways: impl Fn(u32) -> Vec<u32>) -> (Box<[u3
     classes_by(orders, most, &ways).or_else(|| classes_by(orders, usize::MAX, folded)).unwrap_or_default()
 }
 
-/// As [`classes`], those with equal keys being one; nothing where these are more than `most`.
+/// As [`classes`], those with equal keys being one; nothing where these, or their places, are too many for `most`.
 fn classes_by(orders: u32, most: usize, key: impl Fn(u32) -> Vec<u32>) -> Option<(Box<[u32]>, Vec<u32>)> {
     let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
     let mut first_orders = Vec::new();
+    let mut stops = 0;
     let class_of_order = (0..orders).map(|order| {
-        let class = *known.entry(key(order)).or_insert_with(|| {
+        let class = *known.entry(key(order)).or_insert_with_key(|way| {
+            stops += way.len();
             first_orders.push(order);
             first_orders.len() as u32 - 1
         });
-        (first_orders.len() <= most).then_some(class)
+        (first_orders.len() <= most && (stops <= MAX_STOPS || most == usize::MAX)).then_some(class)
     });
     let class_of_order = class_of_order.collect::<Option<Box<[u32]>>>()?;
     Some((class_of_order, first_orders))

@@ -19,7 +19,7 @@ use crate::health::report::Source;
 use crate::health::table::Effect;
 use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
 use crate::routing::live::{Standing, WHOLE};
-use crate::routing::{Controller, Live};
+use crate::routing::{Controller, Flows, Live};
 use crate::unix_time::unix_seconds_modulo;
 
 /// Where workers read the current snapshot.
@@ -66,11 +66,11 @@ impl Publisher {
         let drains = Drains::new(&compiled, None, unix_seconds);
         let standings = standings(&compiled, &table, &drains, now, unix_seconds);
         let reads_load = reads_load(&compiled);
-        let live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
-        let mut first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
+        let mut live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
         let mut controller = Controller::default();
-        controller.measure(&first.compiled, &standings, now);
-        first.live.set_flows(controller.flows(&first, &standings));
+        controller.measure(&compiled, &standings, now);
+        live.set_flows(controller.flows(&compiled, &live, &standings));
+        let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
             known: Mutex::new(Known {
@@ -179,8 +179,11 @@ impl Publisher {
         if changed.contains(&true) || current.live.is_due(now) {
             known.standings = standings;
             self.update(&known, &current, |endpoint| changed[endpoint as usize]);
-        } else if !known.controller.flows(&current, &standings).is_like(current.live.flows()) {
-            self.store(&known, Arc::clone(&current.compiled), current.live.clone());
+        } else {
+            let flows = known.controller.flows(&current.compiled, &current.live, &standings);
+            if !flows.is_like(current.live.flows()) {
+                self.store_with(flows, Arc::clone(&current.compiled), current.live.clone());
+            }
         }
         events
     }
@@ -210,12 +213,16 @@ impl Publisher {
         self.store(known, Arc::clone(compiled), live);
     }
 
-    /// Publishes the next generation, with the flows that follow from the demand as it is known. What is known is locked
-    /// meanwhile, so that there is one writer.
+    /// Publishes the next generation, with the flows that follow from the demand as it is known.
     fn store(&self, known: &Known, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
-        let mut next = Snapshot { generation: self.published.load().generation + 1, compiled, live };
-        next.live.set_flows(known.controller.flows(&next, &known.standings));
-        let next = Arc::new(next);
+        let flows = known.controller.flows(&compiled, &live, &known.standings);
+        self.store_with(flows, compiled, live)
+    }
+
+    /// Publishes the next generation. What is known is locked meanwhile, so that there is one writer.
+    fn store_with(&self, flows: Flows, compiled: Arc<Compiled>, mut live: Live) -> Arc<Snapshot> {
+        live.set_flows(flows);
+        let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
         self.published.store(Arc::clone(&next));
         next
     }

@@ -209,6 +209,10 @@ impl Divider<'_> {
     /// Spreads what comes from dead homes over the places of one tier: all give up at most the same part of the room that
     /// they have, the least that does.
     fn spread(&mut self, ceilings: &[f64], tier: u16) {
+        let mut homeless = self.classes.iter().zip(&self.filling.left).filter(|(class, _)| !class.is_home);
+        if homeless.all(|(_, left)| *left <= 0.0) {
+            return;
+        }
         let before = self.filling.clone();
         if self.try_part(ceilings, tier, 1.0) > NEGLIGIBLE {
             return;
@@ -366,10 +370,12 @@ fn grant(sites: &[Site], mut room_left: Vec<f64>, asked: &[Option<f64>]) -> Vec<
             _ => f64::INFINITY,
         };
         let asked_rooms = (0..room_left.len()).filter(|room| is_asked[*room]);
-        let first = asked_rooms.map(|room| (fullness(room), room)).min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((part, full)) = first.filter(|(part, _)| *part < 1.0) else { return granted };
+        let first = asked_rooms.map(fullness).min_by(f64::total_cmp);
+        let Some(part) = first.filter(|part| *part < 1.0) else { return granted };
+        // All that are full at once: most are from the start.
+        let is_full: Vec<bool> = (0..room_left.len()).map(|room| is_asked[room] && fullness(room) <= part).collect();
         open.retain(|site| {
-            let is_closed = sites[*site].rooms().any(|room| room == full);
+            let is_closed = sites[*site].rooms().any(|room| is_full[room]);
             if is_closed {
                 granted[*site] = part;
                 for room in sites[*site].rooms() {
