@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::live::Standing;
-use super::{Controller, Draw, Family, Outcome, decide};
+use super::{Controller, Draw, Family, Outcome, decide, decide_both};
 use crate::health::{Failure, Observation};
 use crate::reload::{Loader, Origin};
 use crate::snapshot::{LoadSteering, Publisher, Snapshot, Steering};
@@ -336,6 +336,10 @@ fn questions_are_counted_once_each_and_not_where_they_are_only_shown() {
         decide(&snapshot, &snapshot.compiled.services[0], Ipv4Addr::new(1, 0, 0, 1).into(), Family::V4, &mut draw);
         assert_eq!(count(), expected);
     }
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut draw = Draw { rng: &mut rng, advance: true, worker: 0, unix_seconds: 0 };
+    decide_both(&snapshot, &snapshot.compiled.services[0], Ipv4Addr::new(1, 0, 0, 1).into(), &mut draw);
+    assert_eq!(count(), 3, "HTTPS is one question, though of both families");
 }
 
 #[test]
