@@ -589,8 +589,8 @@ proptest! {
             for ((index, share), value) in shares(&values).iter().enumerate().zip(&values) {
                 let weight = from.weight(index);
                 prop_assert!(weight > 0);
-                // Half a step of the integer, beside the largest.
-                let step = 0.5 / 65_536.0 * values.iter().copied().fold(*value, f64::max) / value;
+                // Half a step of the integer, beside the largest, as far as f64 tells.
+                let step = 0.5 / f64::from(u32::MAX) * values.iter().copied().fold(*value, f64::max) / value;
                 let got = weight as f64 / from.total_weight() as f64;
                 prop_assert!((got - share).abs() <= share * step.max(1e-9), "{}: {got}, expected {share}", balance.name());
             }
