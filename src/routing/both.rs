@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::decide::pick;
-use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
+use super::{Choice, Decision, Draw, Family, Health, Outcome, decide, steering};
 use crate::snapshot::{Service, Snapshot, Steering};
 
 /// What A and AAAA would be answered with, as far as both lead to one place.
@@ -26,12 +26,14 @@ pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpA
     let rng = draw.rng.fork();
     let mut families = [Family::V4, Family::V6].map(|family| {
         let mut rng = rng.clone();
-        decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, ..*draw })
+        // It is one question, and counted once it is clear where it leads.
+        decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, worker: usize::MAX, ..*draw })
     });
     let [v4, v6] = &families;
     let ttl = v4.ttl.min(v6.ttl);
     let scope = v4.scope.max(v6.scope);
     let leading = if rank(&v6.outcome) > rank(&v4.outcome) { Family::V6 } else { Family::V4 };
+    steering::count(snapshot, service, client, leading, draw);
     let other = match leading {
         Family::V4 => Family::V6,
         Family::V6 => Family::V4,
