@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::decide::serve;
-use super::steering::Steered;
+use super::steering::{self, Steered};
 use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
 use crate::snapshot::{Service, Snapshot, Steering};
 
@@ -23,19 +23,19 @@ pub struct Both<'s> {
 }
 
 /// Decides for both families. Where they lead to different regions, that of the healthier one counts, and of IPv4 where
-/// they are alike. It is one question, and counts as one.
+/// they are alike.
 pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpAddr, draw: &mut Draw<'_>) -> Both<'s> {
     // Both are drawn from the same numbers, so that regions with equal weights for both are the same.
     let rng = draw.rng.fork();
-    let counted = if service.has_family[Family::V4.index()] { Family::V4 } else { Family::V6 };
     let mut families = [Family::V4, Family::V6].map(|family| {
         let mut rng = rng.clone();
-        let worker = if family == counted { draw.worker } else { usize::MAX };
-        decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, worker, ..*draw })
+        // It is one question, and counted once it is clear where it leads.
+        decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, worker: usize::MAX, ..*draw })
     });
     let [v4, v6] = &families;
     let (mut ttl, mut scope) = (v4.ttl.min(v6.ttl), v4.scope.max(v6.scope));
     let leading = if rank(&v6.outcome) > rank(&v4.outcome) { Family::V6 } else { Family::V4 };
+    steering::count(snapshot, service, client, leading, draw);
     let (led, other) = (&families[leading.index()].outcome, leading.other());
     let mut elsewhere = None;
     if !is_one_place(led, &families[other.index()].outcome) {

@@ -175,10 +175,9 @@ mod tests {
     use crate::geo::Database;
     use crate::geo::build::build;
     use crate::health::Verdict;
-    use crate::metrics::Tallies;
     use crate::routing::Live;
     use crate::routing::live::Standing;
-    use crate::snapshot::{Geography, compile, load_geo_maps};
+    use crate::snapshot::{Carried, Geography, compile, load_geo_maps};
 
     const REGIONS: usize = 3;
     /// Of the database, with what rules may name beside their countries.
@@ -241,7 +240,7 @@ mod tests {
             let database = Arc::new(Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap());
             let geography = Some(Geography { database, geo_maps, latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            let compiled = compile(config, geography, cookies, None, &mut Tallies::new(1), None).ok()?;
+            let compiled = compile(config, geography, cookies, None, &mut Carried::new(1), None).ok()?;
             let standing = |endpoint: u32| Standing { verdict: verdicts[endpoint as usize], ..Standing::UNPROBED };
             let live = Live::build(&compiled, standing, None, Instant::now());
             Some(Snapshot { generation: 1, compiled: Arc::new(compiled), live })
