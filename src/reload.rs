@@ -19,11 +19,10 @@ use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::measurements::Measurements;
-use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
-    Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
-    load_geo_maps, load_measurements,
+    Carried, Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets,
+    load_database, load_geo_maps, load_measurements,
 };
 use crate::unix_time::unix_seconds;
 use crate::watch::Fingerprint;
@@ -73,7 +72,7 @@ pub struct Loader {
     seen_geography: Fingerprint,
     /// The files of the certificate likewise.
     seen_certificate: Fingerprint,
-    tallies: Option<Tallies>,
+    carried: Option<Carried>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
@@ -90,7 +89,7 @@ impl Loader {
             seen_measurements: 0,
             seen_geography: Fingerprint::default(),
             seen_certificate: Fingerprint::default(),
-            tallies: None,
+            carried: None,
             own_cookies: None,
             rate_limiter: None,
         }
@@ -113,8 +112,8 @@ impl Loader {
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
-        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, geography, cookies, limiter, tallies, serving);
+        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let compiled = compile(config, geography, cookies, limiter, carried, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
@@ -141,8 +140,8 @@ impl Loader {
         let config = serving.config.clone();
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
-        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, tallies)?)
+        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, carried)?)
     }
 
     /// The limiter that the configuration asks for: the one there is, if its settings are the same.
@@ -420,8 +419,8 @@ impl Reloader {
         }
         wait_until_unused(&old);
         drop(old);
-        if let Some(tallies) = &mut loader.tallies {
-            tallies.forget_unused();
+        if let Some(carried) = &mut loader.carried {
+            carried.forget_unused();
         }
         release_free_memory();
         let outdated = &snapshot.compiled.outdated;

@@ -1,8 +1,10 @@
 //! Measures what clients ask for, and makes of it where they go.
 //!
-//! Classes of clients ask as they do wherever they are sent, so nothing here goes round in a circle: demand is smoothed, the
-//! [waterfall](super::steering::waterfall) divides it, and the same demand is always divided in the same way. Only where
-//! capacities are in what endpoints report, the load of an answer is learnt from what came back, and slowly.
+//! Classes of clients ask as they do wherever they are sent, so nothing here goes round in a circle: demand is measured, the
+//! [waterfall](super::steering::waterfall) divides it, and the same demand is always divided in the same way. What is more than
+//! chance is followed within a second, so that no region is past its target for longer. What a fall leaves is held for a while,
+//! where there is room, so that clients that moved stay moved while demand goes up and down. Only where capacities are in what
+//! endpoints report, the load of an answer is learnt from what came back, and slowly.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,8 +18,13 @@ use crate::config::{Capacity, CapacityUnit, EndpointState};
 use crate::metrics::{Demand, Tally};
 use crate::snapshot::{Compiled, LoadSteering, Service, Snapshot, Steering};
 
-/// In which demand follows a change by 63 %.
-const DEMAND_SMOOTHING: Duration = Duration::from_secs(5);
+/// In which what is no more than chance is followed by 63 %.
+const SMOOTHING: Duration = Duration::from_secs(5);
+/// In which demand that fell is held no more by 63 %.
+const HOLD: Duration = Duration::from_secs(10);
+/// A change by this many times what random arrivals spread by, the root of their number, is believed as a whole, a smaller one in
+/// part. So where demand rises, it is known but for at most half of that spread.
+const SURE_CHANGE: f64 = 2.0;
 /// In which the load of an answer follows what is reported.
 const REPORTED_SMOOTHING: Duration = Duration::from_secs(60);
 /// Measuring sooner than this after the last time would say little.
@@ -42,35 +49,77 @@ pub(crate) struct Controller {
 #[derive(Debug, Default)]
 struct Rates {
     counts: Vec<u32>,
-    /// None until counts were read twice.
-    per_second: Vec<f64>,
+    /// Smoothed, by kind. Empty until counts were read twice.
+    smoothed: Vec<f64>,
+    /// By what kinds have in common: changes are told from chance in sums, as few of one kind say little.
+    levels: HashMap<u16, Level>,
+    /// By kind.
+    expected: Vec<Level>,
+}
+
+/// What to reckon with, in events per second.
+#[derive(Debug, Default, Clone, Copy)]
+struct Level {
+    now: f64,
+    /// What came lately beyond that.
+    held: f64,
+}
+
+impl Level {
+    /// Follows a rate that was measured over so many seconds.
+    fn follow(&mut self, rate: f64, seconds: f64) {
+        let before = *self;
+        let spread = (rate.max(before.now) * seconds).max(1.0).sqrt() / seconds;
+        let sure = ((rate - before.now).abs() / (spread * SURE_CHANGE)).min(1.0);
+        self.now += (rate - before.now) * sure.max(weight(seconds, SMOOTHING));
+        let fell = (before.now + before.held - self.now).max(0.0);
+        self.held = fell * (1.0 - weight(seconds, HOLD));
+    }
 }
 
 impl Rates {
-    fn measure(&mut self, counts: Vec<u32>, passed: Option<Duration>) {
-        if let Some(passed) = passed.filter(|_| self.counts.len() == counts.len()) {
-            let weight = weight(passed, DEMAND_SMOOTHING);
-            let now = counts
-                .iter()
-                .zip(&self.counts)
-                .map(|(new, old)| f64::from(new.wrapping_sub(*old)) / passed.as_secs_f64());
-            if self.per_second.len() == counts.len() {
-                self.per_second.iter_mut().zip(now).for_each(|(rate, now)| *rate += (now - *rate) * weight);
-            } else {
-                self.per_second = now.collect();
-            }
+    /// Takes in what was counted so far, by kind; `common` tells what a kind has in common with others.
+    fn measure(&mut self, counts: Vec<u32>, passed: Option<Duration>, common: impl Fn(usize) -> u16) {
+        let before = std::mem::replace(&mut self.counts, counts);
+        let Some(seconds) = passed.map(|passed| passed.as_secs_f64()).filter(|_| before.len() == self.counts.len())
+        else {
+            return;
+        };
+        let now = self.counts.iter().zip(&before).map(|(new, old)| f64::from(new.wrapping_sub(*old)) / seconds);
+        let now: Vec<f64> = now.collect();
+        let smoothing = weight(seconds, SMOOTHING);
+        if self.smoothed.len() == now.len() {
+            self.smoothed.iter_mut().zip(&now).for_each(|(rate, now)| *rate += (now - *rate) * smoothing);
+        } else {
+            self.smoothed.clone_from(&now);
         }
-        self.counts = counts;
+        let mut sums: HashMap<u16, (f64, f64)> = HashMap::new();
+        for (kind, (now, smoothed)) in now.iter().zip(&self.smoothed).enumerate() {
+            let sum = sums.entry(common(kind)).or_default();
+            *sum = (sum.0 + now, sum.1 + smoothed);
+        }
+        for (common, (now, _)) in &sums {
+            self.levels.entry(*common).or_insert(Level { now: *now, held: 0.0 }).follow(*now, seconds);
+        }
+        let expected = self.smoothed.iter().enumerate().map(|(kind, smoothed)| {
+            let common = common(kind);
+            let (Some(level), Some((_, sum))) = (self.levels.get(&common), sums.get(&common)) else {
+                return Level::default();
+            };
+            let part = if *sum > 0.0 { smoothed / sum } else { 0.0 };
+            Level { now: level.now * part, held: level.held * part }
+        });
+        self.expected = expected.collect();
     }
 
-    fn get(&self, index: usize) -> f64 {
-        self.per_second.get(index).copied().unwrap_or(0.0)
+    fn expected(&self, kind: usize) -> Level {
+        self.expected.get(kind).copied().unwrap_or_default()
     }
 }
 
 /// How much the newest measurement counts for.
-fn weight(passed: Duration, smoothing: Duration) -> f64 {
-    1.0 - (-passed.as_secs_f64() / smoothing.as_secs_f64()).exp()
+fn weight(seconds: f64, smoothing: Duration) -> f64 {
+    1.0 - (-seconds / smoothing.as_secs_f64()).exp()
 }
 
 impl Controller {
@@ -85,25 +134,26 @@ impl Controller {
         for (_, _, load) in loads(compiled) {
             let key = Arc::as_ptr(&load.demand) as usize;
             let (counter, mut rates) = demand.remove(&key).unwrap_or((Arc::clone(&load.demand), Rates::default()));
-            rates.measure(counter.sums(), passed);
+            let first_region = |class: usize| first_region(compiled, load, class).unwrap_or(u16::MAX);
+            rates.measure(counter.sums(), passed, first_region);
             self.demand.insert(key, (counter, rates));
         }
         let mut answers = std::mem::take(&mut self.answers);
         for tally in compiled.services.iter().flat_map(|service| &service.tallies) {
             let key = Arc::as_ptr(tally) as usize;
             let (counter, mut rates) = answers.remove(&key).unwrap_or((Arc::clone(tally), Rates::default()));
-            rates.measure(vec![counter.sum() as u32], passed);
+            rates.measure(vec![counter.sum() as u32], passed, |_| 0);
             self.answers.insert(key, (counter, rates));
         }
         if let Some(passed) = passed {
-            self.learn_reported(compiled, standings, weight(passed, REPORTED_SMOOTHING));
+            self.learn_reported(compiled, standings, weight(passed.as_secs_f64(), REPORTED_SMOOTHING));
         }
     }
 
     /// Learns what an answer per second means in each region, in requests per second.
     fn learn_reported(&mut self, compiled: &Compiled, standings: &[Standing], weight: f64) {
         let mut regions: BTreeMap<u16, (f64, f64)> = BTreeMap::new();
-        let answered_by = self.answered(compiled, |_| true);
+        let answered_by = self.answered(compiled, |_| true, |rates| rates.smoothed.first().copied().unwrap_or(0.0));
         for (group, by_group) in compiled.groups.iter().zip(answered_by) {
             let endpoints = standings.get(group.endpoints.start as usize..group.endpoints.end as usize);
             let healthy = endpoints.unwrap_or_default().iter().filter(|standing| standing.is_healthy());
@@ -136,13 +186,18 @@ impl Controller {
     }
 
     /// Answers per second from each group, by services of some kind.
-    fn answered(&self, compiled: &Compiled, is_counted: impl Fn(&Service) -> bool) -> Vec<f64> {
+    fn answered(
+        &self,
+        compiled: &Compiled,
+        is_counted: impl Fn(&Service) -> bool,
+        per_second: impl Fn(&Rates) -> f64,
+    ) -> Vec<f64> {
         let mut answered = vec![0.0; compiled.groups.len()];
         for service in compiled.services.iter().filter(|service| is_counted(service)) {
             let groups = service.tiers.iter().flat_map(|tier| compiled.pools[tier.pool].groups.clone());
             for (group, tally) in groups.zip(&service.tallies) {
                 let rates = self.answers.get(&(Arc::as_ptr(tally) as usize));
-                answered[group as usize] += rates.map_or(0.0, |(_, rates)| rates.get(0));
+                answered[group as usize] += rates.map_or(0.0, |(_, rates)| per_second(rates));
             }
         }
         answered
@@ -164,10 +219,12 @@ impl Controller {
                 let family = if class % 2 == 0 { Family::V4 } else { Family::V6 };
                 let (stops, is_home) = stops(compiled, live, service, load, load.orders[class / 2], family);
                 let index = *known.entry((stops, is_home)).or_insert_with_key(|(stops, is_home)| {
-                    classes.push(Class { demand: 0.0, stops: stops.clone(), is_home: *is_home });
+                    classes.push(Class { demand: 0.0, held: 0.0, stops: stops.clone(), is_home: *is_home });
                     classes.len() - 1
                 });
-                classes[index].demand += self.demand_of(load, class);
+                let Level { now, held } = self.demand_of(load, class);
+                classes[index].demand += now;
+                classes[index].held += held;
                 index
             });
             merged.push(own.collect());
@@ -185,9 +242,9 @@ impl Controller {
                 add_steps(&mut service.steps, compiled, stops, &shares[*merged]);
                 let count = service.steps.len() as u32 - first;
                 service.flows.push(Flow { first, count, is_displaced: !is_home && count > 0 });
-                let demand = self.demand_of(load, class);
-                if let Some(region) = compiled.maps[load.map].order(load.orders[class / 2]).regions.first() {
-                    let (all, kept) = homes.entry(*region).or_default();
+                let demand = self.demand_of(load, class).now;
+                if let Some(region) = first_region(compiled, load, class) {
+                    let (all, kept) = homes.entry(region).or_default();
                     *all += demand;
                     *kept += if *is_home { demand * shares[*merged].first().unwrap_or(&0.0) } else { 0.0 };
                 }
@@ -201,8 +258,9 @@ impl Controller {
         flows
     }
 
-    fn demand_of(&self, load: &LoadSteering, class: usize) -> f64 {
-        self.demand.get(&(Arc::as_ptr(&load.demand) as usize)).map_or(0.0, |(_, rates)| rates.get(class))
+    fn demand_of(&self, load: &LoadSteering, class: usize) -> Level {
+        let known = self.demand.get(&(Arc::as_ptr(&load.demand) as usize));
+        known.map_or(Level::default(), |(_, rates)| rates.expected(class))
     }
 
     /// What there is room in, and for each group and family (twice the group, and one more for IPv6) what it takes from.
@@ -217,7 +275,8 @@ impl Controller {
                 units.insert(compiled.groups[group as usize].region, load.unit);
             }
         }
-        let foreign = self.answered(compiled, |service| !matches!(service.steering, Steering::Load(_)));
+        let is_foreign = |service: &Service| !matches!(service.steering, Steering::Load(_));
+        let foreign = self.answered(compiled, is_foreign, |rates| rates.expected(0).now);
         let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for (index, group) in compiled.groups.iter().enumerate() {
             groups.entry(group.region).or_default().push(index);
@@ -265,6 +324,12 @@ fn loads(compiled: &Compiled) -> impl Iterator<Item = (usize, &Service, &LoadSte
         Steering::Load(load) => Some((index, service, &**load)),
         _ => None,
     })
+}
+
+/// The region to which a class belongs: the first of its order in which the service has endpoints in the first tier that
+/// it can be sent to at all.
+fn first_region(compiled: &Compiled, load: &LoadSteering, class: usize) -> Option<u16> {
+    load.homes[class / 2].map(|group| compiled.groups[group as usize].region)
 }
 
 /// What the healthy endpoints of a group and family can bear together, if they have capacities.

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::Family;
 use super::balance::{Draw, Picks};
 use super::live::{Candidates, Health};
-use super::{Family, steering};
+use super::steering::{self, Steered};
 use crate::config::AnswerOrder;
 use crate::snapshot::{AllDown, Service, Snapshot};
 
@@ -107,11 +108,26 @@ pub fn decide<'s>(
             }
         },
     };
-    let Some(choice) = found else {
-        // One that health makes must not outlive it.
-        let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
-        return Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() };
-    };
+    match found {
+        Some(choice) => serve(snapshot, service, choice, &steered, client, family, draw),
+        None => {
+            // One that health makes must not outlive it.
+            let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
+            Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() }
+        }
+    }
+}
+
+/// Decides for a group to which a client was steered.
+pub(super) fn serve<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    choice: Choice<'s>,
+    steered: &Steered<'_>,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Decision<'s> {
     let candidates = choice.candidates;
     let ttl = if steered.failover_active || candidates.health != Health::Enough || candidates.settles {
         service.ttl.min
@@ -120,7 +136,11 @@ pub fn decide<'s>(
         let until_drain = candidates.drains_at.saturating_sub(draw.unix_seconds);
         candidates.flip_seconds.min(until_drain).clamp(service.ttl.min, service.ttl.max)
     };
-    let picks = pick(snapshot, service, choice, client, family, draw);
+    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
+    let mut picks = draw.pick(candidates, usize::from(service.answers), rotation, client);
+    if service.answer_order == AnswerOrder::Fixed {
+        picks.sort();
+    }
     let scope = match candidates.method.sticky() {
         Some(sticky) if is_matter_of_choice(candidates, usize::from(service.answers), service.answer_order) => {
             steered.scope.max(sticky.prefix(client))
@@ -128,23 +148,6 @@ pub fn decide<'s>(
         _ => steered.scope,
     };
     Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
-}
-
-/// The endpoints that one answer has of the group that serves.
-pub(super) fn pick(
-    snapshot: &Snapshot,
-    service: &Service,
-    choice: Choice<'_>,
-    client: IpAddr,
-    family: Family,
-    draw: &mut Draw<'_>,
-) -> Picks {
-    let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    let mut picks = draw.pick(choice.candidates, usize::from(service.answers), rotation, client);
-    if service.answer_order == AnswerOrder::Fixed {
-        picks.sort();
-    }
-    picks
 }
 
 /// Whether picks can differ: which, or in which order.
@@ -172,10 +175,9 @@ mod tests {
     use crate::geo::Database;
     use crate::geo::build::build;
     use crate::health::Verdict;
-    use crate::metrics::Tallies;
     use crate::routing::Live;
     use crate::routing::live::Standing;
-    use crate::snapshot::{Geography, compile, load_geo_maps};
+    use crate::snapshot::{Carried, Geography, compile, load_geo_maps};
 
     const REGIONS: usize = 3;
     /// Of the database, with what rules may name beside their countries.
@@ -238,7 +240,7 @@ mod tests {
             let database = Arc::new(Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap());
             let geography = Some(Geography { database, geo_maps, latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            let compiled = compile(config, geography, cookies, None, &mut Tallies::new(1), None).ok()?;
+            let compiled = compile(config, geography, cookies, None, &mut Carried::new(1), None).ok()?;
             let standing = |endpoint: u32| Standing { verdict: verdicts[endpoint as usize], ..Standing::UNPROBED };
             let live = Live::build(&compiled, standing, None, Instant::now());
             Some(Snapshot { generation: 1, compiled: Arc::new(compiled), live })

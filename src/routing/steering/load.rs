@@ -24,9 +24,7 @@ pub(super) fn steer<'s>(
     let map = &snapshot.compiled.maps[load.map];
     let (order, scope) = map.lookup(client);
     let class = load.class(order, family);
-    if draw.advance {
-        load.demand.add(draw.worker, class);
-    }
+    count(load, class, draw);
     let way = snapshot.live.flows().way(load.index, class);
     // Where all of the class goes one way, all clients of the map's prefix do.
     let scope = if way.steps.len() > 1 { scope.max(load.sticky.prefix(client)) } else { scope };
@@ -36,6 +34,13 @@ pub(super) fn steer<'s>(
     match choice.filter(|choice| choice.candidates.health == Health::Enough) {
         found @ Some(_) => Steered { found, failover_active: way.is_displaced, scope },
         None => ordered::steer(snapshot, service, map.order(order).regions, scope, family),
+    }
+}
+
+/// Counts a question of a class, unless it only shows what would be.
+pub(super) fn count(load: &LoadSteering, class: usize, draw: &Draw<'_>) {
+    if draw.advance {
+        load.demand.add(draw.worker, class);
     }
 }
 

@@ -45,3 +45,11 @@ pub(super) fn steer<'s>(
         Steering::Load(load) => load::steer(snapshot, service, load, client, family, draw),
     }
 }
+
+/// Counts a question, where steering goes by how many there are.
+pub(super) fn count(snapshot: &Snapshot, service: &Service, client: IpAddr, family: Family, draw: &Draw<'_>) {
+    if let Steering::Load(load) = &service.steering {
+        let (order, _) = snapshot.compiled.maps[load.map].lookup(client);
+        load::count(load, load.class(order, family), draw);
+    }
+}

@@ -9,7 +9,8 @@
 //! 4. a class for which there is no place left gets room of classes that can go elsewhere.
 //!
 //! What is past every capacity is divided by capacity: somebody has to answer. All of it is continuous in the demand, so
-//! that a small change of load moves few clients.
+//! that a small change of load moves few clients. Demand that was there lately is divided as though it still were, as far as
+//! there is room under targets for both: so clients that moved stay moved while demand goes up and down, at nobody's cost.
 
 use std::collections::VecDeque;
 
@@ -42,6 +43,8 @@ impl Site {
 pub(crate) struct Class {
     /// Answers per second; 0 or more.
     pub(crate) demand: f64,
+    /// Answers per second that came lately beyond that, and may come again; 0 or more.
+    pub(crate) held: f64,
     /// Where it may go now, the nearest first; tiers don't decrease.
     pub(crate) stops: Vec<Stop>,
     /// Whether the first of them is where it belongs, and not only what is left.
@@ -62,7 +65,7 @@ pub(crate) struct Stop {
 pub(crate) struct Division {
     /// For each class the part of its demand that goes to each of its stops; they sum up to 1 where there is a stop.
     pub(crate) shares: Vec<Vec<f64>>,
-    /// The load of each room, with what was taken.
+    /// The load of each room, with what was taken, and without what is held.
     pub(crate) loads: Vec<f64>,
     /// The load that is past every capacity.
     pub(crate) excess: f64,
@@ -84,14 +87,28 @@ pub(crate) fn divide(rooms: &[Room], sites: &[Site], classes: &[Class]) -> Divis
         left: classes.iter().map(|class| if class.stops.is_empty() { 0.0 } else { 1.0 }).collect(),
         loads: rooms.iter().map(|room| room.taken).collect(),
     };
-    let mut divider = Divider { sites, classes, filling, effort: MOST_EFFORT };
-    for ceilings in
-        [rooms.iter().map(|room| room.target).collect::<Vec<f64>>(), rooms.iter().map(|room| room.capacity).collect()]
-    {
-        divider.fill(&ceilings);
-    }
+    let demands = classes.iter().map(|class| class.demand).collect();
+    let mut divider = Divider { sites, classes, demands, filling, effort: MOST_EFFORT };
+    let targets: Vec<f64> = rooms.iter().map(|room| room.target).collect();
+    let capacities: Vec<f64> = rooms.iter().map(|room| room.capacity).collect();
+    divider.fill(&targets);
+    divider.rearrange(&targets);
+    let held = divider.hold(&targets);
+    divider.fill(&capacities);
+    divider.rearrange(&capacities);
     let excess = divider.exceed(rooms);
-    let Filling { shares, loads, .. } = divider.filling;
+    let Filling { mut shares, mut loads, .. } = divider.filling;
+    for ((class, shares), held) in classes.iter().zip(&mut shares).zip(held) {
+        let all = class.demand + class.held * held.iter().sum::<f64>();
+        if class.held <= 0.0 || all <= 0.0 {
+            continue;
+        }
+        for ((stop, share), held) in class.stops.iter().zip(shares).zip(held) {
+            let mixed = (*share * class.demand + held * class.held) / all;
+            sites[stop.site as usize].rooms().for_each(|room| loads[room] += (mixed - *share) * class.demand);
+            *share = mixed;
+        }
+    }
     Division { shares, loads, excess }
 }
 
@@ -108,6 +125,8 @@ struct Filling {
 struct Divider<'a> {
     sites: &'a [Site],
     classes: &'a [Class],
+    /// What is divided of each class.
+    demands: Vec<f64>,
     filling: Filling,
     /// What may still be looked at to make room.
     effort: usize,
@@ -134,11 +153,28 @@ impl Divider<'_> {
         for tier in 0..=last_tier.unwrap_or(0) {
             self.spread(ceilings, tier);
         }
+    }
+
+    /// Makes room for what is left, where that can be done.
+    fn rearrange(&mut self, ceilings: &[f64]) {
         for class in 0..self.classes.len() {
-            while self.filling.left[class] * self.classes[class].demand > LEAST_MOVED && self.make_room(ceilings, class)
-            {
-            }
+            while self.filling.left[class] * self.demands[class] > LEAST_MOVED && self.make_room(ceilings, class) {}
         }
+    }
+
+    /// Finds places for what is held, under the same ceilings, and leaves all else as it was. Returns the parts of it that go to
+    /// each stop, 1 together where there is room for all of a class's.
+    fn hold(&mut self, ceilings: &[f64]) -> Vec<Vec<f64>> {
+        let before = self.filling.clone();
+        let held = self.classes.iter().map(|class| class.held).collect();
+        let demands = std::mem::replace(&mut self.demands, held);
+        self.filling.shares.iter_mut().for_each(|shares| shares.fill(0.0));
+        for ((left, class), held) in self.filling.left.iter_mut().zip(self.classes).zip(&self.demands) {
+            *left = if *held > 0.0 && !class.stops.is_empty() { 1.0 } else { 0.0 };
+        }
+        self.fill(ceilings);
+        self.demands = demands;
+        std::mem::replace(&mut self.filling, before).shares
     }
 
     /// Each class asks for room for all that it has left at one of its stops. What rooms can't take is cut for all who ask
@@ -154,8 +190,8 @@ impl Divider<'_> {
         }
         let mut asked: Vec<Option<f64>> = vec![None; self.sites.len()];
         for (class, stop) in &asking {
-            let Class { demand, stops, .. } = &self.classes[*class];
-            *asked[stops[*stop].site as usize].get_or_insert(0.0) += left[*class] * demand;
+            let site = self.classes[*class].stops[*stop].site as usize;
+            *asked[site].get_or_insert(0.0) += left[*class] * self.demands[*class];
         }
         let room: Vec<f64> = ceilings.iter().zip(&*loads).map(|(ceiling, load)| (ceiling - load).max(0.0)).collect();
         let granted = grant(self.sites, room, &asked);
@@ -212,7 +248,7 @@ impl Divider<'_> {
     /// False where there is no way.
     fn make_room(&mut self, ceilings: &[f64], class: usize) -> bool {
         let Some((way, end)) = self.find_way(ceilings, class) else { return false };
-        let Class { demand, stops, .. } = &self.classes[class];
+        let (demand, stops) = (self.demands[class], &self.classes[class].stops);
         let Filling { shares, left, loads } = &mut self.filling;
         let slack = |site: usize| {
             let slacks = self.sites[site].rooms().map(|room| ceilings[room] - loads[room]);
@@ -220,14 +256,12 @@ impl Divider<'_> {
         };
         let mut amount = (left[class] * demand).min(slack(end));
         for step in &way {
-            amount =
-                amount.min(shares[step.class][step.from] * self.classes[step.class].demand).min(slack(step.relieved));
+            amount = amount.min(shares[step.class][step.from] * self.demands[step.class]).min(slack(step.relieved));
         }
         let mut add = |class: usize, stop: usize, amount: f64| {
-            let Class { demand, stops, .. } = &self.classes[class];
             let share = &mut shares[class][stop];
-            *share = (*share + amount / demand).max(0.0);
-            self.sites[stops[stop].site as usize].rooms().for_each(|room| loads[room] += amount);
+            *share = (*share + amount / self.demands[class]).max(0.0);
+            self.sites[self.classes[class].stops[stop].site as usize].rooms().for_each(|room| loads[room] += amount);
         };
         for step in &way {
             add(step.class, step.from, -amount);
@@ -263,7 +297,7 @@ impl Divider<'_> {
                 }
                 return Some((way, site));
             }
-            for (other, Class { demand, stops, .. }) in self.classes.iter().enumerate() {
+            for (other, (Class { stops, .. }, demand)) in self.classes.iter().zip(&self.demands).enumerate() {
                 self.effort = self.effort.checked_sub(stops.len())?;
                 for (from, stop) in stops.iter().enumerate() {
                     if shares[other][from] * demand <= LEAST_MOVED || !relieves(stop.site as usize, site) {
@@ -365,7 +399,7 @@ mod tests {
     }
 
     fn class(demand: f64, sites: &[u32], is_home: bool) -> Class {
-        Class { demand, stops: sites.iter().map(|site| Stop { site: *site, tier: 0 }).collect(), is_home }
+        Class { demand, held: 0.0, stops: sites.iter().map(|site| Stop { site: *site, tier: 0 }).collect(), is_home }
     }
 
     /// Loads in whole numbers.
@@ -415,7 +449,7 @@ mod tests {
     fn a_later_pool_gets_what_those_before_cannot_bear() {
         let rooms = [room(100.0, 120.0), room(100.0, 120.0), room(100.0, 120.0)];
         let stops = [(0, 0), (1, 0), (2, 1)].map(|(site, tier)| Stop { site, tier }).to_vec();
-        let spread = |demand| loads(&rooms, &[Class { demand, stops: stops.clone(), is_home: false }]).0;
+        let spread = |demand| loads(&rooms, &[Class { demand, held: 0.0, stops: stops.clone(), is_home: false }]).0;
         assert_eq!(spread(150.0), [75, 75, 0]);
         assert_eq!(spread(230.0), [100, 100, 30]);
     }
@@ -435,6 +469,29 @@ mod tests {
         let sites = [Site { rooms: [Some(0), None] }, Site { rooms: [None; 2] }];
         let division = divide(&[room(10.0, 20.0)], &sites, &[class(100.0, &[0, 1], true)]);
         assert_eq!((division.shares, division.loads, division.excess), (vec![vec![0.1, 0.9]], vec![10.0], 0.0));
+    }
+
+    #[test]
+    fn what_is_held_keeps_clients_away_as_far_as_there_is_room() {
+        let rooms = [room(80.0, 100.0), room(80.0, 100.0)];
+        let held = |demand, held, other| {
+            let first = Class { held, ..class(demand, &[0, 1], true) };
+            let division = divide(&rooms, &simple(2), &[first, class(other, &[1, 0], true)]);
+            let percent = (division.shares[0][0] * 100.0).round();
+            (percent, division.loads.iter().map(|load| load.round()).collect::<Vec<f64>>(), division.excess)
+        };
+        assert_eq!(held(100.0, 0.0, 0.0), (80.0, vec![80.0, 20.0], 0.0));
+        assert_eq!(held(100.0, 60.0, 0.0), (50.0, vec![50.0, 50.0], 0.0), "as 160 would go");
+        assert_eq!(held(0.0, 160.0, 0.0), (50.0, vec![0.0, 0.0], 0.0));
+        // Of 60 there is room for 25 beside the 100 and the 35.
+        assert_eq!(held(100.0, 60.0, 35.0), (64.0, vec![64.0, 71.0], 0.0));
+        assert_eq!(held(100.0, 60.0, 60.0), (80.0, vec![80.0, 80.0], 0.0), "and for none");
+        assert_eq!(
+            held(100.0, 60.0, 100.0),
+            (100.0, vec![100.0, 100.0], 0.0),
+            "nobody's share depends on it past targets"
+        );
+        assert_eq!(held(60.0, 20.0, 100.0), (100.0, vec![80.0, 80.0], 0.0), "what others need goes first");
     }
 
     #[test]
