@@ -270,6 +270,31 @@ fn waves_of_any_length_everywhere_are_followed_and_amplified_nowhere() {
 }
 
 #[test]
+fn clients_stay_where_demand_goes_up_and_down_soon_and_there_is_room() {
+    let mut world = World::new("");
+    let rates = |second: u32| [if second % 10 < 5 { 1600.0 } else { 800.0 }, 300.0, 200.0, 300.0, 100.0];
+    for second in 0..300 {
+        world.second(rates(second));
+        let share = world.shares(0)[0];
+        assert!(second < 20 || (0.499..0.65).contains(&share), "half fits at the most, and all at the least: {share}");
+    }
+}
+
+#[test]
+fn what_comes_no_more_takes_no_room_of_what_comes() {
+    let mut world = World::new("");
+    // 3150 of 3200 at any time, now here and now there.
+    let rates = |second: u32| {
+        if second / 15 % 2 == 0 { [1600.0, 600.0, 450.0, 400.0, 100.0] } else { [400.0, 600.0, 450.0, 1600.0, 100.0] }
+    };
+    world.seconds(3, rates(0));
+    for second in 1..120 {
+        let slack = unknown(&world, rates(second - 1), rates(second));
+        assert_balanced(world.second(rates(second)), &ALL, slack);
+    }
+}
+
+#[test]
 fn chance_moves_few_clients_and_keeps_regions_under_their_targets() {
     let mut world = World::new("");
     let mut rng = fastrand::Rng::with_seed(1);
