@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use super::decide::serve;
-use super::steering::{self, Steered};
-use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
+use super::{Choice, Decision, Draw, Family, Health, Outcome, decide, steering};
 use crate::snapshot::{Service, Snapshot, Steering};
 
 /// What A and AAAA would be answered with, as far as both lead to one place.
@@ -70,7 +69,7 @@ fn is_one_place(a: &Outcome<'_>, b: &Outcome<'_>) -> bool {
     }
 }
 
-/// Decides for another family in the place that was chosen, if it can serve there as well.
+/// What the place that was chosen answers with in another family, if it can serve that as well; of its own scope alone.
 fn serve_beside<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
@@ -80,10 +79,6 @@ fn serve_beside<'s>(
     draw: &mut Draw<'_>,
 ) -> Option<Decision<'s>> {
     let candidates = snapshot.live.candidates(choice.layout, family);
-    if candidates.list.is_empty() || candidates.health < choice.candidates.health {
-        return None;
-    }
-    let choice = Choice { candidates, ..choice };
-    let steered = Steered { found: Some(choice), failover_active: false, scope: 0 };
-    Some(serve(snapshot, service, choice, &steered, client, family, draw))
+    let can_serve = !candidates.list.is_empty() && candidates.health >= choice.candidates.health;
+    can_serve.then(|| serve(snapshot, service, (Choice { candidates, ..choice }, false, 0), client, family, draw))
 }

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::Family;
 use super::balance::{Draw, Picks};
 use super::live::{Candidates, Health};
-use super::steering::{self, Steered};
+use super::{Family, steering};
 use crate::config::AnswerOrder;
 use crate::snapshot::{AllDown, Service, Snapshot};
 
@@ -87,11 +86,12 @@ pub fn decide<'s>(
 ) -> Decision<'s> {
     let steered = steering::steer(snapshot, service, client, family, draw);
     // Without a fence nothing healthy anywhere is so for everyone, and a negative answer is never scoped: it would make
-    // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone.
+    // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone, however their
+    // regions are drawn.
     let unserved_scope = || {
-        let is_fenced =
-            service.has_family[family.index()] && snapshot.compiled.maps[service.steering.map()].is_fenced();
-        if is_fenced { steered.scope } else { 0 }
+        let map = &snapshot.compiled.maps[service.steering.map()];
+        let is_fenced = service.has_family[family.index()] && map.is_fenced();
+        if is_fenced { map.lookup(client).1 } else { 0 }
     };
     let found = match steered.found {
         Some(choice) if choice.candidates.health > Health::None => Some(choice),
@@ -108,28 +108,26 @@ pub fn decide<'s>(
             }
         },
     };
-    match found {
-        Some(choice) => serve(snapshot, service, choice, &steered, client, family, draw),
-        None => {
-            // One that health makes must not outlive it.
-            let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
-            Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() }
-        }
-    }
+    let Some(choice) = found else {
+        // One that health makes must not outlive it.
+        let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
+        return Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() };
+    };
+    serve(snapshot, service, (choice, steered.failover_active, steered.scope), client, family, draw)
 }
 
-/// Decides for a group to which a client was steered.
+/// The answer of the group that serves: its endpoints, their TTL, which is short where another was to serve, and their scope, which
+/// is that of the choice of the group at least.
 pub(super) fn serve<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
-    choice: Choice<'s>,
-    steered: &Steered<'_>,
+    (choice, failover_active, scope): (Choice<'s>, bool, u8),
     client: IpAddr,
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Decision<'s> {
     let candidates = choice.candidates;
-    let ttl = if steered.failover_active || candidates.health != Health::Enough || candidates.settles {
+    let ttl = if failover_active || candidates.health != Health::Enough || candidates.settles {
         service.ttl.min
     } else {
         // By then what caches keep leads elsewhere.
@@ -143,9 +141,9 @@ pub(super) fn serve<'s>(
     }
     let scope = match candidates.method.sticky() {
         Some(sticky) if is_matter_of_choice(candidates, usize::from(service.answers), service.answer_order) => {
-            steered.scope.max(sticky.prefix(client))
+            scope.max(sticky.prefix(client))
         }
-        _ => steered.scope,
+        _ => scope,
     };
     Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
 }

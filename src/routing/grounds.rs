@@ -336,8 +336,7 @@ impl Display for Reason<'_> {
                     return write!(f, "no data for these clients, on purpose: no region is listed by {ruling}");
                 }
                 [] => return write!(f, "no data, as the service has no endpoint inside the fence of {ruling}"),
-                _ if ruling.rule.fence => write!(f, "inside the fence of {ruling}, ")?,
-                _ => {}
+                _ => write!(f, "inside the fence of {ruling}, ")?,
             }
         }
         match (&grounds.decision.outcome, &grounds.service.when_all_down) {
@@ -367,14 +366,11 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    let claim = ranked.and_then(|ranked| ranked.claim);
+    // A fence's is on all that is left, and told of already.
+    let claim = ranked.and_then(|ranked| ranked.claim).filter(|_| !grounds.is_fenced());
     let round_trip = ranked.and_then(|ranked| ranked.round_trip);
     let distance_km = ranked.and_then(|ranked| ranked.distance_km);
-    let is_fenced_by_rule = grounds.order.fenced && grounds.ruling().is_some_and(|ruling| ruling.rule.fence);
     match (&grounds.service.steering, claim, round_trip, distance_km) {
-        (Steering::Weighted { .. }, Some(_), ..) if is_fenced_by_rule => {
-            f.write_str("drawn by weight among its regions")?
-        }
         (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
@@ -382,14 +378,14 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
         (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {
             return write_region_load(f, grounds, group.region);
         }
-        (Steering::Ordered { .. } | Steering::Load(_), Some(_), ..) if is_fenced_by_rule => {
-            f.write_str("the first of its regions")?;
-        }
         (Steering::Ordered { .. } | Steering::Load(_), Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
         (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
             f.write_str("the first region in the service's order")?;
+        }
+        (Steering::Ordered { by: OrderedBy::Geo, .. }, None, ..) if grounds.is_fenced() => {
+            f.write_str("the first region that it lists")?;
         }
         (Steering::Ordered { .. } | Steering::Load(_), None, Some(round_trip), _) => {
             write!(f, "the region with the shortest round trip ({round_trip})")?;
@@ -405,7 +401,7 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
         write!(f, " of the failover pool {}", compiled.config.pools[group.pool].name)?;
     }
     // What claims the client is no matter of health.
-    let joint = if claim.is_some() && !is_fenced_by_rule { ", with" } else { " with" };
+    let joint = if claim.is_some() { ", with" } else { " with" };
     match choice.candidates.health {
         Health::Enough if grounds.all_groups().next().is_some_and(|first| first.fate == Fate::Chosen) => {}
         Health::Enough => write!(f, "{joint} enough healthy endpoints")?,
