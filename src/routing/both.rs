@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::decide::pick;
+use super::decide::serve;
 use super::{Choice, Decision, Draw, Family, Health, Outcome, decide};
 use crate::snapshot::{Service, Snapshot, Steering};
 
@@ -29,8 +29,8 @@ pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpA
         decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, ..*draw })
     });
     let [v4, v6] = &families;
-    let ttl = v4.ttl.min(v6.ttl);
-    let scope = v4.scope.max(v6.scope);
+    let mut ttl = v4.ttl.min(v6.ttl);
+    let mut scope = v4.scope.max(v6.scope);
     let leading = if rank(&v6.outcome) > rank(&v4.outcome) { Family::V6 } else { Family::V4 };
     let other = match leading {
         Family::V4 => Family::V6,
@@ -38,14 +38,21 @@ pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpA
     };
     let (led, beside) = (&families[leading.index()].outcome, &families[other.index()].outcome);
     if !is_one_place(led, beside) {
-        let outcome = match (led, &service.steering) {
-            // Where regions are drawn, the other may as well have been drawn here.
+        // Where regions are drawn, the other may as well have been drawn here.
+        let beside = match (led, &service.steering) {
             (Outcome::Endpoints { choice, .. }, Steering::Weighted { .. }) => {
-                pick_beside(snapshot, service, *choice, client, other, draw)
+                serve_beside(snapshot, service, *choice, client, other, draw)
             }
-            _ => Outcome::NoData,
+            _ => None,
         };
-        families[other.index()].outcome = outcome;
+        families[other.index()].outcome = match beside {
+            Some(decision) => {
+                ttl = ttl.min(decision.ttl);
+                scope = scope.max(decision.scope);
+                decision.outcome
+            }
+            None => Outcome::NoData,
+        };
     }
     Both { families, leading, ttl, scope }
 }
@@ -67,19 +74,16 @@ fn is_one_place(a: &Outcome<'_>, b: &Outcome<'_>) -> bool {
     }
 }
 
-/// Picks of another family in the place that was chosen, if it can serve there as well.
-fn pick_beside<'s>(
+/// What the place that was chosen answers with in another family, if it can serve that as well; of its own scope alone.
+fn serve_beside<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
     choice: Choice<'s>,
     client: IpAddr,
     family: Family,
     draw: &mut Draw<'_>,
-) -> Outcome<'s> {
+) -> Option<Decision<'s>> {
     let candidates = snapshot.live.candidates(choice.layout, family);
-    if candidates.list.is_empty() || candidates.health < choice.candidates.health {
-        return Outcome::NoData;
-    }
-    let choice = Choice { candidates, ..choice };
-    Outcome::Endpoints { choice, picks: pick(snapshot, service, choice, client, family, draw) }
+    let can_serve = !candidates.list.is_empty() && candidates.health >= choice.candidates.health;
+    can_serve.then(|| serve(snapshot, service, (Choice { candidates, ..choice }, false, 0), client, family, draw))
 }

@@ -347,8 +347,7 @@ impl Display for Reason<'_> {
                     return write!(f, "no data for these clients, on purpose: no region is listed by {ruling}");
                 }
                 [] => return write!(f, "no data, as the service has no endpoint inside the fence of {ruling}"),
-                _ if ruling.rule.fence => write!(f, "inside the fence of {ruling}, ")?,
-                _ => {}
+                _ => write!(f, "inside the fence of {ruling}, ")?,
             }
         }
         match (&grounds.decision.outcome, &grounds.service.when_all_down) {
@@ -378,7 +377,8 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    let claim = ranked.and_then(|ranked| ranked.claim);
+    // A fence's is on all that is left, and told of already.
+    let claim = ranked.and_then(|ranked| ranked.claim).filter(|_| !grounds.is_fenced());
     let round_trip = ranked.and_then(|ranked| ranked.round_trip);
     let distance_km = ranked.and_then(|ranked| ranked.distance_km);
     match (&grounds.service.steering, claim, round_trip, distance_km) {
@@ -398,6 +398,9 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
         }
         (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
             f.write_str("the first region in the service's order")?;
+        }
+        (Steering::Ordered { by: OrderedBy::Geo, .. }, None, ..) if grounds.is_fenced() => {
+            f.write_str("the first region that it lists")?;
         }
         (Steering::Ordered { .. } | Steering::Load(_), None, Some(round_trip), _) => {
             write!(f, "the region with the shortest round trip ({round_trip})")?;
