@@ -188,9 +188,10 @@ impl Loader {
         let now = unix_seconds();
         let fingerprint = Fingerprint::of(settings.file.iter().map(|(path, _)| path.as_path()));
         let names = config.regions.iter().map(|region| &region.name);
-        // Measurements have indices of regions, of a configuration that may never have come to serve.
+        // Both file and regions, of which measurements have indices, may be of a configuration that never came to serve.
         let is_good = |(read, of, _): &(Fingerprint, Vec<String>, _)| {
-            of.iter().eq(names.clone()) && (*read == fingerprint || !looks)
+            let is_read = if looks { *read == fingerprint } else { read.has_paths_of(&fingerprint) };
+            is_read && of.iter().eq(names.clone())
         };
         if !self.measured.as_ref().is_some_and(is_good) {
             self.measured = Some((fingerprint, names.cloned().collect(), load_measurements(config, now)?));
@@ -522,7 +523,33 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_file_of_a_configuration_that_never_served_is_not_measured_by() {
+        let folder = std::env::temp_dir().join(format!("meridian-measured-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let now = unix_seconds();
+        fs::write(folder.join("a.csv"), format!("network,region,ms,measured\n10.0.0.0/8,us,1,{now}\n")).unwrap();
+        fs::write(folder.join("b.csv"), "network,region,ms,measured\n").unwrap();
+        let write = |file: &str, zone: &str| {
+            let text = format!(
+                "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\n{zone}\n[regions.us]\nlocation = [0, 0]\n\
+                 [latency]\nfile = \"{file}\"\n"
+            );
+            fs::write(folder.join("m.toml"), text).unwrap();
+        };
+        write("a.csv", "nameservers = [\"ns.example\"]");
+        let mut loader = Loader::new(Origin::File(folder.join("m.toml")));
+        let serving = loader.load().unwrap().compiled;
+        write("b.csv", "file = \"none.zone\"");
+        loader.load().unwrap_err();
+        let compiled = loader.load_latency_over(&serving).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(compiled.latency.unwrap().counts(), [1, 0, 0]);
+    }
 
     #[test]
     fn descriptors_for_all_that_may_be_open_are_asked_for() {

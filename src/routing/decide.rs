@@ -203,7 +203,7 @@ mod tests {
                 "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n"
                     .to_owned();
             for (region, location) in ["[50, 8]", "[39, -77]", "[35, 139]"].iter().enumerate() {
-                writeln!(text, "[regions.r{region}]\nlocation = {location}").unwrap();
+                writeln!(text, "[regions.r{region}]\nlocation = {location}\ncapacity = 100").unwrap();
             }
             let mut verdicts = Vec::new();
             for (pool, endpoints) in self.endpoints.iter().enumerate() {
@@ -271,8 +271,17 @@ mod tests {
             .prop_filter("each pool has an endpoint", |pools| {
                 pools.iter().all(|pool| pool.iter().any(|(kind, _)| *kind > 0))
             });
-        let steering =
-            prop::sample::select(&["steering = \"proximity\"", "steering = \"geo\"", "steering = \"priority\""][..]);
+        let steering = prop::sample::select(
+            &[
+                "steering = \"proximity\"",
+                "steering = \"geo\"",
+                "steering = \"priority\"",
+                "steering = \"weighted\"",
+                "steering = \"weighted\"\nsticky = { v4 = 13 }",
+                "steering = \"weighted\"\nsticky = false",
+                "steering = \"load\"",
+            ][..],
+        );
         let when_all_down = prop::sample::select(
             &[
                 "when_all_down = \"serve-all\"",
