@@ -26,7 +26,12 @@ const BALANCES: [&str; 11] = [
     "adaptive",
 ];
 
-/// One region of so many endpoints of different weights, and a service for each way of steering.
+/// So many that where they are found among networks is not learnt by heart.
+const MANY_CLIENTS: usize = 4096;
+
+const STEERINGS: [&str; 6] = ["priority", "proximity", "latency", "geo", "weighted", "load"];
+
+/// A service of one region of so many endpoints of different weights, and another of one endpoint.
 fn publisher(endpoints: usize, settings: &str) -> Publisher {
     let list = (0..endpoints).map(|index| {
         let (third, fourth, weight) = (index / 250, index % 250 + 1, index % 7 + 1);
@@ -38,17 +43,19 @@ fn publisher(endpoints: usize, settings: &str) -> Publisher {
 listen = ["127.0.0.1:0"]
 [regions.east]
 location = [39.04, -77.49]
+capacity = 1000
 [regions.west]
 location = [50.11, 8.68]
+capacity = 1000
+[latency]
+[maps.countries]
+default = ["east", "west"]
+rules = [{{ countries = ["DE", "FR"], regions = ["west"] }}]
 [pools.web]
 endpoints = [{}, {{ region = "west", address = "192.0.2.1" }}]
 [zones."example.com"]
 nameservers = ["ns1.example.net"]
-[services."priority.example.com"]
-pool = "web"
-steering = "priority"
-{settings}
-[services."proximity.example.com"]
+[services."www.example.com"]
 pool = "web"
 {settings}
 "#,
@@ -58,13 +65,13 @@ pool = "web"
     Publisher::new(loader.load().expect("the bench's configuration is good").compiled)
 }
 
-fn bench(bencher: Bencher<'_, '_>, publisher: &Publisher, service: usize) {
-    let snapshot = publisher.current();
-    let service = &snapshot.compiled.services[service];
+fn bench(bencher: Bencher<'_, '_>, endpoints: usize, clients: usize, settings: &str) {
+    let snapshot = publisher(endpoints, settings).current();
+    let service = &snapshot.compiled.services[0];
     let mut rng = fastrand::Rng::with_seed(7);
     // Clients all over the address space; of the region that has many endpoints where that counts.
     let clients: Vec<IpAddr> =
-        (0..4096).map(|_| IpAddr::V4(Ipv4Addr::new(rng.u8(1..224), rng.u8(..), rng.u8(..), 0))).collect();
+        (0..clients).map(|_| IpAddr::V4(Ipv4Addr::new(rng.u8(1..224), rng.u8(..), rng.u8(..), 0))).collect();
     let mut next = 0;
     bencher.bench_local(|| {
         next = (next + 1) % clients.len();
@@ -74,16 +81,39 @@ fn bench(bencher: Bencher<'_, '_>, publisher: &Publisher, service: usize) {
 }
 
 #[divan::bench(args = BALANCES, consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
-fn priority<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
-    bench(bencher, &publisher(ENDPOINTS, &format!("balance = \"{balance}\"")), 0);
+fn balances<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
+    bench(bencher, ENDPOINTS, MANY_CLIENTS, &format!("steering = \"priority\"\nbalance = \"{balance}\""));
 }
 
-#[divan::bench(args = BALANCES, consts = [3, 1000], sample_count = 300, sample_size = 4096)]
-fn proximity<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
-    bench(bencher, &publisher(ENDPOINTS, &format!("balance = \"{balance}\"")), 1);
+#[divan::bench(args = BALANCES, consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
+fn balances_that_stick<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
+    bench(
+        bencher,
+        ENDPOINTS,
+        MANY_CLIENTS,
+        &format!("steering = \"priority\"\nbalance = \"{balance}\"\nsticky = true"),
+    );
+}
+
+fn steered(steering: &str) -> String {
+    let map = if steering == "geo" { "map = \"countries\"" } else { "" };
+    format!("steering = \"{steering}\"\n{map}")
+}
+
+/// With the search for the client among all networks.
+#[divan::bench(args = STEERINGS, consts = [3, 1000], sample_count = 300, sample_size = 4096)]
+fn steerings<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, steering: &str) {
+    bench(bencher, ENDPOINTS, MANY_CLIENTS, &steered(steering));
+}
+
+/// The same for one client, whose place among the networks is at hand.
+#[divan::bench(args = STEERINGS, consts = [3, 1000], sample_count = 300, sample_size = 4096)]
+fn steerings_of_one_client<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, steering: &str) {
+    bench(bencher, ENDPOINTS, 1, &steered(steering));
 }
 
 #[divan::bench(args = [1, 2, 16], consts = [3, 1000], sample_count = 300, sample_size = 4096)]
 fn consistent_hash_answers<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, answers: usize) {
-    bench(bencher, &publisher(ENDPOINTS, &format!("balance = \"consistent-hash\"\nanswers = {answers}")), 0);
+    let settings = format!("steering = \"priority\"\nbalance = \"consistent-hash\"\nanswers = {answers}");
+    bench(bencher, ENDPOINTS, MANY_CLIENTS, &settings);
 }

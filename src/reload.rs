@@ -19,11 +19,10 @@ use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
 use crate::health::{Observation, Prober, Scheduler, TargetKey};
 use crate::measurements::Measurements;
-use crate::metrics::Tallies;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
-    Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets, load_database,
-    load_geo_maps, load_measurements,
+    Carried, Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets,
+    load_database, load_geo_maps, load_measurements,
 };
 use crate::unix_time::unix_seconds;
 use crate::watch::Fingerprint;
@@ -73,7 +72,7 @@ pub struct Loader {
     seen_geography: Fingerprint,
     /// The files of the certificate likewise.
     seen_certificate: Fingerprint,
-    tallies: Option<Tallies>,
+    carried: Option<Carried>,
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
@@ -90,7 +89,7 @@ impl Loader {
             seen_measurements: 0,
             seen_geography: Fingerprint::default(),
             seen_certificate: Fingerprint::default(),
-            tallies: None,
+            carried: None,
             own_cookies: None,
             rate_limiter: None,
         }
@@ -113,8 +112,8 @@ impl Loader {
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
-        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        let compiled = compile(config, geography, cookies, limiter, tallies, serving);
+        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let compiled = compile(config, geography, cookies, limiter, carried, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
             (Some(compiled), Some(prober), Some(certificate)) => Ok(Prepared { compiled, prober, certificate }),
@@ -141,8 +140,8 @@ impl Loader {
         let config = serving.config.clone();
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
-        let tallies = self.tallies.get_or_insert_with(|| Tallies::new(config.server.threads()));
-        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, tallies)?)
+        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, carried)?)
     }
 
     /// The limiter that the configuration asks for: the one there is, if its settings are the same.
@@ -189,9 +188,10 @@ impl Loader {
         let now = unix_seconds();
         let fingerprint = Fingerprint::of(settings.file.iter().map(|(path, _)| path.as_path()));
         let names = config.regions.iter().map(|region| &region.name);
-        // Measurements have indices of regions, of a configuration that may never have come to serve.
+        // Both file and regions, of which measurements have indices, may be of a configuration that never came to serve.
         let is_good = |(read, of, _): &(Fingerprint, Vec<String>, _)| {
-            of.iter().eq(names.clone()) && (*read == fingerprint || !looks)
+            let is_read = if looks { *read == fingerprint } else { read.has_paths_of(&fingerprint) };
+            is_read && of.iter().eq(names.clone())
         };
         if !self.measured.as_ref().is_some_and(is_good) {
             self.measured = Some((fingerprint, names.cloned().collect(), load_measurements(config, now)?));
@@ -420,8 +420,8 @@ impl Reloader {
         }
         wait_until_unused(&old);
         drop(old);
-        if let Some(tallies) = &mut loader.tallies {
-            tallies.forget_unused();
+        if let Some(carried) = &mut loader.carried {
+            carried.forget_unused();
         }
         release_free_memory();
         let outdated = &snapshot.compiled.outdated;
@@ -523,7 +523,33 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_file_of_a_configuration_that_never_served_is_not_measured_by() {
+        let folder = std::env::temp_dir().join(format!("meridian-measured-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let now = unix_seconds();
+        fs::write(folder.join("a.csv"), format!("network,region,ms,measured\n10.0.0.0/8,us,1,{now}\n")).unwrap();
+        fs::write(folder.join("b.csv"), "network,region,ms,measured\n").unwrap();
+        let write = |file: &str, zone: &str| {
+            let text = format!(
+                "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\n{zone}\n[regions.us]\nlocation = [0, 0]\n\
+                 [latency]\nfile = \"{file}\"\n"
+            );
+            fs::write(folder.join("m.toml"), text).unwrap();
+        };
+        write("a.csv", "nameservers = [\"ns.example\"]");
+        let mut loader = Loader::new(Origin::File(folder.join("m.toml")));
+        let serving = loader.load().unwrap().compiled;
+        write("b.csv", "file = \"none.zone\"");
+        loader.load().unwrap_err();
+        let compiled = loader.load_latency_over(&serving).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(compiled.latency.unwrap().counts(), [1, 0, 0]);
+    }
 
     #[test]
     fn descriptors_for_all_that_may_be_open_are_asked_for() {

@@ -33,6 +33,11 @@ impl Fingerprint {
             |file: Metadata| [file.dev(), file.ino(), file.len(), file.ctime() as u64, file.ctime_nsec() as u64];
         Self(files.map(|path| (path.to_owned(), fs::metadata(path).ok().map(facts))).collect())
     }
+
+    /// Whether both are of the same paths, whatever has become of the files.
+    pub(crate) fn has_paths_of(&self, other: &Self) -> bool {
+        self.0.keys().eq(other.0.keys())
+    }
 }
 
 /// Notices when files are others than those that were read: by events of their folders, as a file that is replaced by

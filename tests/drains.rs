@@ -152,6 +152,27 @@ fn a_drain_begins_when_it_is_first_loaded_and_goes_on_over_reloads() {
 }
 
 #[test]
+fn a_planned_drain_that_is_over_is_not_begun_anew_by_the_state() {
+    let (publisher, clock) = start(PLANNED, DRAIN_AT - 100);
+    clock.tick(&publisher, DRAIN_AT + DRAIN_SECONDS);
+    assert_eq!(answered(&publisher, 1, DRAIN_AT + DRAIN_SECONDS).0, [2]);
+    publisher.replace(compiled(&PLANNED.replace("drain_at = 2026-11-22T03:00:00Z", "state = \"draining\"")));
+    assert_eq!(answered(&publisher, 1, DRAIN_AT + DRAIN_SECONDS).0, [2]);
+}
+
+#[test]
+fn what_drains_gets_no_new_clients_where_the_clock_is_set_back() {
+    let (publisher, clock) = start(&draining("enabled", "1m"), 1000);
+    clock.tick(&publisher, 2000);
+    publisher.replace(compiled(&draining("draining", "1m")));
+    for unix_seconds in [2000, 1500, 1999] {
+        clock.tick(&publisher, unix_seconds);
+        assert_eq!(answered(&publisher, 0, unix_seconds).0, [2], "at {unix_seconds}");
+        assert_eq!(answered(&publisher, 1, unix_seconds).0, [1, 2], "at {unix_seconds}");
+    }
+}
+
+#[test]
 fn a_drain_time_of_0_keeps_nobody() {
     let (publisher, _) = start(&draining("draining", "0s"), 1000);
     assert_eq!(answered(&publisher, 1, 1000).0, [2]);

@@ -122,6 +122,15 @@ async fn ask_quic(connection: &Connection, message: &[u8]) -> Result<Vec<u8>, Co
     }
 }
 
+/// Returns when the server knows that the client has every response, which is when it was of use last. What the client
+/// sends next says so, and it sends a query that it gives up, which is of no use itself.
+async fn acknowledge(connection: &Connection) {
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&[0]).await.unwrap();
+    send.reset(0_u32.into()).unwrap();
+    assert!(receive.read_to_end(1).await.unwrap().is_empty());
+}
+
 /// Waits until the server closes.
 fn is_closed(stream: &mut impl Read) -> bool {
     match stream.read(&mut [0]) {
@@ -562,6 +571,7 @@ async fn all_three_share_the_limits_apart_from_plain_tcp() {
     ask_tcp(&mut tls, 1);
     ask_https(&mut https, 2);
     ask_quic(&quic, &query(3)).await.unwrap();
+    acknowledge(&quic).await;
     // A fourth of the same network takes the place of the one idle longest, whatever they are.
     let mut second_https = site.https();
     ask_https(&mut second_https, 1);
@@ -572,7 +582,8 @@ async fn all_three_share_the_limits_apart_from_plain_tcp() {
     assert!(site.server.counters.quic_retries.get() >= 1, "it had to prove its address");
     let mut second_tls = site.tls();
     ask_tcp(&mut second_tls, 3);
-    assert_eq!(application_error(&quic.closed().await), Some(0));
+    let closed = quic.closed().await;
+    assert_eq!(application_error(&closed), Some(0), "{closed}");
     for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
         assert_eq!(site.counters(transport).evicted.get(), 1, "{transport:?}");
     }
@@ -804,7 +815,8 @@ async fn a_stop_answers_what_has_arrived_and_is_soon_over() {
     let _ = https.read_to_end(&mut answered);
     assert!(answered.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answered));
     assert!(is_refused(&receive.read_to_end(1000).await.unwrap()[2..], 2));
-    assert_eq!(application_error(&quic.closed().await), Some(0));
+    let closed = quic.closed().await;
+    assert_eq!(application_error(&closed), Some(0), "{closed}");
     for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
         assert_eq!(counters.connections(transport).open.get(), 0);
     }

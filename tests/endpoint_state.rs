@@ -424,3 +424,75 @@ fn a_reload_keeps_states_by_identity() {
     assert_eq!(known, expected.map(|(name, state, connections)| (name.to_owned(), state, connections)));
     assert!(health.targets().iter().filter(|target| target.machine.verdict() == Verdict::Up).count() == 3);
 }
+
+/// Of 100,000 endpoints, half of them in a pool with all there is.
+#[test]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+fn what_a_tick_and_a_flood_of_reports_cost() {
+    let endpoints = |octet: u32| -> String {
+        (0..50_000_u32)
+            .map(|i| {
+                format!(
+                    "{{ region = \"r{}\", address = \"10.{}.{}.{}\" }},\n",
+                    i % 100,
+                    octet + (i >> 16),
+                    (i >> 8) & 255,
+                    i & 255
+                )
+            })
+            .collect()
+    };
+    let regions: String = (0..100).map(|i| format!("[regions.r{i}]\nlocation = [0, {i}]\n")).collect();
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n{regions}[probes.tcp]\ntype = \"tcp\"\nport = 80\n\
+         [pools.plain]\nprobe = \"tcp\"\nendpoints = [{}]\n\
+         [pools.rich]\nprobe = \"tcp\"\nslow_start = \"60s\"\nendpoints = [{}]\n[pools.rich.breaker]\nfailures = 5\n\
+         [zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+         [services.\"a.example.com\"]\npool = \"plain\"\n\
+         [services.\"b.example.com\"]\npool = \"rich\"\nbalance = \"least-connections\"\n",
+        endpoints(0),
+        endpoints(100)
+    );
+    let compiled = Loader::new(Origin::Embedded(text)).load().unwrap_or_else(|problems| panic!("{problems}")).compiled;
+    let publisher = Publisher::new(compiled);
+    let start = Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let keys: Vec<_> = publisher.health().keys().collect();
+    for chunk in keys.chunks(2000) {
+        let success = |key: &std::sync::Arc<_>| {
+            (
+                std::sync::Arc::clone(key),
+                Observation { took: Duration::from_millis(4), address: None, outcome: Ok(()), reports: Vec::new() },
+            )
+        };
+        publisher.observe(chunk.iter().map(success), at(0));
+    }
+    let time = |what: &str, work: &mut dyn FnMut()| {
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            work();
+            best = best.min(begun.elapsed());
+        }
+        println!("{what}: {best:?}");
+    };
+    let mut seconds = 0;
+    time("a tick in which nothing changes", &mut || {
+        seconds += 1;
+        publisher.tick(at(seconds), 0);
+    });
+    let reports: Vec<_> = (0..10_000_u32)
+        .map(|i| {
+            let endpoint = format!("10.100.{}.{}", (i >> 8) & 255, i & 255);
+            let load = Load { connections: Some(5.0), ..Load::default() };
+            Ok(Pushed { pool: "rich".into(), endpoint, load, successes: 1, ..Pushed::default() })
+        })
+        .collect();
+    time("10,000 reports that publish nothing", &mut || drop(publisher.push(&reports, at(seconds))));
+    time("a copy of all that is known", &mut || drop(publisher.health().clone()));
+    time("one observation that publishes", &mut || {
+        let outcome = Err(Failure::Refused);
+        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports: Vec::new() };
+        publisher.observe([(std::sync::Arc::clone(&keys[0]), observation)], at(seconds));
+    });
+}

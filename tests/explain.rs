@@ -22,8 +22,28 @@ use serde::Deserialize;
 /// The second since 1970 at which everything happens: 2026-11-21T12:00:00Z.
 const NOW: u32 = 1_795_262_400;
 const SEED: u64 = 1;
-/// Less than a strategy each would not be all of them.
-const LEAST_FILES: usize = 20;
+/// What a file stands for whose name begins so.
+const STRATEGIES: [&str; 18] = [
+    "steering-proximity",
+    "steering-geo",
+    "steering-priority",
+    "steering-weighted",
+    "steering-latency",
+    "steering-load",
+    "balance-weighted",
+    "balance-round-robin",
+    "balance-random",
+    "balance-ip-hash",
+    "balance-consistent-hash",
+    "balance-least-connections",
+    "balance-least-response-time",
+    "balance-power-of-two",
+    "balance-resource-aware",
+    "balance-performance",
+    "balance-adaptive",
+    "sticky",
+];
+const DATABASE: &str = "geo.mmdb";
 
 /// What the service of each file stands beside: clients of 10.N.0.0/16 are in the N-th region.
 const BESIDE: &str = r#"
@@ -68,6 +88,12 @@ struct Input {
     /// Probed endpoints that fail.
     #[serde(default)]
     down: Vec<IpAddr>,
+    /// Files beside the configuration, where it says `@FOLDER@`.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    /// What regions bear.
+    #[serde(default)]
+    capacities: BTreeMap<String, u32>,
     /// What endpoints of the pool `web` say of their load.
     #[serde(default)]
     loads: BTreeMap<IpAddr, Told>,
@@ -88,8 +114,18 @@ fn a() -> String {
     "A".to_owned()
 }
 
-fn explained(input: &Input, database: &Path) -> String {
-    let text = format!("geoip.database = {database:?}\n{BESIDE}{}", input.config);
+fn explained(input: &Input, folder: &Path) -> String {
+    for (name, text) in &input.files {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let database = folder.join(DATABASE);
+    let mut beside = BESIDE.to_owned();
+    for (region, capacity) in &input.capacities {
+        let table = format!("[regions.{region}]\n");
+        beside = beside.replace(&table, &format!("{table}capacity = {capacity}\n"));
+    }
+    let config = input.config.replace("@FOLDER@", folder.to_str().unwrap());
+    let text = format!("geoip.database = {database:?}\n{beside}{config}");
     let prepared = Loader::new(Origin::Embedded(text)).load().unwrap_or_else(|problems| panic!("{problems}"));
     let now = Instant::now();
     let publisher = Publisher::starting_at(prepared.compiled, now, NOW);
@@ -130,15 +166,15 @@ fn pushed(address: IpAddr, told: &Told) -> Pushed {
 fn explanations_are_as_expected() {
     let update = std::env::var_os("UPDATE").is_some();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
-    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let is = |path: &Path, extension| path.extension().is_some_and(|it| it == extension);
     // One that says nothing of the clients loads at once.
-    let database = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("explain-{}.mmdb", std::process::id()));
-    fs::write(&database, meridian::geo::build::build("network,country\n3fff:ffff::/32,AQ\n".as_bytes(), 0).unwrap())
-        .unwrap();
+    let database = meridian::geo::build::build("network,country\n3fff:ffff::/32,AQ\n".as_bytes(), 0).unwrap();
+    let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("explain-{}", std::process::id()));
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join(DATABASE), database).unwrap();
     let mut wrong = Vec::new();
-    let mut files = 0;
     for path in &paths {
         if is(path, "txt") {
             assert!(path.with_extension("toml").exists(), "{} has no input", path.display());
@@ -146,10 +182,9 @@ fn explanations_are_as_expected() {
         if !is(path, "toml") {
             continue;
         }
-        files += 1;
         let input: Input = toml::from_str(&fs::read_to_string(path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let shown = explained(&input, &database);
+        let shown = explained(&input, &beside);
         let expected = path.with_extension("txt");
         if update {
             fs::write(expected, shown).unwrap();
@@ -157,7 +192,9 @@ fn explanations_are_as_expected() {
             wrong.push(format!("{} is not what is shown:\n{shown}", expected.display()));
         }
     }
-    fs::remove_file(database).unwrap();
-    assert!(files >= LEAST_FILES, "only {files} inputs");
+    fs::remove_dir_all(beside).unwrap();
+    for strategy in STRATEGIES {
+        assert!(paths.contains(&folder.join(strategy).with_extension("toml")), "no {strategy}.toml");
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -547,6 +547,12 @@ async fn what_an_answer_says_of_load_is_read() {
             vec![(Header, Ok(load(Some(3.0), Some(0.25))))],
         ),
         (with_header("endpoint-load-metrics: BIN CAES\r\n"), false, true, vec![(Header, Err(Rejection::Unsupported))]),
+        (
+            with_header(&format!("endpoint-load-metrics-bin: CAES\r\n{text}")),
+            false,
+            true,
+            vec![(Header, Ok(load(None, Some(0.25))))],
+        ),
         (with_header("endpoint-load-metrics-bin: CAES\r\n"), false, true, vec![(Header, Err(Rejection::Unsupported))]),
         (with_header("endpoint-load-metrics: \u{e9}\r\n"), false, true, vec![(Header, Err(Rejection::Malformed))]),
         (format!("HTTP/1.1 503 Busy\r\n{text}\r\n"), true, false, vec![(Header, Ok(load(None, Some(0.25))))]),

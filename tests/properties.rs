@@ -22,8 +22,9 @@ const SEED: u64 = 20_260_101;
 
 /// What the server that is asked knows, and some of what it doesn't.
 const NAMES: &str = "@ ns1 mail alias loop1 out x.wild *.wild a.b.c b.c _sip._tcp x.moved moved www.back child x.child x.cut \
-                     made x.made weighted.made big medium www x.apps none hosts nosuch explain.www aaaa.explain.x.apps";
-const TYPES: [&str; 11] = ["A", "AAAA", "TXT", "NS", "MX", "DS", "CNAME", "ANY", "SRV", "SOA", "TXT CH"];
+                     made x.made weighted.made ruled.made loaded.made fast.made big medium www x.apps none hosts nosuch explain.www aaaa.explain.x.apps";
+const TYPES: [&str; 13] =
+    ["A", "AAAA", "HTTPS", "SVCB", "TXT", "NS", "MX", "DS", "CNAME", "ANY", "SRV", "SOA", "TXT CH"];
 
 /// Every request of the case files, and every name above with every type.
 fn requests() -> Vec<Vec<u8>> {

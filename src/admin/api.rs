@@ -182,7 +182,7 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
 }
 
 async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
-    let body = whole(body)?;
+    let body = whole(body, reports::MAX_BODY_OCTETS)?;
     make(state, move |state| reports::push(state, &body)).await
 }
 

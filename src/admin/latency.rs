@@ -74,7 +74,7 @@ struct KnownRegion {
 
 /// Takes measurements in.
 pub(super) async fn put(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
-    let body = whole(body)?;
+    let body = whole(body, MAX_BODY_OCTETS)?;
     make(state, move |state| {
         let serving = state.reloader.publisher().current();
         let config = &serving.compiled.config;

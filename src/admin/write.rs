@@ -40,10 +40,14 @@ async fn may_write(State(state): Shared, request: Request, next: Next) -> Respon
     next.run(request).await
 }
 
-/// A body, if it came whole and is within its bound.
-pub(super) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
-    body.map_err(|problem| {
-        Failure::new(problem.status(), problem.body_text(), "send less in one request, and the rest in others")
+/// A body, if it came whole and has at most so many octets, as [`writes`] was told of its page.
+pub(super) fn whole(body: Result<Bytes, BytesRejection>, most_octets: usize) -> Result<Bytes, Failure> {
+    body.map_err(|problem| match problem.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let error = format!("the body is larger than {} MiB", most_octets >> 20);
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, "send less in one request, and the rest in others")
+        }
+        status => Failure::new(status, problem.body_text(), "send the whole body that Content-Length announces"),
     })
 }
 

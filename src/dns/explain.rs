@@ -12,12 +12,12 @@ use super::chaos::Asker;
 use super::encode::{Full, Writer};
 use super::text;
 use crate::config::{Region, Target};
-use crate::geo::{self, Located, Location, Origin, Ranked};
-use crate::routing::{Considered, Decision, Draw, Family, Fate, FateNote, Grounds, Outcome, decide};
+use crate::geo::{self, Located, Location, Origin};
+use crate::routing::{Considered, Decision, Draw, Family, Fate, FateNote, Grounds, Outcome, Stage, decide};
 use crate::snapshot::{Service, Snapshot, Tier};
 use crate::zone::{Found, LookupName, Node, Tree, rtype};
 
-/// The most regions told of in their order, and in each pool.
+/// The most regions told of in each pool.
 const MAX_REGIONS: usize = 20;
 /// The most pools told of.
 const MAX_POOLS: usize = 8;
@@ -126,11 +126,14 @@ impl Explanation<'_> {
                 grounds.family_name()
             ),
         )?;
-        self.write_regions(writer)?;
-        self.write_pools(writer)?;
         for filtered in grounds.filter() {
-            text::put(writer, format_args!("{}: {filtered}", filtered.stage.name()))?;
+            match filtered.stage {
+                // What it made of each region is said of the pools.
+                Stage::Health => text::put(writer, format_args!("health: {}", filtered.rule()))?,
+                stage => text::put(writer, format_args!("{}: {filtered}", stage.name()))?,
+            }
         }
+        self.write_pools(writer)?;
         text::put(writer, format_args!("decision: {}", grounds.reason()))?;
         let (ttl, scope) = (decision.ttl, decision.scope);
         if let Outcome::NoData = decision.outcome {
@@ -141,20 +144,6 @@ impl Explanation<'_> {
             text::put(writer, format_args!("TTL {ttl} s: {}", grounds.ttl_reason()))?;
         }
         text::put(writer, format_args!("scope {scope}: holds for {}", grounds.holds_for()))
-    }
-
-    fn write_regions(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
-        for (place, ranked) in (1..).zip(self.grounds.ranked().take(MAX_REGIONS)) {
-            let region = &self.snapshot.compiled.config.regions[ranked.region];
-            let weight = self.grounds.configured_weight(ranked.region);
-            let standing = ShownStanding { region, ranked, weight };
-            if self.grounds.is_ordered() {
-                text::put(writer, format_args!("region {place}, {standing}"))?;
-            } else {
-                text::put(writer, format_args!("region {standing}"))?;
-            }
-        }
-        put_more(writer, self.grounds.region_count().saturating_sub(MAX_REGIONS), format_args!("regions"))
     }
 
     fn write_pools(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
@@ -232,38 +221,6 @@ impl Display for ShownLocation<'_> {
             Origin::Network(_) => write!(f, " (by [[geoip.networks]], {network})"),
             Origin::Database => write!(f, " (by the database, {network})"),
             Origin::Unknown => write!(f, "unknown (the database says nothing of {network})"),
-        }
-    }
-}
-
-/// How a region stands to a client.
-struct ShownStanding<'a> {
-    region: &'a Region,
-    ranked: Ranked<'a>,
-    /// What the operator says that it weighs.
-    weight: Option<u32>,
-}
-
-impl Display for ShownStanding<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { region, ranked, weight } = self;
-        write!(f, "{}: ", region.name)?;
-        match ranked.distance_km {
-            Some(distance_km) => write!(f, "{distance_km:.0} km")?,
-            None => f.write_str("? km")?,
-        }
-        if let Some(biased_km) = ranked.biased_km.filter(|_| region.bias != 0) {
-            write!(f, ", counts as {biased_km:.0} km by its bias")?;
-        }
-        if let Some(round_trip) = ranked.round_trip {
-            write!(f, ", {round_trip}")?;
-        }
-        if let Some(claim) = ranked.claim {
-            write!(f, ", claims the client by {claim}")?;
-        }
-        match weight {
-            Some(weight) => write!(f, ", weight {weight}"),
-            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::decide::pick;
+use super::decide::serve;
 use super::{Choice, Decision, Draw, Family, Health, Outcome, decide, steering};
 use crate::snapshot::{Service, Snapshot, Steering};
 
@@ -13,6 +13,8 @@ pub struct Both<'s> {
     pub families: [Decision<'s>; 2],
     /// The one that says where both lead: its outcome is no data only where the other's is too.
     pub leading: Family,
+    /// What the other one would be answered with by itself, where that is elsewhere.
+    pub elsewhere: Option<Decision<'s>>,
     /// Seconds for which both hold.
     pub ttl: u32,
     /// The prefix length, in bits of the client's own address family, for which both hold.
@@ -30,26 +32,24 @@ pub fn decide_both<'s>(snapshot: &'s Snapshot, service: &'s Service, client: IpA
         decide(snapshot, service, client, family, &mut Draw { rng: &mut rng, worker: usize::MAX, ..*draw })
     });
     let [v4, v6] = &families;
-    let ttl = v4.ttl.min(v6.ttl);
-    let scope = v4.scope.max(v6.scope);
+    let (mut ttl, mut scope) = (v4.ttl.min(v6.ttl), v4.scope.max(v6.scope));
     let leading = if rank(&v6.outcome) > rank(&v4.outcome) { Family::V6 } else { Family::V4 };
     steering::count(snapshot, service, client, leading, draw);
-    let other = match leading {
-        Family::V4 => Family::V6,
-        Family::V6 => Family::V4,
-    };
-    let (led, beside) = (&families[leading.index()].outcome, &families[other.index()].outcome);
-    if !is_one_place(led, beside) {
-        let outcome = match (led, &service.steering) {
+    let (led, other) = (&families[leading.index()].outcome, leading.other());
+    let mut elsewhere = None;
+    if !is_one_place(led, &families[other.index()].outcome) {
+        let beside = match (led, &service.steering) {
             // Where regions are drawn, the other may as well have been drawn here.
             (Outcome::Endpoints { choice, .. }, Steering::Weighted { .. }) => {
-                pick_beside(snapshot, service, *choice, client, other, draw)
+                serve_beside(snapshot, service, *choice, client, other, draw)
             }
-            _ => Outcome::NoData,
+            _ => None,
         };
-        families[other.index()].outcome = outcome;
+        let beside = beside.unwrap_or(Decision { outcome: Outcome::NoData, ttl, scope });
+        (ttl, scope) = (ttl.min(beside.ttl), scope.max(beside.scope));
+        elsewhere = Some(std::mem::replace(&mut families[other.index()], beside));
     }
-    Both { families, leading, ttl, scope }
+    Both { families, leading, elsewhere, ttl, scope }
 }
 
 /// How good what is answered is; more is better.
@@ -69,19 +69,16 @@ fn is_one_place(a: &Outcome<'_>, b: &Outcome<'_>) -> bool {
     }
 }
 
-/// Picks of another family in the place that was chosen, if it can serve there as well.
-fn pick_beside<'s>(
+/// What the place that was chosen answers with in another family, if it can serve that as well; of its own scope alone.
+fn serve_beside<'s>(
     snapshot: &'s Snapshot,
     service: &'s Service,
     choice: Choice<'s>,
     client: IpAddr,
     family: Family,
     draw: &mut Draw<'_>,
-) -> Outcome<'s> {
+) -> Option<Decision<'s>> {
     let candidates = snapshot.live.candidates(choice.layout, family);
-    if candidates.list.is_empty() || candidates.health < choice.candidates.health {
-        return Outcome::NoData;
-    }
-    let choice = Choice { candidates, ..choice };
-    Outcome::Endpoints { choice, picks: pick(snapshot, service, choice, client, family, draw) }
+    let can_serve = !candidates.list.is_empty() && candidates.health >= choice.candidates.health;
+    can_serve.then(|| serve(snapshot, service, (Choice { candidates, ..choice }, false, 0), client, family, draw))
 }

@@ -86,11 +86,12 @@ pub fn decide<'s>(
 ) -> Decision<'s> {
     let steered = steering::steer(snapshot, service, client, family, draw);
     // Without a fence nothing healthy anywhere is so for everyone, and a negative answer is never scoped: it would make
-    // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone.
+    // resolvers keep one for every subnet (RFC 7871 section 7.4). Behind a fence it is of these clients alone, however their
+    // regions are drawn.
     let unserved_scope = || {
-        let is_fenced =
-            service.has_family[family.index()] && snapshot.compiled.maps[service.steering.map()].is_fenced();
-        if is_fenced { steered.scope } else { 0 }
+        let map = &snapshot.compiled.maps[service.steering.map()];
+        let is_fenced = service.has_family[family.index()] && map.is_fenced();
+        if is_fenced { map.lookup(client).1 } else { 0 }
     };
     let found = match steered.found {
         Some(choice) if choice.candidates.health > Health::None => Some(choice),
@@ -112,39 +113,39 @@ pub fn decide<'s>(
         let ttl = if service.has_family[family.index()] { service.ttl.min } else { u32::MAX };
         return Decision { outcome: Outcome::NoData, ttl, scope: unserved_scope() };
     };
+    serve(snapshot, service, (choice, steered.failover_active, steered.scope), client, family, draw)
+}
+
+/// The answer of the group that serves: its endpoints, their TTL, which is short where another was to serve, and their scope, which
+/// is that of the choice of the group at least.
+pub(super) fn serve<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    (choice, failover_active, scope): (Choice<'s>, bool, u8),
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Decision<'s> {
     let candidates = choice.candidates;
-    let ttl = if steered.failover_active || candidates.health != Health::Enough || candidates.settles {
+    let ttl = if failover_active || candidates.health != Health::Enough || candidates.settles {
         service.ttl.min
     } else {
         // By then what caches keep leads elsewhere.
         let until_drain = candidates.drains_at.saturating_sub(draw.unix_seconds);
         candidates.flip_seconds.min(until_drain).clamp(service.ttl.min, service.ttl.max)
     };
-    let picks = pick(snapshot, service, choice, client, family, draw);
-    let scope = match candidates.method.sticky() {
-        Some(sticky) if is_matter_of_choice(candidates, usize::from(service.answers), service.answer_order) => {
-            steered.scope.max(sticky.prefix(client))
-        }
-        _ => steered.scope,
-    };
-    Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
-}
-
-/// The endpoints that one answer has of the group that serves.
-pub(super) fn pick(
-    snapshot: &Snapshot,
-    service: &Service,
-    choice: Choice<'_>,
-    client: IpAddr,
-    family: Family,
-    draw: &mut Draw<'_>,
-) -> Picks {
     let rotation = &service.rotations[service.rotation(snapshot, choice, family)];
-    let mut picks = draw.pick(choice.candidates, usize::from(service.answers), rotation, client);
+    let mut picks = draw.pick(candidates, usize::from(service.answers), rotation, client);
     if service.answer_order == AnswerOrder::Fixed {
         picks.sort();
     }
-    picks
+    let scope = match candidates.method.sticky() {
+        Some(sticky) if is_matter_of_choice(candidates, usize::from(service.answers), service.answer_order) => {
+            scope.max(sticky.prefix(client))
+        }
+        _ => scope,
+    };
+    Decision { outcome: Outcome::Endpoints { choice, picks }, ttl, scope }
 }
 
 /// Whether picks can differ: which, or in which order.
@@ -172,10 +173,9 @@ mod tests {
     use crate::geo::Database;
     use crate::geo::build::build;
     use crate::health::Verdict;
-    use crate::metrics::Tallies;
     use crate::routing::Live;
     use crate::routing::live::Standing;
-    use crate::snapshot::{Geography, compile, load_geo_maps};
+    use crate::snapshot::{Carried, Geography, compile, load_geo_maps};
 
     const REGIONS: usize = 3;
     /// Of the database, with what rules may name beside their countries.
@@ -203,7 +203,7 @@ mod tests {
                 "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n"
                     .to_owned();
             for (region, location) in ["[50, 8]", "[39, -77]", "[35, 139]"].iter().enumerate() {
-                writeln!(text, "[regions.r{region}]\nlocation = {location}").unwrap();
+                writeln!(text, "[regions.r{region}]\nlocation = {location}\ncapacity = 100").unwrap();
             }
             let mut verdicts = Vec::new();
             for (pool, endpoints) in self.endpoints.iter().enumerate() {
@@ -238,7 +238,7 @@ mod tests {
             let database = Arc::new(Database::from_bytes(&build(csv.as_bytes(), 0).unwrap()).unwrap());
             let geography = Some(Geography { database, geo_maps, latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            let compiled = compile(config, geography, cookies, None, &mut Tallies::new(1), None).ok()?;
+            let compiled = compile(config, geography, cookies, None, &mut Carried::new(1), None).ok()?;
             let standing = |endpoint: u32| Standing { verdict: verdicts[endpoint as usize], ..Standing::UNPROBED };
             let live = Live::build(&compiled, standing, None, Instant::now());
             Some(Snapshot { generation: 1, compiled: Arc::new(compiled), live })
@@ -271,8 +271,17 @@ mod tests {
             .prop_filter("each pool has an endpoint", |pools| {
                 pools.iter().all(|pool| pool.iter().any(|(kind, _)| *kind > 0))
             });
-        let steering =
-            prop::sample::select(&["steering = \"proximity\"", "steering = \"geo\"", "steering = \"priority\""][..]);
+        let steering = prop::sample::select(
+            &[
+                "steering = \"proximity\"",
+                "steering = \"geo\"",
+                "steering = \"priority\"",
+                "steering = \"weighted\"",
+                "steering = \"weighted\"\nsticky = { v4 = 13 }",
+                "steering = \"weighted\"\nsticky = false",
+                "steering = \"load\"",
+            ][..],
+        );
         let when_all_down = prop::sample::select(
             &[
                 "when_all_down = \"serve-all\"",

@@ -134,7 +134,10 @@ impl<'g> Filtered<'g> {
                     (Measure::Proximity | Measure::Listed, None) => {
                         Note::Distance(ranked.distance_km, ranked.biased_km)
                     }
-                    (Measure::Latency, None) => ranked.round_trip.map_or(Note::Kept, Note::RoundTrip),
+                    (Measure::Latency, None) => match ranked.round_trip {
+                        Some(round_trip) => Note::RoundTrip(round_trip),
+                        None => Note::Distance(ranked.distance_km, ranked.biased_km),
+                    },
                     (Measure::Fixed | Measure::Drawn, None) => Note::Kept,
                 },
                 Stage::Fence | Stage::Capacity | Stage::Health => return None,
@@ -188,7 +191,14 @@ impl Display for Rule<'_> {
                 Some(_) => f.write_str("the more specific first"),
                 None => f.write_str("none"),
             },
-            Stage::Measure => f.write_str(grounds.steering_name()),
+            Stage::Measure => {
+                let is_measured = grounds.ranked().any(|ranked| ranked.round_trip.is_some());
+                f.write_str(grounds.steering_name())?;
+                match grounds.measure() {
+                    Measure::Latency if !is_measured => f.write_str(", but too little is measured, so by distance"),
+                    _ => Ok(()),
+                }
+            }
             Stage::Capacity => match grounds.way() {
                 None => f.write_str("none"),
                 Some(way) if way.is_displaced => f.write_str("spread by room"),
@@ -209,7 +219,8 @@ impl Display for Filtered<'_> {
         let mut separator = ": ";
         for Noted { region, note } in self.regions().take(MAX_SHOWN) {
             write!(f, "{separator}{region}{note}")?;
-            separator = ", ";
+            // Why one claims, or is passed over, has commas of its own.
+            separator = if matches!(self.stage, Stage::Claims | Stage::Health) { "; " } else { ", " };
         }
         match self.regions().skip(MAX_SHOWN).count() {
             0 => {}

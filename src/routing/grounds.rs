@@ -124,18 +124,12 @@ impl<'a> Grounds<'a> {
 
     /// The address family that is wanted.
     pub fn family_name(&self) -> &'static str {
-        match self.family {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        }
+        self.family.name()
     }
 
     /// The one that isn't.
     pub(super) fn other_family_name(&self) -> &'static str {
-        match self.family {
-            Family::V4 => "IPv6",
-            Family::V6 => "IPv4",
-        }
+        self.family.other().name()
     }
 
     /// How the service is steered, as the configuration has it.
@@ -182,11 +176,6 @@ impl<'a> Grounds<'a> {
     /// Whether regions are tried in an order, not drawn.
     pub fn is_ordered(&self) -> bool {
         self.drawn.is_empty()
-    }
-
-    /// How many regions there are to try or to draw from.
-    pub fn region_count(&self) -> usize {
-        self.order.regions.len()
     }
 
     /// The rule for the client, where the service has a map.
@@ -347,8 +336,7 @@ impl Display for Reason<'_> {
                     return write!(f, "no data for these clients, on purpose: no region is listed by {ruling}");
                 }
                 [] => return write!(f, "no data, as the service has no endpoint inside the fence of {ruling}"),
-                _ if ruling.rule.fence => write!(f, "inside the fence of {ruling}, ")?,
-                _ => {}
+                _ => write!(f, "inside the fence of {ruling}, ")?,
             }
         }
         match (&grounds.decision.outcome, &grounds.service.when_all_down) {
@@ -378,26 +366,26 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     let group = &compiled.groups[choice.group as usize];
     write!(f, "{} is ", compiled.config.regions[usize::from(group.region)].name)?;
     let ranked = grounds.rank(group.region);
-    let claim = ranked.and_then(|ranked| ranked.claim);
+    // A fence's is on all that is left, and told of already.
+    let claim = ranked.and_then(|ranked| ranked.claim).filter(|_| !grounds.is_fenced());
     let round_trip = ranked.and_then(|ranked| ranked.round_trip);
     let distance_km = ranked.and_then(|ranked| ranked.distance_km);
     match (&grounds.service.steering, claim, round_trip, distance_km) {
         (Steering::Weighted { .. }, Some(claim), ..) => {
             write!(f, "drawn by weight among the regions that claim the client by {claim}")?;
         }
-        (Steering::Weighted { .. }, ..) => match grounds.service.region_sticky {
-            Some(sticky) if grounds.decision.scope > 0 => {
-                let prefix = sticky.prefix(grounds.client);
-                write!(f, "drawn by weight among the regions, once for all of the client's /{prefix}")?;
-            }
-            _ => f.write_str("drawn by weight among the regions")?,
-        },
-        (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {}
+        (Steering::Weighted { .. }, ..) => f.write_str("drawn by weight among the regions")?,
+        (Steering::Load(_), ..) if write_load_reason(f, grounds, choice, group.region)? => {
+            return write_region_load(f, grounds, group.region);
+        }
         (Steering::Ordered { .. } | Steering::Load(_), Some(claim), ..) => {
             write!(f, "the region that claims the client by {claim}")?;
         }
         (Steering::Ordered { by: OrderedBy::Priority, .. }, ..) => {
             f.write_str("the first region in the service's order")?;
+        }
+        (Steering::Ordered { by: OrderedBy::Geo, .. }, None, ..) if grounds.is_fenced() => {
+            f.write_str("the first region that it lists")?;
         }
         (Steering::Ordered { .. } | Steering::Load(_), None, Some(round_trip), _) => {
             write!(f, "the region with the shortest round trip ({round_trip})")?;
@@ -412,14 +400,23 @@ fn write_choice_reason(f: &mut Formatter<'_>, grounds: &Grounds<'_>, choice: Cho
     if choice.tier > 0 {
         write!(f, " of the failover pool {}", compiled.config.pools[group.pool].name)?;
     }
+    // What claims the client is no matter of health.
+    let joint = if claim.is_some() { ", with" } else { " with" };
     match choice.candidates.health {
-        Health::Enough if grounds.all_groups().next().is_some_and(|first| first.fate == Fate::Chosen) => Ok(()),
-        Health::Enough => f.write_str(" with enough healthy endpoints"),
-        Health::Few => f.write_str(" with any healthy endpoint, as none has as many as wanted"),
-        Health::None => f.write_str(
-            " with endpoints at all: nothing is healthy, so all are answered as though they were \
+        Health::Enough if grounds.all_groups().next().is_some_and(|first| first.fate == Fate::Chosen) => {}
+        Health::Enough => write!(f, "{joint} enough healthy endpoints")?,
+        Health::Few => write!(f, "{joint} any healthy endpoint, as none has as many as wanted")?,
+        Health::None => write!(
+            f,
+            "{joint} endpoints at all: nothing is healthy, so all are answered as though they were \
              (when_all_down is serve-all, failing open)",
-        ),
+        )?,
+    }
+    match (&grounds.service.steering, grounds.service.region_sticky) {
+        (Steering::Weighted { .. }, Some(sticky)) if grounds.decision.scope > 0 => {
+            write!(f, ", once for all of the client's /{}", sticky.prefix(grounds.client))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -439,30 +436,30 @@ fn write_load_reason(
     match (way.is_displaced, place) {
         (true, _) => write!(
             f,
-            "one of those over which the clients of a region that can't serve are spread, by room ({percent:.1} % come here)"
+            "where {percent:.1} % of these clients go: those of a region that can't serve are spread over the others by room"
         )?,
         (false, 0) if way.steps.len() == 1 => return Ok(false),
         (false, 0) => {
             write!(f, "the first region in the client's order, which has room for {percent:.1} % of its clients")?;
         }
         (false, _) => {
-            write!(f, "the next region with room for what comes first to others ({percent:.1} % of these clients)")?;
+            write!(f, "the next region with room, for {percent:.1} % of these clients, as those before it are full")?;
         }
     }
-    if let Some(RoomLoad { load, target, capacity, .. }) = grounds.region_load(region) {
-        let state = if load > capacity {
-            ", past it"
-        } else if *load > target * 1.001 {
-            ", past the target"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            ", with a load of {load:.1}/s of a target of {target:.1}/s and a capacity of {capacity:.1}/s{state},"
-        )?;
-    }
     Ok(true)
+}
+
+/// Writes what comes to a region and what it bears, where it has a capacity.
+fn write_region_load(f: &mut Formatter<'_>, grounds: &Grounds<'_>, region: u16) -> fmt::Result {
+    let Some(RoomLoad { load, target, capacity, .. }) = grounds.region_load(region) else { return Ok(()) };
+    let state = if load > capacity {
+        ", past it"
+    } else if *load > target * 1.001 {
+        ", past the target"
+    } else {
+        ""
+    };
+    write!(f, "; its load is {load:.1}/s, its target {target:.1}/s, its capacity {capacity:.1}/s{state}")
 }
 
 /// Shows how what is answered was picked.
@@ -497,11 +494,14 @@ impl Display for PickReason<'_> {
                 )?;
             }
             Method::IpHash(_) => {
-                write!(f, "by a hash of the client's /{prefix}, which gets the same as long as no weight changes")?;
+                write!(
+                    f,
+                    "by a hash of the client's /{prefix}, which keeps its endpoint until a weight or a verdict changes"
+                )?;
             }
             Method::Hashed(_) => write!(
                 f,
-                "by consistent hash of the client's /{prefix}, which gets the same as long as that serves and its weight stays"
+                "by consistent hash of the client's /{prefix}, which keeps its endpoint as long as that serves and its weight stays"
             )?,
         }
         if grounds.service.answer_order == AnswerOrder::Fixed && grounds.service.answers > 1 {
@@ -520,8 +520,14 @@ impl Display for TtlReason<'_> {
         let Self(grounds) = self;
         let ttl = grounds.service.ttl;
         let choice = match &grounds.decision.outcome {
-            Outcome::NoData => return f.write_str("the zone's SOA says how long the absence is kept"),
-            _ if ttl.min == ttl.max => return f.write_str("the service's only one"),
+            Outcome::NoData => {
+                f.write_str("the zone's SOA says how long the absence is kept")?;
+                return match self.0.decision.ttl {
+                    u32::MAX => Ok(()),
+                    most_seconds => write!(f, ", but {most_seconds} s at most (the service's minimum)"),
+                };
+            }
+            _ if ttl.min == ttl.max => return f.write_str("the service's only TTL"),
             Outcome::LastResort(_) => return f.write_str("the service's minimum, as nothing is healthy"),
             Outcome::Endpoints { choice, .. } => choice,
         };

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::balance::adaptive::{Controller, Sight};
-use super::balance::{self, Laid, Member, Method, Winners};
+use super::balance::adaptive::{Controller, Sight, weigh_by_capacity};
+use super::balance::rendezvous::Table;
+use super::balance::{self, Laid, Member, Method};
 use super::{Family, Flows};
 use crate::config::{Adaptive, Balance, EndpointState};
 pub use crate::health::Load;
@@ -250,14 +251,14 @@ impl Live {
         now: Instant,
     ) -> Endpoints {
         let layout = &compiled.layouts[index as usize];
-        let lists: [Allowed; 2] = match compiled.groups[layout.group as usize].kind {
+        let mut lists: [Allowed; 2] = match compiled.groups[layout.group as usize].kind {
             GroupKind::Hostnames => [Allowed::find(compiled, layout, None, standing), Allowed::default()],
             GroupKind::Addresses => {
                 [Family::V4, Family::V6].map(|family| Allowed::find(compiled, layout, Some(family), standing))
             }
         };
         let balance = match layout.balance {
-            Balance::Adaptive(settings) => self.adapt(settings, index, before, &lists, now),
+            Balance::Adaptive(settings) => self.adapt(settings, index, before, &mut lists, now),
             balance => balance,
         };
         let [first_winners, second_winners] = layout.winners.each_ref().map(Option::as_ref);
@@ -275,17 +276,18 @@ impl Live {
         }
     }
 
-    /// Lets an adaptive balance choose for all endpoints of a layout.
+    /// Lets an adaptive balance choose for all endpoints of a layout, and say what they weigh.
     fn adapt(
         &mut self,
         settings: Adaptive,
         index: u32,
         before: Option<&Controller>,
-        lists: &[Allowed; 2],
+        lists: &mut [Allowed; 2],
         now: Instant,
     ) -> Balance {
-        let members: Vec<&Member> = lists.iter().flat_map(|list| &list.members).map(|(_, member)| member).collect();
-        let sight = Sight::of(&members);
+        let mut members: Vec<&mut Member> =
+            lists.iter_mut().flat_map(|list| &mut list.members).map(|(_, member)| member).collect();
+        let sight = Sight::of(weigh_by_capacity(&mut members), &members);
         let controller = match before {
             Some(before) => before.seen(&sight, now),
             None => Controller::new(settings, &sight, now),
@@ -341,8 +343,9 @@ impl Allowed {
             }
             allowed.settles |= standing.settles && standing.is_healthy();
             allowed.flip_seconds = allowed.flip_seconds.min(standing.flip_seconds.unwrap_or(u32::MAX));
-            let Endpoint { identity, weight, .. } = *endpoint;
-            allowed.members.push((index, Member { identity, place, weight, standing }));
+            let Endpoint { identity, weight, capacity, .. } = *endpoint;
+            let capacity = capacity.map(|capacity| capacity.most);
+            allowed.members.push((index, Member { identity, place, weight, capacity, standing }));
         }
         allowed
     }
@@ -352,7 +355,7 @@ impl Allowed {
         compiled: &Compiled,
         layout: &Layout,
         balance: Balance,
-        winners: Option<&Winners>,
+        winners: Option<&Arc<Table>>,
     ) -> Candidates {
         let pool = compiled.groups[layout.group as usize].pool;
         let healthy = self.members.iter().filter(|(_, member)| member.standing.is_healthy()).count();
@@ -371,17 +374,20 @@ impl Allowed {
         }
         let (indices, members): (Vec<u32>, Vec<Member>) = self.members.into_iter().unzip();
         let (method, weights) = balance::lay_out(balance, layout.sticky, &members, winners);
+        let together = indices.iter().zip(&members).map(|(endpoint, member)| {
+            u64::from(compiled.endpoints[*endpoint as usize].weight) * u64::from(member.standing.share)
+        });
+        let weight_together: u64 = together.sum();
         let mut cumulative_weight = 0;
         let list = indices.into_iter().zip(weights).map(|(endpoint, Laid { weight, load })| {
             cumulative_weight += weight;
             let address = compiled.endpoints[endpoint as usize].address().map(padded).unwrap_or_default();
             Candidate { cumulative_weight, endpoint, load, address }
         });
-        let weight = |member: &Member| u64::from(member.weight) * u64::from(member.standing.share);
         Candidates {
             list: list.collect(),
             method,
-            weight_together: members.iter().map(weight).sum(),
+            weight_together,
             health,
             other_family_serves: true,
             flip_seconds: self.flip_seconds,
@@ -415,8 +421,9 @@ mod tests {
 
     /// Two services whose balances adapt, one of which waits longer, and one whose clients stick to many endpoints.
     fn compiled(text: &str) -> Compiled {
-        let many: Vec<String> =
-            (1..=30).map(|host| format!("{{ region = \"r\", address = \"192.0.2.{host}\" }}")).collect();
+        let many: Vec<String> = (1..=30)
+            .map(|host| format!("{{ region = \"r\", address = \"192.0.2.{host}\", weight = {} }}", host % 2 + 1))
+            .collect();
         let text = format!(
             r#"
 [server]
@@ -498,6 +505,64 @@ pool = "many"
         assert_eq!(live.adaptive(first).unwrap().timeline().len(), 2);
     }
 
+    /// By name; each has one region.
+    fn candidates<'l>(compiled: &Compiled, live: &'l Live, service: &str) -> &'l Candidates {
+        let mut services = compiled.config.services.iter();
+        let index = services.position(|config| config.name.to_string().starts_with(service)).unwrap();
+        live.candidates(compiled.services[index].tiers[0].first_layout, Family::V4)
+    }
+
+    #[test]
+    fn an_adaptive_balance_weighs_by_uneven_capacities() {
+        let compiled = compiled(
+            r#"
+[pools.sized]
+endpoints = [
+  { region = "r", address = "192.0.2.1", capacity = 1000 },
+  { region = "r", address = "192.0.2.2", capacity = 250 },
+  { region = "r", address = "192.0.2.3", capacity = 250 },
+]
+[services."sized.example.com"]
+pool = "sized"
+balance = "adaptive"
+[services."told.example.com"]
+pool = "sized"
+balance = "adaptive"
+adaptive = { choice = "round-robin" }
+"#,
+        );
+        let live = Live::build(&compiled, |_| Standing::UNPROBED, None, Instant::now());
+        let list = candidates(&compiled, &live, "sized");
+        assert!(matches!(list.method, Method::Weighted));
+        assert_eq!(balance::chances(list), [4.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0]);
+        let together = 3 * u64::from(WHOLE);
+        assert_eq!(
+            list.weight_together, together,
+            "among regions it is what the operator weighs them with that counts"
+        );
+        assert!(matches!(candidates(&compiled, &live, "told").method, Method::RoundRobin));
+    }
+
+    #[test]
+    fn when_all_are_down_all_are_answered_as_though_they_were_up() {
+        let compiled = compiled("[services.\"g.example.com\"]\npool = \"many\"\nbalance = \"ip-hash\"");
+        let build = |standing: Standing| Live::build(&compiled, |_| standing, None, Instant::now());
+        let up = build(Standing::UNPROBED);
+        let down = build(Standing { verdict: Verdict::Down, share: 0, ..Standing::UNPROBED });
+        for service in ["c", "d", "e", "f", "g"] {
+            let [up, down] = [&up, &down].map(|live| candidates(&compiled, live, service));
+            assert_eq!([up.health, down.health], [Health::Enough, Health::None]);
+            assert_eq!(balance::chances(down), balance::chances(up));
+            let pick = |from: &Candidates, client: u32| {
+                let mut rng = fastrand::Rng::with_seed(u64::from(client));
+                let mut draw = balance::Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
+                let client = std::net::Ipv4Addr::from_bits(client << 8).into();
+                draw.pick(from, 2, &std::sync::atomic::AtomicU32::new(0), client).as_slice().to_vec()
+            };
+            assert!((0..1000).all(|client| pick(up, client) == pick(down, client)), "{service}");
+        }
+    }
+
     #[test]
     fn long_lists_have_tables_which_those_share_that_weigh_alike() {
         let compiled = compiled("");
@@ -506,7 +571,7 @@ pool = "many"
             .map(|service| {
                 let [first, second] = &compiled.layouts[service.tiers[0].first_layout as usize].winners;
                 assert!(second.is_none(), "no endpoint has an IPv6 address");
-                first.as_ref().map(|winners| (winners.count, Arc::as_ptr(&winners.table)))
+                first.as_ref().map(|table| (table.members().len(), Arc::as_ptr(table)))
             })
             .collect();
         let [Some(random), Some(round_robin), Some(weighted), None] = tables[..] else { panic!("{tables:?}") };

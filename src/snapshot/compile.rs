@@ -10,7 +10,8 @@ use super::steering::Maps;
 use super::zones::load_zones;
 use super::{
     AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service,
-    Steering, Tier, winners,
+    Steering, Tier,
+    winners::{self, Tables},
 };
 use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
@@ -53,6 +54,25 @@ pub struct Geography {
     pub latency: Option<Arc<LatencyTable>>,
 }
 
+/// What one configuration leaves to the next.
+#[derive(Debug)]
+pub struct Carried {
+    tallies: Tallies,
+    tables: Tables,
+}
+
+impl Carried {
+    /// Nothing is left, and each of this many workers has a column in tallies.
+    pub fn new(workers: usize) -> Self {
+        Self { tallies: Tallies::new(workers), tables: Tables::default() }
+    }
+
+    /// Forgets tallies that no service counts in any more.
+    pub fn forget_unused(&mut self) {
+        self.tallies.forget_unused();
+    }
+}
+
 /// Reads the secrets of cookies from the file that the configuration names, if it does.
 ///
 /// # Errors
@@ -71,7 +91,7 @@ pub fn load_cookie_secrets(config: &Config) -> Result<Option<CookieSecrets>, Pro
     })
 }
 
-/// Compiles a configuration. Zone files are read here; tallies of services that stay are carried on.
+/// Compiles a configuration. Zone files are read here; what is carried over from the one before goes on.
 ///
 /// With `serving`, the tree that serves now, a zone whose file is broken is no error: it keeps the records that it has
 /// there. One that isn't there is left out; its services are those of the zone above it. A service for which what is kept
@@ -86,7 +106,7 @@ pub fn compile(
     geography: Option<Geography>,
     cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
-    tallies: &mut Tallies,
+    carried: &mut Carried,
     serving: Option<&Tree>,
 ) -> Result<Compiled, Problems> {
     let (zones, outdated) = load_zones(&mut config, serving)?;
@@ -96,7 +116,7 @@ pub fn compile(
     let tree = Tree::build(&zones, &services)?;
     drop(zones);
 
-    Ok(assemble(config, Arc::new(tree), outdated, geography, cookies, rate_limiter, tallies)?)
+    Ok(assemble(config, Arc::new(tree), outdated, geography, cookies, rate_limiter, carried)?)
 }
 
 /// Puts a configuration, the tree of its zones, a database and secrets together.
@@ -110,7 +130,7 @@ pub fn assemble(
     Geography { database, geo_maps, latency }: Geography,
     cookies: CookieSecrets,
     rate_limiter: Option<Arc<RateLimiter>>,
-    tallies: &mut Tallies,
+    carried: &mut Carried,
 ) -> Result<Compiled, Problem> {
     let mut compiled = Compiled {
         cookies,
@@ -130,8 +150,8 @@ pub fn assemble(
         config,
     };
     add_pools(&mut compiled);
-    add_services(&mut compiled, tallies)?;
-    winners::add(&mut compiled);
+    add_services(&mut compiled, &mut carried.tallies)?;
+    winners::add(&mut compiled, &mut carried.tables);
     Ok(compiled)
 }
 

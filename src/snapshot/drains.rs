@@ -17,17 +17,19 @@ pub(super) struct Drains {
 struct Plan {
     begins: u32,
     ends: u32,
+    /// Whether it waits for its time. What the operator set to drain does so even where the clock is set back.
+    is_planned: bool,
 }
 
 impl Drains {
-    /// Those of a configuration that is loaded now. What drained already, in this region of this pool, began when it did.
+    /// Those of a configuration that is loaded now. What drained already, in this region of this pool, began when it did, be it
+    /// by its state or as planned.
     pub(super) fn new(compiled: &Compiled, before: Option<(&Compiled, &Self)>, unix_seconds: u32) -> Self {
         let mut began: HashMap<(&str, &str, &Target), u32> = HashMap::new();
         if let Some((compiled, drains)) = before {
-            let drained = endpoints(compiled).filter(|(_, index)| is_draining(compiled, *index));
-            began.extend(drained.filter_map(|(identity, index)| {
+            began.extend(endpoints(compiled).filter_map(|(identity, index)| {
                 let plan = drains.plans.get(index).copied().flatten()?;
-                Some((identity, plan.begins))
+                (is_draining(compiled, index) || plan.begins <= unix_seconds).then_some((identity, plan.begins))
             }));
         }
         let plans = endpoints(compiled).map(|(identity, index)| {
@@ -40,7 +42,8 @@ impl Drains {
         });
         let plans = plans.map(|plan| {
             let (index, begins) = plan?;
-            Some(Plan { begins, ends: begins.saturating_add(compiled.endpoints[index].drain_seconds) })
+            let ends = begins.saturating_add(compiled.endpoints[index].drain_seconds);
+            Some(Plan { begins, ends, is_planned: !is_draining(compiled, index) })
         });
         Self { plans: plans.collect() }
     }
@@ -49,7 +52,7 @@ impl Drains {
     pub(super) fn of(&self, endpoint: u32, unix_seconds: u32) -> Drain {
         match self.plans.get(endpoint as usize).copied().flatten() {
             None => Drain::None,
-            Some(Plan { begins, .. }) if unix_seconds < begins => Drain::Planned(begins),
+            Some(Plan { begins, is_planned: true, .. }) if unix_seconds < begins => Drain::Planned(begins),
             Some(Plan { ends, .. }) if unix_seconds < ends => Drain::UnderWay,
             Some(_) => Drain::Over,
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 pub use binding::Binding;
-pub use compile::{Geography, assemble, compile, load_cookie_secrets, load_database};
+pub use compile::{Carried, Geography, assemble, compile, load_cookie_secrets, load_database};
 pub use event::{BreakerChange, Change, Event};
 pub use geo_maps::load_geo_maps;
 pub use latency::load_measurements;
@@ -35,7 +35,7 @@ use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 pub use crate::health::TargetId;
 use crate::health::TargetKey;
 use crate::metrics::Tally;
-use crate::routing::balance::Winners;
+use crate::routing::balance::rendezvous::Table;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
 use crate::zone::{Tree, rtype};
 
@@ -146,7 +146,7 @@ pub struct Layout {
     /// Within which prefix clients are one, where picks stick to them.
     pub sticky: Option<Sticky>,
     /// Who wins which clients, where they stick and the list is long, by [`Family::index`]; for hostnames the first.
-    pub winners: [Option<Winners>; 2],
+    pub winners: [Option<Arc<Table>>; 2],
 }
 
 /// How a service chooses among regions.

@@ -17,8 +17,8 @@ use super::{Compiled, Snapshot, TargetId};
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
-use crate::health::{Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
-use crate::routing::live::{Standing, WHOLE};
+use crate::health::{Measure, Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
+use crate::routing::live::{Drain, Standing, WHOLE};
 use crate::routing::{Controller, Flows, Live};
 use crate::unix_time::unix_seconds_modulo;
 
@@ -43,6 +43,9 @@ struct Known {
     standings: Vec<Standing>,
     /// Whether any list that an endpoint is in is laid out by loads.
     reads_load: Vec<bool>,
+    /// Whether an endpoint may stand otherwise than in `standings`, by endpoint: something arrived since the tick looked at it,
+    /// or time alone moves it.
+    is_restless: Vec<bool>,
     /// The latest time that a writer was given.
     now: Instant,
     /// The latest time in seconds since 1970 that a writer was given.
@@ -67,6 +70,7 @@ impl Publisher {
         let standings = standings(&compiled, &table, &drains, now, unix_seconds);
         let reads_load = reads_load(&compiled);
         let mut live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
+        let is_restless = vec![true; standings.len()];
         let mut controller = Controller::default();
         controller.measure(&compiled, &standings, now);
         live.set_flows(controller.flows(&compiled, &live, &standings));
@@ -79,6 +83,7 @@ impl Publisher {
                 controller,
                 standings,
                 reads_load,
+                is_restless,
                 now,
                 unix_seconds,
                 told: HashMap::new(),
@@ -114,6 +119,7 @@ impl Publisher {
         let current = self.current();
         known.drains = Drains::new(&compiled, Some((&current.compiled, &known.drains)), known.unix_seconds);
         known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
+        known.is_restless = vec![true; known.standings.len()];
         let before = Some((current.compiled.as_ref(), &current.live));
         let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
         self.store(&known, Arc::new(compiled), live)
@@ -169,18 +175,16 @@ impl Publisher {
         known.now = known.now.max(now);
         known.unix_seconds = unix_seconds;
         let current = self.current();
-        let changes = known.table.advance(now);
+        let restless: Vec<u32> = (0..).zip(&known.is_restless).filter_map(|(index, it)| it.then_some(index)).collect();
+        let changes = known.table.advance(&restless, now);
         let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
-        let standings = standings(&current.compiled, &known.table, &known.drains, now, unix_seconds);
-        known.controller.measure(&current.compiled, &standings, now);
-        let both = standings.iter().zip(&known.standings).zip(&known.reads_load);
-        let changed: Vec<bool> =
-            both.map(|((new, old), reads_load)| if *reads_load { new != old } else { differ(new, old) }).collect();
-        if changed.contains(&true) || current.live.is_due(now) {
-            known.standings = standings;
-            self.update(&known, &current, |endpoint| changed[endpoint as usize]);
+        let changed = known.look_again(&current.compiled, &restless);
+        let Known { controller, standings, .. } = &mut *known;
+        controller.measure(&current.compiled, standings, now);
+        if !changed.is_empty() || current.live.is_due(now) {
+            self.update(&known, &current, |endpoint| changed.binary_search(&endpoint).is_ok());
         } else {
-            let flows = known.controller.flows(&current.compiled, &current.live, &standings);
+            let flows = known.controller.flows(&current.compiled, &current.live, &known.standings);
             if !flows.is_like(current.live.flows()) {
                 self.store_with(flows, Arc::clone(&current.compiled), current.live.clone());
             }
@@ -194,6 +198,7 @@ impl Publisher {
         for &endpoint in touched {
             let new = standing(&current.compiled, &known.table, &known.drains, endpoint, known.now, known.unix_seconds);
             let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
+            known.is_restless[endpoint as usize] = true;
             if differ(&new, old) {
                 *old = new;
                 urgent.push(endpoint);
@@ -229,6 +234,22 @@ impl Publisher {
 }
 
 impl Known {
+    /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
+    fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
+        let mut changed = Vec::new();
+        for &endpoint in endpoints {
+            let index = endpoint as usize;
+            let new = standing(compiled, &self.table, &self.drains, endpoint, self.now, self.unix_seconds);
+            let old = std::mem::replace(&mut self.standings[index], new);
+            let reads_load = self.reads_load[index];
+            if if reads_load { new != old } else { differ(&new, &old) } {
+                changed.push(endpoint);
+            }
+            self.is_restless[index] = moves(&new, reads_load);
+        }
+        changed
+    }
+
     /// What is to be said of an effect beside verdicts; `from` is who or what the reports came from.
     fn tell(&mut self, effect: &Effect, from: &dyn Display) -> Vec<Event> {
         let mut events: Vec<Event> =
@@ -264,6 +285,15 @@ fn standings(compiled: &Compiled, table: &Table, drains: &Drains, now: Instant, 
 /// Whether two standings differ in more than load.
 fn differ(new: &Standing, old: &Standing) -> bool {
     *new != Standing { load: new.load, ..*old }
+}
+
+/// Whether time alone may change a standing: an open breaker will be tried, a drain begins or ends, and what is said of load
+/// grows too old. How long probes take does not count where no list reads it.
+fn moves(standing: &Standing, reads_load: bool) -> bool {
+    standing.settles
+        || standing.share == 0
+        || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
+        || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
 }
 
 /// Whether any list that an endpoint is in is laid out by loads, by endpoint.

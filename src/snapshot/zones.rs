@@ -245,7 +245,7 @@ mod tests {
 
     use crate::config::Config;
     use crate::dns::CookieSecrets;
-    use crate::metrics::Tallies;
+    use crate::snapshot::Carried;
     use crate::snapshot::{Compiled, Geography, compile, load_database};
     use crate::zone::{Found, LookupName, Name, rtype};
 
@@ -292,7 +292,7 @@ mod tests {
             let database = Arc::new(load_database(&config).unwrap());
             let geography = Some(Geography { database, geo_maps: Arc::default(), latency: None });
             let cookies = Some(CookieSecrets::one([0; 16]));
-            compile(config, geography, cookies, None, &mut Tallies::new(1), serving.map(|serving| &*serving.tree))
+            compile(config, geography, cookies, None, &mut Carried::new(1), serving.map(|serving| &*serving.tree))
                 .map_err(|problems| {
                     problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
                 })

@@ -74,9 +74,13 @@ fn each_balance_is_explained() {
             "random" => {
                 ("drawn at random, each with the same chance; this is one draw, and the next may differ", 0, true)
             }
-            "ip-hash" => ("by a hash of the client's /24, which gets the same as long as no weight changes", 24, false),
+            "ip-hash" => (
+                "by a hash of the client's /24, which keeps its endpoint until a weight or a verdict changes",
+                24,
+                false,
+            ),
             "consistent-hash" => (
-                "by consistent hash of the client's /24, which gets the same as long as that serves and its weight stays",
+                "by consistent hash of the client's /24, which keeps its endpoint as long as that serves and its weight stays",
                 24,
                 false,
             ),
@@ -102,8 +106,7 @@ fn what_sticks_is_explained_with_its_prefix() {
     let publisher = publisher();
     for balance in BALANCES.into_iter().filter(|balance| *balance != "ip-hash") {
         let (decision, _) = explain(&publisher, &format!("sticky-{balance}"));
-        let reason =
-            "by consistent hash of the client's /20, which gets the same as long as that serves and its weight stays";
+        let reason = "by consistent hash of the client's /20, which keeps its endpoint as long as that serves and its weight stays";
         assert!(decision.pick_reason.ends_with(reason), "{balance}: {}", decision.pick_reason);
         assert_eq!((decision.scope, decision.holds_for.as_str()), (20, "198.51.96.0/20"), "{balance}");
         let is_even = ["round-robin", "random"].contains(&balance);

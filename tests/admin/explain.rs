@@ -354,7 +354,7 @@ www.example.com is the service www.example.com in the zone example.com
     claims    none
     measure   proximity: eu-central 422 km, us-east 6728 km, ap-southeast 16096 km as 8048 km
     capacity  none
-    health    the first that can serve: eu-central 0 of 1 passed over, us-east 2 of 2 chosen
+    health    the first that can serve: eu-central 0 of 1 passed over; us-east 2 of 2 chosen
 
   Decision  us-east is the nearest region (6728 km) with enough healthy endpoints; passed over: web/eu-central (0 of 1 healthy)
   Answered  192.0.2.2: drawn at random by weight; this is one draw, and the next may differ

@@ -10,6 +10,7 @@ mod geoip;
 mod hostile;
 mod latency;
 mod reload;
+mod reports;
 mod resolver;
 mod start;
 #[path = "../support/mod.rs"]

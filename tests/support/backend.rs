@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::PATIENCE;
@@ -16,6 +16,8 @@ const PORTS_TRIED: usize = 100;
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicU32>,
+    /// Header lines of its answers, each with its end.
+    headers: Arc<Mutex<String>>,
     running: Option<Running>,
 }
 
@@ -35,7 +37,8 @@ impl Backend {
 
     /// Answers on this listener.
     pub(crate) fn start_on(listener: TcpListener) -> Self {
-        let mut backend = Self { address: listener.local_addr().unwrap(), requests: Arc::default(), running: None };
+        let address = listener.local_addr().unwrap();
+        let mut backend = Self { address, requests: Arc::default(), headers: Arc::default(), running: None };
         backend.run(listener);
         backend
     }
@@ -60,15 +63,21 @@ impl Backend {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// Answers with this header from now on, and no other of its own.
+    pub(crate) fn say(&self, header: &str) {
+        *self.headers.lock().unwrap() = format!("{header}\r\n");
+    }
+
     fn run(&mut self, listener: TcpListener) {
         let stopping = Arc::new(AtomicBool::new(false));
         let (told, requests) = (Arc::clone(&stopping), Arc::clone(&self.requests));
+        let headers = Arc::clone(&self.headers);
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
                 if told.load(Ordering::SeqCst) {
                     return;
                 }
-                if stream.and_then(answer).is_ok_and(|answered| answered) {
+                if stream.and_then(|stream| answer(stream, &headers)).is_ok_and(|answered| answered) {
                     requests.fetch_add(1, Ordering::SeqCst);
                 }
             }
@@ -84,12 +93,13 @@ impl Drop for Backend {
 }
 
 /// Whether there was a request to answer.
-fn answer(mut stream: TcpStream) -> io::Result<bool> {
+fn answer(mut stream: TcpStream, headers: &Mutex<String>) -> io::Result<bool> {
     stream.set_read_timeout(Some(PATIENCE))?;
     if stream.read(&mut [0; 4096])? == 0 {
         return Ok(false);
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    let headers = headers.lock().unwrap().clone();
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n{headers}\r\n")?;
     Ok(true)
 }
 

@@ -2,8 +2,8 @@
 
 use super::explain::Evidence;
 use super::{
-    AdaptiveChange, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, Latency, NotedRegion, OutcomeKind, Part,
-    Place, RankedRegion, ServiceDecision, Tier,
+    AdaptiveChange, Beside, Client, Endpoint, Fate, FilterStage, Group, GroupEndpoint, Latency, NotedRegion,
+    OutcomeKind, Part, Place, RankedRegion, ServiceDecision, Tier,
 };
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
@@ -11,9 +11,10 @@ use crate::geo::latency::{self, RoundTrip};
 use crate::health::Verdict;
 use crate::health::breaker::State;
 use crate::routing::balance::adaptive::{Controller, Event};
-use crate::routing::{self, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance};
+use crate::routing::{
+    self, Both, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance,
+};
 use crate::snapshot::{self, Service};
-use crate::unix_time::unix_seconds;
 
 /// What an explanation shows of a decision.
 pub(super) struct Shown<'a> {
@@ -23,6 +24,36 @@ pub(super) struct Shown<'a> {
     family: Family,
     decision: &'a Decision<'a>,
     grounds: Grounds<'a>,
+}
+
+/// The decision of the family that leads, with what the other one gives beside it; the service is in this zone.
+pub(super) fn view_both(evidence: &Evidence<'_>, service: usize, both: &Both<'_>, zone: String) -> ServiceDecision {
+    let (leading, other) = (both.leading, both.leading.other());
+    let (led, beside) = (&both.families[leading.index()], &both.families[other.index()]);
+    let own = both.elsewhere.as_ref().unwrap_or(beside);
+    let shown = |family, decision| Shown::new(evidence, service, family, decision);
+    let mut view = shown(leading, led).view(zone);
+    let (answered, reason) = match (&beside.outcome, shown(other, own).grounds.choice()) {
+        (Outcome::NoData, Some(elsewhere)) => {
+            let region = shown(other, own).place(elsewhere).region;
+            (Vec::new(), format!("it would lead to {region}, and hints are of one region"))
+        }
+        (Outcome::NoData, None) => (Vec::new(), shown(other, own).grounds.reason().to_string()),
+        _ => (shown(other, beside).answered(), shown(other, beside).grounds.pick_reason().to_string()),
+    };
+    let groups = view.tiers.iter_mut().flat_map(|tier| &mut tier.groups).filter(|group| group.fate == Fate::Chosen);
+    for endpoint in groups.flat_map(|group| &mut group.endpoints) {
+        endpoint.answered |= answered.contains(&endpoint.endpoint.endpoint);
+    }
+    view.beside = Some(Beside { family: other.name().to_owned(), answered, reason });
+    if both.ttl < led.ttl {
+        let shortest = if beside.ttl == both.ttl { beside } else { own };
+        view.ttl_reason = format!("as for {}: {}", other.name(), shown(other, shortest).grounds.ttl_reason());
+    }
+    let whole = Decision { outcome: Outcome::NoData, ttl: both.ttl, scope: both.scope };
+    (view.scope, view.holds_for) = shown(leading, &whole).scope();
+    view.ttl = both.ttl;
+    view
 }
 
 impl<'a> Shown<'a> {
@@ -59,6 +90,7 @@ impl<'a> Shown<'a> {
             reason: self.reason(&tiers),
             answered: self.answered(),
             pick_reason: self.grounds.pick_reason().to_string(),
+            beside: None,
             timeline: self.timeline(),
             ttl: decision.ttl,
             ttl_reason: self.grounds.ttl_reason().to_string(),
@@ -91,10 +123,20 @@ impl<'a> Shown<'a> {
             region: region.name.clone(),
             distance_km: ranked.distance_km,
             biased_km: ranked.biased_km.filter(|_| region.bias != 0),
-            latency: ranked.round_trip.map(latency),
+            latency: ranked.round_trip.map(|round_trip| self.latency(round_trip)),
             claim: ranked.claim.map(|claim| claim.to_string()),
             weight: self.grounds.configured_weight(ranked.region),
         }
+    }
+
+    fn latency(&self, round_trip: RoundTrip) -> Latency {
+        let (measured_for, age_seconds) = match round_trip.source {
+            latency::Source::Measured { of, measured } => {
+                (Some(of.to_string()), Some(u64::from(self.evidence.unix_seconds).saturating_sub(measured)))
+            }
+            latency::Source::Estimated => (None, None),
+        };
+        Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
     }
 
     fn tiers(&self) -> Vec<Tier> {
@@ -213,16 +255,6 @@ impl<'a> Shown<'a> {
         }
         reason
     }
-}
-
-fn latency(round_trip: RoundTrip) -> Latency {
-    let (measured_for, age_seconds) = match round_trip.source {
-        latency::Source::Measured { of, measured } => {
-            (Some(of.to_string()), Some(unix_seconds().saturating_sub(measured)))
-        }
-        latency::Source::Estimated => (None, None),
-    };
-    Latency { ms: round_trip.milliseconds, measured_for, age_seconds }
 }
 
 fn filter_stage(filtered: Filtered<'_>) -> FilterStage {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use domain::base::Rtype;
 use serde::{Deserialize, Serialize};
 
-use super::decision::Shown;
+use super::decision::{self, Shown};
 use super::{Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message};
 use crate::config::Target;
 use crate::dns::MAX_ALIASES;
@@ -151,9 +151,8 @@ impl Walk<'_, '_> {
             let service = &snapshot.compiled.services[index];
             if service.binding(self.qtype.to_int()).is_some() {
                 let both = decide_both(snapshot, service, self.evidence.client, &mut self.draw);
-                let decision = &both.families[both.leading.index()];
-                let shown = Shown::new(self.evidence, index, both.leading, decision);
-                return Found::Service(Box::new(shown.view(self.zone_of(node))));
+                let view = decision::view_both(self.evidence, index, &both, self.zone_of(node));
+                return Found::Service(Box::new(view));
             }
             let (family, asks_for_addresses) = match self.qtype.to_int() {
                 rtype::A => (Family::V4, true),

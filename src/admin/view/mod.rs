@@ -160,7 +160,7 @@ pub struct ServiceDecision {
     pub service: String,
     /// Its zone.
     pub zone: String,
-    /// The addresses wanted: `IPv4` or `IPv6`.
+    /// The addresses wanted: `IPv4` or `IPv6`. Where both are, the one that leads, of which the rest tells.
     pub family: String,
     /// How regions are ordered.
     pub steering: String,
@@ -186,6 +186,9 @@ pub struct ServiceDecision {
     pub answered: Vec<String>,
     /// How they were picked.
     pub pick_reason: String,
+    /// What goes with them of the other family, where both are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// What an adaptive balance chose lately, the latest last; empty for other balances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<AdaptiveChange>,
@@ -198,6 +201,17 @@ pub struct ServiceDecision {
     pub scope: u8,
     /// The network that this makes of the client's address, or who else.
     pub holds_for: String,
+}
+
+/// What an HTTPS or SVCB record has of the family that does not lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Its addresses in the record, in order.
+    pub answered: Vec<String>,
+    /// How they were picked, or why there is none.
+    pub reason: String,
 }
 
 /// A choice of an adaptive balance.

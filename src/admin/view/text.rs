@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    AdaptiveChange, Answer, Asker, AskerKnownBy, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint, Latency,
-    Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    AdaptiveChange, Answer, Asker, AskerKnownBy, Beside, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint,
+    Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -106,12 +106,18 @@ impl Display for ServiceDecision {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { service, zone, steering, balance, answers, when_all_down, .. } = self;
         writeln!(f, "the service {service} in the zone {zone}")?;
+        let wanted = match &self.beside {
+            None => format!("{} wanted", self.family),
+            Some(Beside { family, .. }) => format!("{} and {family} wanted, and {0} leads", self.family),
+        };
         writeln!(
             f,
-            "  steering {steering}, balance {balance}, answers {answers}, when all is down {when_all_down}; {} wanted",
-            self.family
+            "  steering {steering}, balance {balance}, answers {answers}, when all is down {when_all_down}; {wanted}"
         )?;
         writeln!(f, "\n  Regions{}", if steering == "weighted" { "" } else { ", in this client's order" })?;
+        if self.regions.is_empty() {
+            writeln!(f, "     none")?;
+        }
         let width = self.regions.iter().map(|region| region.region.len()).max().unwrap_or(0);
         for (place, region) in (1..).zip(&self.regions) {
             writeln!(f, "  {place:4}. {:width$} {region}", region.region)?;
@@ -131,6 +137,13 @@ impl Display for ServiceDecision {
         match self.outcome {
             OutcomeKind::NoData => writeln!(f, "  Answered  no data")?,
             _ => writeln!(f, "  Answered  {}: {}", self.answered.join(", "), self.pick_reason)?,
+        }
+        match &self.beside {
+            Some(Beside { family, answered, reason }) if answered.is_empty() => {
+                writeln!(f, "  Beside    no {family}: {reason}")?;
+            }
+            Some(Beside { answered, reason, .. }) => writeln!(f, "  Beside    {}: {reason}", answered.join(", "))?,
+            None => {}
         }
         for AdaptiveChange { seconds_ago, balance, reason } in self.timeline.iter().rev() {
             writeln!(f, "            {} ago: {balance}, as {reason}", Age(*seconds_ago))?;
@@ -154,7 +167,7 @@ impl Display for RankedRegion {
         }
         if let Some(Latency { ms, measured_for, age_seconds }) = &self.latency {
             match (measured_for, age_seconds) {
-                (Some(of), Some(seconds)) => write!(f, ", {ms} ms measured for {of} {seconds} s ago")?,
+                (Some(of), Some(seconds)) => write!(f, ", {ms} ms measured for {of} {} ago", Age(*seconds))?,
                 _ => write!(f, ", {ms:.0} ms estimated from the distance")?,
             }
         }
@@ -193,10 +206,10 @@ impl Display for Group {
 
 impl Display for GroupEndpoint {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.part == Part::OtherFamily {
-            return f.write_str("is of the other address family");
+        match self.part {
+            Part::OtherFamily => f.write_str("is of the other address family")?,
+            _ => self.endpoint.fmt(f)?,
         }
-        self.endpoint.fmt(f)?;
         if let Some(share_percent) = self.share_percent {
             write!(f, "; picked first in {share_percent:.1} %")?;
         }

@@ -77,17 +77,17 @@ pub(super) async fn attempt(
     Err(Failure::BodyLacks { text: excerpt(text), searched_bytes: body.len() })
 }
 
-/// What the headers say of load.
+/// What the headers say of load, in the first form that is there; the one that can't be read comes last.
 fn header_report(response: &Response) -> Option<Result<Load, Rejection>> {
     let headers = response.headers();
-    if headers.contains_key(orca::BINARY_HEADER) {
+    let forms = [orca::HEADER, orca::JSON_HEADER, orca::BINARY_HEADER];
+    let form = forms.into_iter().find(|form| headers.contains_key(*form))?;
+    if form == orca::BINARY_HEADER {
         return Some(Err(Rejection::Unsupported));
     }
-    let mut lines = [orca::HEADER, orca::JSON_HEADER].into_iter().flat_map(|name| headers.get_all(name)).peekable();
-    lines.peek()?;
     // Several lines are one list (RFC 9110 section 5.3).
-    let lines: Result<Vec<&str>, Rejection> =
-        lines.map(|line| line.to_str().map_err(|_| Rejection::Malformed)).collect();
+    let lines = headers.get_all(form).into_iter().map(|line| line.to_str().map_err(|_| Rejection::Malformed));
+    let lines: Result<Vec<&str>, Rejection> = lines.collect();
     Some(lines.and_then(|lines| orca::parse(&lines.join(", "))))
 }
 

@@ -1,6 +1,6 @@
 //! The balance that what is seen asks for.
 //!
-//! In this order: where the endpoints are busy, connections count; where their weights are uneven, weights do; where some are
+//! In this order: where the endpoints are busy, connections count; where what they can bear is uneven, weights do; where some are
 //! slow beside the others, response times do; else they take turns. A choice is left only when its measure has fallen below
 //! four fifths of what made it, and is kept for a while in any case, so that it doesn't swing.
 
@@ -8,7 +8,8 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Instant;
 
 use super::Member;
-use crate::config::{Adaptive, AdaptiveChoice};
+use super::load::LEAST_RESPONSE_MS;
+use crate::config::{Adaptive, AdaptiveChoice, MAX_WEIGHT};
 
 /// The changes that are remembered.
 pub const MAX_EVENTS: usize = 32;
@@ -20,15 +21,50 @@ const HELD_DOWN_TO: f64 = 0.8;
 pub struct Sight {
     /// The mean utilization of those that tell it.
     pub mean_utilization: Option<f64>,
-    /// The largest weight ÷ the smallest; 1 where there is none.
+    /// What endpoints are told apart by as to what they can bear.
+    pub gauge: Gauge,
+    /// The largest by that ÷ the smallest; 1 where there is none.
     pub unevenness: f64,
     /// The slowest response ÷ the median, the lower one of two, where more than one tells it.
     pub slow_tail: Option<f64>,
 }
 
+/// What says how much endpoints can bear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gauge {
+    /// Their weights.
+    Weight,
+    /// Their capacities: all have one, and the operator weighs all alike.
+    Capacity,
+}
+
+impl Display for Gauge {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Weight => "weight",
+            Self::Capacity => "capacity",
+        })
+    }
+}
+
+/// Lets those that weigh the same and have capacities weigh as much as they can bear; others stay as they are.
+pub(in crate::routing) fn weigh_by_capacity(members: &mut [&mut Member]) -> Gauge {
+    let capacities: Option<Vec<f64>> = members.iter().map(|member| member.capacity).collect();
+    let is_even = members.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+    let Some(capacities) = capacities.filter(|capacities| is_even && !capacities.is_empty()) else {
+        return Gauge::Weight;
+    };
+    let largest = capacities.iter().copied().fold(0.0, f64::max);
+    for (member, capacity) in members.iter_mut().zip(capacities) {
+        member.weight = ((capacity / largest * f64::from(MAX_WEIGHT)).round() as u32).max(1);
+    }
+    Gauge::Capacity
+}
+
 impl Sight {
-    /// Of endpoints that may be answered. Of the healthy ones their load counts, of all their weight.
-    pub fn of(members: &[&Member]) -> Self {
+    /// Of endpoints that may be answered, whose weights come from this gauge. Of the healthy ones their load counts, of all
+    /// their weight.
+    pub fn of(gauge: Gauge, members: &[&mut Member]) -> Self {
         let weights = || members.iter().map(|member| f64::from(member.weight));
         let largest = weights().fold(0.0, f64::max);
         let smallest = weights().fold(f64::INFINITY, f64::min);
@@ -39,13 +75,19 @@ impl Sight {
         Self {
             mean_utilization: (!utilization.is_empty())
                 .then(|| utilization.iter().sum::<f64>() / utilization.len() as f64),
+            gauge,
             unevenness: if largest > 0.0 { largest / smallest } else { 1.0 },
             slow_tail: match &response_ms[..] {
                 [] | [_] => None,
-                [.., slowest] => Some(slowest / response_ms[(response_ms.len() - 1) / 2]),
+                [.., slowest] => Some(slowest.max(LEAST_RESPONSE_MS) / median(&response_ms).max(LEAST_RESPONSE_MS)),
             },
         }
     }
+}
+
+/// Of sorted numbers, of which there are some; the lower one of two.
+fn median(sorted: &[f64]) -> f64 {
+    sorted[(sorted.len() - 1) / 2]
 }
 
 /// Why a choice was made.
@@ -60,8 +102,10 @@ pub enum Why {
         /// What is high.
         threshold: f64,
     },
-    /// The largest weight is so many times the smallest.
+    /// The largest weight or capacity is so many times the smallest.
     Uneven {
+        /// Which of the two.
+        gauge: Gauge,
         /// How many times.
         ratio: f64,
         /// From where on that counts.
@@ -168,7 +212,10 @@ fn wanted(settings: &Adaptive, sight: &Sight, current: Option<AdaptiveChoice>) -
         return (AdaptiveChoice::LeastConnections, Why::HighLoad { mean_utilization, threshold: high_load });
     }
     if reaches(AdaptiveChoice::Weighted, sight.unevenness, uneven) {
-        return (AdaptiveChoice::Weighted, Why::Uneven { ratio: sight.unevenness, threshold: uneven });
+        return (
+            AdaptiveChoice::Weighted,
+            Why::Uneven { gauge: sight.gauge, ratio: sight.unevenness, threshold: uneven },
+        );
     }
     if let Some(ratio) = sight.slow_tail
         && reaches(AdaptiveChoice::LeastResponseTime, ratio, slow_tail)
@@ -185,8 +232,8 @@ impl Display for Why {
             Self::HighLoad { mean_utilization, threshold } => {
                 write!(f, "the mean utilization is {mean_utilization:.2} (high from {threshold:.2} on)")
             }
-            Self::Uneven { ratio, threshold } => {
-                write!(f, "the largest weight is {ratio:.1} times the smallest (uneven from {threshold:.1} on)")
+            Self::Uneven { gauge, ratio, threshold } => {
+                write!(f, "the largest {gauge} is {ratio:.1} times the smallest (uneven from {threshold:.1} on)")
             }
             Self::SlowTail { ratio, threshold } => {
                 write!(f, "the slowest response takes {ratio:.1} times the median (slow from {threshold:.1} on)")
@@ -197,7 +244,7 @@ impl Display for Why {
                     Some(mean_utilization) => write!(f, "mean utilization {mean_utilization:.2}")?,
                     None => f.write_str("utilization unknown")?,
                 }
-                write!(f, ", largest weight {:.1} times the smallest, ", sight.unevenness)?;
+                write!(f, ", largest {} {:.1} times the smallest, ", sight.gauge, sight.unevenness)?;
                 match sight.slow_tail {
                     Some(ratio) => write!(f, "slowest response {ratio:.1} times the median)"),
                     None => f.write_str("response times unknown)"),
@@ -218,7 +265,8 @@ mod tests {
     use crate::routing::live::Standing;
     use AdaptiveChoice::{LeastConnections, LeastResponseTime, RoundRobin, Weighted};
 
-    const CALM: Sight = Sight { mean_utilization: Some(0.2), unevenness: 1.0, slow_tail: Some(1.2) };
+    const CALM: Sight =
+        Sight { mean_utilization: Some(0.2), gauge: Gauge::Weight, unevenness: 1.0, slow_tail: Some(1.2) };
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -229,8 +277,8 @@ mod tests {
         let busy = Sight { mean_utilization: Some(0.75), ..CALM };
         let uneven = Sight { unevenness: 2.0, ..CALM };
         let slow = Sight { slow_tail: Some(3.0), ..CALM };
-        let unknown = Sight { mean_utilization: None, unevenness: 1.0, slow_tail: None };
-        let all = Sight { mean_utilization: Some(0.9), unevenness: 9.0, slow_tail: Some(9.0) };
+        let unknown = Sight { mean_utilization: None, gauge: Gauge::Weight, unevenness: 1.0, slow_tail: None };
+        let all = Sight { mean_utilization: Some(0.9), unevenness: 9.0, slow_tail: Some(9.0), ..CALM };
         let now = Instant::now();
         for (sight, choice) in [
             (CALM, RoundRobin),
@@ -333,20 +381,57 @@ mod tests {
         let member = |weight, verdict, utilization, response_ms| {
             let mut standing = Standing { verdict, ..Standing::UNPROBED };
             (standing.load.utilization, standing.load.response_ms) = (utilization, response_ms);
-            Member { identity: 0, place: 0, weight, standing }
+            Member { identity: 0, place: 0, weight, capacity: None, standing }
         };
-        let members = [
+        let mut members = [
             member(2, Verdict::Up, Some(0.5), Some(10.0)),
             member(3, Verdict::Unknown, None, Some(30.0)),
             member(8, Verdict::Down, Some(9.0), Some(900.0)),
             member(4, Verdict::Up, Some(0.9), Some(70.0)),
         ];
-        let Sight { mean_utilization, unevenness, slow_tail } = Sight::of(&members.each_ref());
+        let mut all = members.each_mut();
+        let Sight { mean_utilization, gauge, unevenness, slow_tail } = Sight::of(weigh_by_capacity(&mut all), &all);
+        assert_eq!(gauge, Gauge::Weight);
         assert!((mean_utilization.unwrap() - 0.7).abs() < 1e-9);
         assert_eq!((unevenness, slow_tail), (4.0, Some(70.0 / 30.0)));
-        assert_eq!(Sight::of(&members.each_ref()[..2]).slow_tail, Some(3.0), "of two the faster one is the median");
-        assert_eq!(Sight::of(&members.each_ref()[..1]).slow_tail, None);
-        let none = Sight { mean_utilization: None, unevenness: 1.0, slow_tail: None };
-        assert_eq!(Sight::of(&[]), none);
+        assert_eq!(Sight::of(gauge, &all[..2]).slow_tail, Some(3.0), "of two the faster one is the median");
+        assert_eq!(Sight::of(gauge, &all[..1]).slow_tail, None);
+        let none = Sight { mean_utilization: None, gauge: Gauge::Weight, unevenness: 1.0, slow_tail: None };
+        assert_eq!(Sight::of(weigh_by_capacity(&mut []), &[]), none);
+        // Faster than is told apart is no division by zero.
+        let mut fast = [member(1, Verdict::Up, None, Some(0.0)), member(1, Verdict::Up, None, Some(0.0))];
+        assert_eq!(Sight::of(gauge, &fast.each_mut()).slow_tail, Some(1.0));
+    }
+
+    #[test]
+    fn capacities_stand_in_for_weights_where_all_have_one_and_weigh_the_same() {
+        let sight = |endpoints: &[(u32, Option<f64>)]| {
+            let member = |(weight, capacity): &(u32, Option<f64>)| Member {
+                identity: 0,
+                place: 0,
+                weight: *weight,
+                capacity: *capacity,
+                standing: Standing::UNPROBED,
+            };
+            let mut members: Vec<Member> = endpoints.iter().map(member).collect();
+            let mut all: Vec<&mut Member> = members.iter_mut().collect();
+            let sight = Sight::of(weigh_by_capacity(&mut all), &all);
+            (sight, members.iter().map(|member| member.weight).collect::<Vec<u32>>())
+        };
+        let (uneven, weights) = sight(&[(1, Some(1000.0)), (1, Some(250.0)), (1, Some(1e-6))]);
+        assert_eq!((uneven.gauge, &weights[..]), (Gauge::Capacity, &[1 << 20, 1 << 18, 1][..]));
+        let latest =
+            *Controller::new(Adaptive::DEFAULT, &sight(&[(7, Some(50.0)), (7, Some(20.0))]).0, Instant::now()).latest();
+        assert_eq!(latest.choice, Weighted);
+        assert_eq!(latest.why.to_string(), "the largest capacity is 2.5 times the smallest (uneven from 2.0 on)");
+        for (endpoints, ratio) in [
+            (&[(1, Some(9.0)), (1, None)][..], 1.0),
+            (&[(3, Some(9.0)), (2, Some(1.0))], 1.5),
+            (&[(2, None), (2, None)], 1.0),
+        ] {
+            let (sight, weights) = sight(endpoints);
+            assert_eq!((sight.gauge, sight.unevenness), (Gauge::Weight, ratio));
+            assert!(weights.iter().zip(endpoints).all(|(weight, (configured, _))| weight == configured));
+        }
     }
 }

@@ -44,27 +44,20 @@ pub(super) struct Entrant {
 
 const ALL: u32 = u32::MAX;
 
-/// A candidate beside what the table was built of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    /// Its place among what the table was built of.
-    pub(super) place: u32,
-    /// What it weighs there.
-    pub(super) weight: u32,
-    /// What it weighs now.
-    pub(super) now: u64,
-}
-
 impl Race {
-    /// By a table over `count` endpoints, with these candidates.
-    pub(super) fn known(table: &Arc<Table>, count: usize, candidates: &[Entry]) -> Self {
-        let ratio = |entry: &Entry| entry.now as f64 / f64::from(entry.weight);
+    /// By a table, with these candidates: each its place among what the table was built of, and what it weighs now.
+    pub(super) fn known(table: &Arc<Table>, candidates: &[(u32, u64)]) -> Self {
+        let built_of = table.members();
+        // How its weight now stands to the one in the table, which may be of another balance than the one that adapts chose.
+        let ratio = |(place, now): &(u32, u64)| {
+            built_of.get(*place as usize).map_or(0.0, |(_, weight)| *now as f64 / f64::from(*weight))
+        };
         let largest = candidates.iter().map(ratio).fold(0.0, f64::max);
-        let mut entrants = vec![Entrant { candidate: 0, part: 0 }; count];
-        for (candidate, entry) in (0..).zip(candidates) {
-            let part = ((ratio(entry) / largest) * f64::from(ALL)) as u32;
-            if let Some(entrant) = entrants.get_mut(entry.place as usize) {
-                *entrant = Entrant { candidate, part };
+        let mut entrants = vec![Entrant { candidate: 0, part: 0 }; built_of.len()];
+        for (index, candidate) in (0..).zip(candidates) {
+            let part = ((ratio(candidate) / largest) * f64::from(ALL)) as u32;
+            if let Some(entrant) = entrants.get_mut(candidate.0 as usize) {
+                *entrant = Entrant { candidate: index, part };
             }
         }
         Self::Known { table: Arc::clone(table), entrants: entrants.into() }

@@ -8,7 +8,7 @@ use super::Member;
 /// The room that a full endpoint still counts as having.
 const LEAST_ROOM: f64 = 0.02;
 /// The shortest response time that is told from shorter ones, in milliseconds.
-const LEAST_RESPONSE_MS: f64 = 0.01;
+pub(super) const LEAST_RESPONSE_MS: f64 = 0.01;
 
 /// In proportion to weight ÷ (1 + connections).
 pub(super) fn least_connections(members: &[Member]) -> Option<Vec<f64>> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 pub use hashed::Hashed;
-use hashed::{Entry, Race};
+use hashed::Race;
 use rendezvous::{Runner, Table};
 
 use super::Sticky;
@@ -93,8 +93,10 @@ pub struct Member {
     pub identity: u64,
     /// Its place among the endpoints that a table of winners is built of, if there is one.
     pub place: u32,
-    /// What the operator says that it weighs; above 0.
+    /// What it weighs while nothing is known of any: what the operator says, or what is made of its capacity; above 0.
     pub weight: u32,
+    /// What it can bear, if that is said; above 0.
+    pub capacity: Option<f64>,
     /// What is known of it.
     pub standing: Standing,
 }
@@ -108,30 +110,22 @@ pub struct Laid {
     pub load: u32,
 }
 
-/// The winners among all endpoints that a list could have.
-#[derive(Debug, Clone)]
-pub struct Winners {
-    /// Of every slot.
-    pub table: Arc<Table>,
-    /// Of how many endpoints.
-    pub count: usize,
-}
-
 /// What a balance makes of endpoints that may be answered: how one is picked, and what each weighs in that. `winners` are those
-/// of clients that stick, where the list is long. What an adaptive balance chose is laid out in its place.
+/// among all endpoints that the list could have, where clients stick and it is long. What an adaptive balance chose is laid out in
+/// its place.
 pub fn lay_out(
     balance: Balance,
     sticky: Option<Sticky>,
     members: &[Member],
-    winners: Option<&Winners>,
+    winners: Option<&Arc<Table>>,
 ) -> (Method, Vec<Laid>) {
     let weights = weights(balance, members);
     let loads = if balance == Balance::PowerOfTwo { power_of_two::loads(members) } else { vec![0; members.len()] };
     let are_even = members.windows(2).all(|pair| pair[0].standing.share == pair[1].standing.share);
     let method = match (balance, sticky) {
         (Balance::IpHash, sticky) => Method::IpHash(sticky.unwrap_or(Sticky::DEFAULT)),
-        (Balance::ConsistentHash, None) => hashed(Sticky::DEFAULT, balance, members, &weights, winners),
-        (_, Some(sticky)) => hashed(sticky, balance, members, &weights, winners),
+        (Balance::ConsistentHash, None) => hashed(Sticky::DEFAULT, members, &weights, winners),
+        (_, Some(sticky)) => hashed(sticky, members, &weights, winners),
         (Balance::RoundRobin, None) => Method::RoundRobin,
         (Balance::PowerOfTwo, None) => Method::PowerOfTwo,
         (Balance::Random, None) if are_even => Method::Random,
@@ -184,16 +178,11 @@ fn quantised(values: &[f64]) -> Vec<u64> {
 /// With as many endpoints as there can be their sum is far from 2^64.
 const STEPS: f64 = (1u64 << 32) as f64;
 
-fn hashed(sticky: Sticky, balance: Balance, members: &[Member], weights: &[u64], winners: Option<&Winners>) -> Method {
+fn hashed(sticky: Sticky, members: &[Member], weights: &[u64], winners: Option<&Arc<Table>>) -> Method {
     let members = members.iter().zip(weights);
     let race = match winners {
-        Some(Winners { table, count }) => {
-            let entries = members.map(|(member, now)| Entry {
-                place: member.place,
-                weight: base_weight(balance, member.weight),
-                now: *now,
-            });
-            Race::known(table, *count, &entries.collect::<Vec<Entry>>())
+        Some(table) => {
+            Race::known(table, &members.map(|(member, now)| (member.place, *now)).collect::<Vec<(u32, u64)>>())
         }
         None => Race::Run(members.map(|(member, now)| Runner::new(member.identity, *now)).collect()),
     };

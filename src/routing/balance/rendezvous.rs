@@ -114,9 +114,10 @@ pub(super) fn first(runners: &[Runner], slot: u16, order: &mut [u32]) -> usize {
     count
 }
 
-/// The winner of every slot.
-#[derive(Debug, PartialEq, Eq)]
+/// The winner of every slot among some endpoints.
+#[derive(Debug)]
 pub struct Table {
+    members: Box<[(u64, u32)]>,
     winners: Box<[u32]>,
 }
 
@@ -150,7 +151,12 @@ impl Table {
             // Beyond the limit there may be somebody faster who wasn't walked to.
             if time <= limit { index } else { winner(&runners, slot) as u32 }
         });
-        Self { winners: winners.collect() }
+        Self { members: members.into(), winners: winners.collect() }
+    }
+
+    /// What it is built of: the identity and the weight of each endpoint.
+    pub fn members(&self) -> &[(u64, u32)] {
+        &self.members
     }
 
     /// The winner of a slot, as an index into the members.

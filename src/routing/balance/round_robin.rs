@@ -13,14 +13,23 @@ pub(super) fn pick(from: &Candidates, count: usize, rotation: &AtomicU32, advanc
     let mut picks = Picks::default();
     let length = from.list.len();
     let total = from.total_weight();
-    let first = if total == length as u64 * u64::from(WHOLE) {
-        turn as usize % length
-    } else {
-        let place = place(turn, total);
+    if total == length as u64 * u64::from(WHOLE) {
+        (0..count).for_each(|step| picks.push((turn as usize + step) % length));
+        return picks;
+    }
+    // The others of an answer are whom the next steps of this round would meet, so that they count in part, too.
+    let first = place(turn, total);
+    let met = (0..(total / u64::from(WHOLE)).max(1)).map(|step| {
+        let place = (first + step * u64::from(WHOLE)) % total;
         from.list.partition_point(|candidate| candidate.cumulative_weight <= place)
-    };
-    for step in 0..count {
-        picks.push((first + step) % length);
+    });
+    for index in met.chain(0..length) {
+        if picks.count == count {
+            break;
+        }
+        if !picks.contains(index) {
+            picks.push(index);
+        }
     }
     picks
 }

@@ -19,6 +19,7 @@ fn members(weights: &[u32]) -> Vec<Member> {
         identity: rendezvous::identity(&Target::Address(Ipv4Addr::from_bits(0x0a00_0000 + place).into())),
         place,
         weight: *weight,
+        capacity: None,
         standing: Standing::UNPROBED,
     };
     (0..).zip(weights).map(member).collect()
@@ -31,13 +32,18 @@ fn with_shares(mut members: Vec<Member>, shares: &[f64]) -> Vec<Member> {
     members
 }
 
-fn winners(members: &[Member]) -> Winners {
+fn winners(members: &[Member]) -> Arc<Table> {
     let of: Vec<(u64, u32)> = members.iter().map(|member| (member.identity, member.weight)).collect();
-    Winners { table: Arc::new(Table::build(&of)), count: of.len() }
+    Arc::new(Table::build(&of))
 }
 
 /// The candidates that are made of endpoints; each is named by its place.
-fn candidates(balance: Balance, sticky: Option<Sticky>, members: &[Member], winners: Option<&Winners>) -> Candidates {
+fn candidates(
+    balance: Balance,
+    sticky: Option<Sticky>,
+    members: &[Member],
+    winners: Option<&Arc<Table>>,
+) -> Candidates {
     let (method, laid) = lay_out(balance, sticky, members, winners);
     let mut cumulative_weight = 0;
     let list = members.iter().zip(laid).map(|(member, Laid { weight, load })| {
@@ -209,6 +215,20 @@ fn round_robin_gives_parts_of_turns_evenly() {
     }
 }
 
+/// Whoever else is in the answer: one that is tried with a twentieth is not in every second one.
+#[test]
+fn round_robin_gives_parts_of_the_other_places_too() {
+    let parts = [1.0, 1.0, 0.05, 1.0];
+    let from = candidates(Balance::RoundRobin, None, &with_shares(members(&[1; 4]), &parts), None);
+    let (first, any) = counts(&from, 2, 100_000);
+    for (index, share) in shares(&parts).into_iter().enumerate() {
+        assert!((first[index] / 100_000.0 - share).abs() < 0.001, "{first:?}");
+        assert!((any[index] / 200_000.0 - share).abs() < 0.01, "{any:?}");
+    }
+    // All of them are answered where as many are asked for.
+    assert_eq!(counts(&from, 4, 1000).1, [1000.0; 4]);
+}
+
 /// What `sticky` may err by: a slot's clients go together, so N clients tell no more than their S slots do, and the variance
 /// of a count is at most Np(1 − p)(1 + N/S).
 fn sticky_statistic(first: &[f64], expected: &[f64]) -> f64 {
@@ -263,6 +283,16 @@ fn clients_that_stick_are_shared_by_what_counts_now() {
     }
 }
 
+/// As where an adaptive balance lets them take turns.
+#[test]
+fn clients_that_stick_are_even_though_the_table_is_of_weights() {
+    let members = members(&(0..40).map(|index| 2 + index % 2).collect::<Vec<u32>>());
+    let from = candidates(Balance::RoundRobin, Some(Sticky::DEFAULT), &members, Some(&winners(&members)));
+    let (first, _) = counts(&from, 1, TIMES);
+    let statistic = sticky_statistic(&first, &[1.0 / 40.0; 40]);
+    assert!(statistic < bound(39), "{statistic}");
+}
+
 /// Nearly all that the table names is down, so that most clients are placed by their key alone.
 #[test]
 fn clients_that_find_nobody_in_the_table_are_shared_all_the_same() {
@@ -276,7 +306,7 @@ fn clients_that_find_nobody_in_the_table_are_shared_all_the_same() {
 }
 
 /// The first endpoint of each client, by its place.
-fn homes(members: &[Member], winners: Option<&Winners>, clients: u32) -> Vec<u32> {
+fn homes(members: &[Member], winners: Option<&Arc<Table>>, clients: u32) -> Vec<u32> {
     let from = candidates(Balance::ConsistentHash, Some(Sticky::DEFAULT), members, winners);
     let mut homes = Vec::new();
     pick_for_clients(&from, 1, clients, |_, picks| homes.push(from.list[picks.as_slice()[0] as usize].endpoint));
@@ -350,6 +380,39 @@ fn only_clients_of_what_changes_move_and_no_more_than_must() {
         let table = table_of(&turned);
         let after = homes(&turned, table.as_ref(), CLIENTS);
         assert!(after.iter().zip(&before).all(|(after, before)| (after + 1) % count as u32 == *before));
+    }
+}
+
+/// Of several answers too; one that is lost is replaced, and the others stay.
+#[test]
+fn only_clients_that_one_is_answered_to_lose_it() {
+    const CLIENTS: u32 = 100_000;
+    const CHANGED: u32 = 7;
+    for (count, has_table) in [(12, false), (100, true), (1000, true)] {
+        let all = members(&vec![1; count]);
+        let table = has_table.then(|| winners(&all));
+        let without: Vec<Member> = all.iter().copied().filter(|member| member.place != CHANGED).collect();
+        for answers in [1, 3] {
+            let sets = |members: &[Member]| {
+                let from = candidates(Balance::ConsistentHash, Some(Sticky::DEFAULT), members, table.as_ref());
+                let mut sets = Vec::new();
+                pick_for_clients(&from, answers, CLIENTS, |_, picks| {
+                    sets.push(
+                        picks.as_slice().iter().map(|index| from.list[*index as usize].endpoint).collect::<Vec<u32>>(),
+                    );
+                });
+                sets
+            };
+            let mut moved = 0;
+            for (before, after) in sets(&all).iter().zip(&sets(&without)) {
+                let stayed: Vec<u32> = before.iter().copied().filter(|endpoint| *endpoint != CHANGED).collect();
+                assert_eq!(after[..stayed.len()], stayed, "{count} endpoints, {answers} answers");
+                moved += u32::from(stayed.len() < answers);
+            }
+            let (part, expected) = (f64::from(moved) / f64::from(CLIENTS), answers as f64 / count as f64);
+            let deviation = (expected / SLOTS).sqrt();
+            assert!((part - expected).abs() < 5.0 * deviation, "{count} endpoints, {answers} answers: {part} moved");
+        }
     }
 }
 
@@ -526,8 +589,8 @@ proptest! {
             for ((index, share), value) in shares(&values).iter().enumerate().zip(&values) {
                 let weight = from.weight(index);
                 prop_assert!(weight > 0);
-                // Half a step of the integer, beside the largest.
-                let step = 0.5 / 65_536.0 * values.iter().copied().fold(*value, f64::max) / value;
+                // Half a step of the integer, beside the largest, as far as f64 tells.
+                let step = 0.5 / f64::from(u32::MAX) * values.iter().copied().fold(*value, f64::max) / value;
                 let got = weight as f64 / from.total_weight() as f64;
                 prop_assert!((got - share).abs() <= share * step.max(1e-9), "{}: {got}, expected {share}", balance.name());
             }

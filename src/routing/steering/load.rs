@@ -22,18 +22,21 @@ pub(super) fn steer<'s>(
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
     let map = &snapshot.compiled.maps[load.map];
-    let (order, scope) = map.lookup(client);
-    let class = load.class(order, family);
+    let (index, scope) = map.lookup(client);
+    let class = load.class(index, family);
+    let order = map.order(index);
     count(load, class, draw);
     let way = snapshot.live.flows().way(load.index, class);
     // Where all of the class goes one way, all clients of the map's prefix do.
     let scope = if way.steps.len() > 1 { scope.max(load.sticky.prefix(client)) } else { scope };
     let place = place(load, client);
-    let step = way.steps.iter().find(|step| place <= step.end);
+    // Where clients of several orders are one class, not all of them may go wherever it goes.
+    let is_inside = |region: u16| !order.fenced || order.regions.contains(&region);
+    let step = way.steps.iter().find(|step| place <= step.end).filter(|step| is_inside(step.region));
     let choice = step.and_then(|step| service.choice(snapshot, step.tier.into(), step.region, family));
     match choice.filter(|choice| choice.candidates.health == Health::Enough) {
         found @ Some(_) => Steered { found, failover_active: way.is_displaced, scope },
-        None => ordered::steer(snapshot, service, map.order(order).regions, scope, family),
+        None => ordered::steer(snapshot, service, order.regions, scope, family),
     }
 }
 

@@ -1,14 +1,17 @@
-//! Regions that are drawn by weight, over many clients.
+//! Regions that are drawn by weight, over many clients; and what holds whatever the strategy.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::health::{Failure, Observation};
 use crate::reload::{Loader, Origin};
-use crate::routing::{Draw, Family, Outcome, decide};
-use crate::snapshot::Publisher;
+use crate::routing::flows::{Flow, Flows, ServiceFlows, Step};
+use crate::routing::live::Standing;
+use crate::routing::{Draw, Family, Live, Outcome, decide, decide_both};
+use crate::snapshot::{Publisher, Snapshot, Steering};
 
 const WEIGHTS: [u32; 5] = [5, 1, 3, 0, 1];
 
@@ -130,4 +133,50 @@ fn without_a_choice_or_stickiness_an_answer_holds_for_everyone() {
     assert_eq!(scope(&publisher("sticky = false")), 0);
     assert_eq!(scope(&publisher("region_weights = { r1 = 2 }")), 0, "one region alone weighs something");
     assert_eq!(scope(&publisher("sticky = { v4 = 16, v6 = 48 }")), 16);
+}
+
+/// The addresses of the other family that stand beside the drawn ones were not drawn themselves, but count as though they were.
+#[test]
+fn what_stands_beside_shortens_the_ttl_of_both() {
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+                [regions.r0]\nlocation = [0, 0]\n[regions.r1]\nlocation = [0, 1]\n[pools.web]\nendpoints = [\n\
+                { region = \"r0\", address = \"2001:db8::\" },\n{ region = \"r1\", address = \"192.0.2.1\" },\n\
+                { region = \"r1\", address = \"2001:db8::1\", drain_at = 2030-01-01T00:00:00Z },\n]\n\
+                [services.\"www.example.com\"]\npool = \"web\"\nsteering = \"weighted\"\nsticky = false\n";
+    let unix_seconds = 1_893_456_000 - 20;
+    let compiled = Loader::new(Origin::Embedded(text.to_owned())).load().unwrap().compiled;
+    let snapshot = Publisher::starting_at(compiled, Instant::now(), unix_seconds).current();
+    for seed in 0..50 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds };
+        let client = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(decide_both(&snapshot, &snapshot.compiled.services[0], client, &mut draw).ttl, 20, "{seed}");
+    }
+}
+
+/// Flows are made for classes of clients, of which some may be fenced in where others are not.
+#[test]
+fn flows_lead_nobody_over_a_fence() {
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+                [regions.r0]\nlocation = [0, 0]\ncapacity = 1\n[regions.r1]\nlocation = [0, 1]\n\
+                [pools.web]\nendpoints = [{ region = \"r0\", address = \"192.0.2.0\" }, { region = \"r1\", address = \"192.0.2.1\" }]\n\
+                [services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n\
+                map = { fence = true, rules = [{ networks = [\"10.0.0.0/8\"], regions = [\"r0\"] }] }\n";
+    let compiled = Loader::new(Origin::Embedded(text.to_owned())).load().unwrap().compiled;
+    let mut live = Live::build(&compiled, |_| Standing::UNPROBED, None, Instant::now());
+    let Steering::Load(load) = &compiled.services[0].steering else { panic!("it is steered by load") };
+    // All clients go to the second region.
+    let flow = Flow { first: 0, count: 1, is_displaced: false };
+    let flows = vec![flow; load.orders.len() * 2];
+    let steps = vec![Step { end: u32::MAX, tier: 0, region: 1 }];
+    live.set_flows(Flows { services: vec![ServiceFlows { flows, steps }], ..Flows::default() });
+    let snapshot = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
+    for (client, region) in [([11, 0, 0, 1], 1), ([10, 0, 0, 1], 0)] {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
+        let client = Ipv4Addr::from(client).into();
+        let decision = decide(&snapshot, &snapshot.compiled.services[0], client, Family::V4, &mut draw);
+        let Outcome::Endpoints { choice, .. } = decision.outcome else { panic!("an endpoint serves") };
+        assert_eq!(snapshot.compiled.groups[choice.group as usize].region, region, "{client}");
+    }
 }

@@ -55,7 +55,8 @@ pub(super) fn steer<'s>(
                     serving += weight;
                     count += 1;
                 } else {
-                    failover_active = true;
+                    // One without endpoints that may be answered would not serve in full health either.
+                    failover_active |= !choice.candidates.list.is_empty();
                 }
             }
             if count == 0 {
