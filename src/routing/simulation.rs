@@ -285,7 +285,11 @@ fn what_comes_no_more_takes_no_room_of_what_comes() {
     let mut world = World::new("");
     // 3150 of 3200 at any time, now here and now there.
     let rates = |second: u32| {
-        if second / 15 % 2 == 0 { [1600.0, 600.0, 450.0, 400.0, 100.0] } else { [400.0, 600.0, 450.0, 1600.0, 100.0] }
+        if (second / 15).is_multiple_of(2) {
+            [1600.0, 600.0, 450.0, 400.0, 100.0]
+        } else {
+            [400.0, 600.0, 450.0, 1600.0, 100.0]
+        }
     };
     world.seconds(3, rates(0));
     for second in 1..120 {
