@@ -589,8 +589,9 @@ proptest! {
             for ((index, share), value) in shares(&values).iter().enumerate().zip(&values) {
                 let weight = from.weight(index);
                 prop_assert!(weight > 0);
-                // Half a step of the integer, beside the largest, as far as f64 tells.
-                let step = 0.5 / f64::from(u32::MAX) * values.iter().copied().fold(*value, f64::max) / value;
+                // Half a step of the integer, beside the largest, and half a step of each in their sum.
+                let half = 0.5 / f64::from(u32::MAX);
+                let step = half * (values.iter().copied().fold(*value, f64::max) / value + values.len() as f64);
                 let got = weight as f64 / from.total_weight() as f64;
                 prop_assert!((got - share).abs() <= share * step.max(1e-9), "{}: {got}, expected {share}", balance.name());
             }
