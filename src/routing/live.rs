@@ -121,6 +121,8 @@ pub struct Candidates {
     /// Whether the group's endpoints of the other family, if it has any, are healthy enough too: then A and AAAA lead to the
     /// same region.
     pub other_family_serves: bool,
+    /// Whether the group has any endpoint of the other family that may be answered.
+    pub has_other_family: bool,
     /// Seconds until the verdict of an endpoint here can change at the earliest; `u32::MAX` while none is near that.
     pub flip_seconds: u32,
     /// When an endpoint here begins to drain, in seconds since 1970; `u32::MAX` where none is to.
@@ -271,6 +273,7 @@ impl Live {
                 let serves =
                     |candidates: &Candidates| candidates.list.is_empty() || candidates.health == Health::Enough;
                 (v4.other_family_serves, v6.other_family_serves) = (serves(&v6), serves(&v4));
+                (v4.has_other_family, v6.has_other_family) = (!v6.list.is_empty(), !v4.list.is_empty());
                 Endpoints::Addresses([v4, v6])
             }
         }
@@ -390,6 +393,7 @@ impl Allowed {
             weight_together,
             health,
             other_family_serves: true,
+            has_other_family: false,
             flip_seconds: self.flip_seconds,
             drains_at: self.drains_at,
             settles: self.settles,

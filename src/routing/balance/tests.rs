@@ -56,6 +56,7 @@ fn candidates(
         weight_together: 0,
         health: Health::Enough,
         other_family_serves: true,
+        has_other_family: false,
         flip_seconds: u32::MAX,
         drains_at: u32::MAX,
         settles: false,

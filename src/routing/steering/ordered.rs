@@ -19,21 +19,27 @@ pub(super) fn steer<'s>(
     family: Family,
 ) -> Steered<'s> {
     let mut best: Option<Choice<'s>> = None;
-    let mut passed_over = false;
     for tier in 0..service.tiers.len() {
         for region in order {
             let Some(choice) = service.choice(snapshot, tier, *region, family) else { continue };
             if choice.candidates.list.is_empty() {
                 continue;
             }
-            if best.is_none_or(|best| choice.candidates.fitness() > best.candidates.fitness()) {
-                passed_over = best.is_some();
-                best = Some(choice);
+            if best.is_some_and(|best| !is_better(choice.candidates, best.candidates)) {
+                continue;
             }
+            let passed_over = best.is_some();
+            best = Some(choice);
             if choice.candidates.fitness() == Candidates::FITTEST {
                 return Steered { found: best, failover_active: passed_over, scope };
             }
         }
     }
     Steered { found: best, failover_active: true, scope }
+}
+
+/// Whether a region further down the order serves better. Where the other family is down, one that has none of it is no
+/// better: A and AAAA would part there too.
+fn is_better(candidates: &Candidates, best: &Candidates) -> bool {
+    candidates.health > best.health || candidates.has_other_family && candidates.fitness() > best.fitness()
 }
