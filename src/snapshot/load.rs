@@ -14,7 +14,7 @@ use crate::routing::{Family, Sticky};
 /// regions are one: of those there are fewer, as a fence is of a rule, and a map has at most 10,000.
 const MAX_CLASSES: usize = 16_384;
 /// The most places of all classes of a service together, likewise: what takes time each second.
-const MAX_STOPS: usize = 1 << 20;
+const MAX_STOPS: usize = 1 << 18;
 
 /// What steers a service by load.
 #[derive(Debug)]
