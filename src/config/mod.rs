@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance};
+pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
 
@@ -35,7 +35,6 @@ use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 pub use crate::health::Measure;
 use crate::regular_file;
-pub use crate::routing::Sticky;
 use crate::zone::Name;
 
 /// A whole configuration, checked and resolved.

@@ -24,6 +24,7 @@ use super::schema::{self, Kind};
 use super::similar::closest;
 use super::units::{parse_duration, show_duration};
 use super::{MAX_TTL_SECS, Span};
+use crate::unix_time;
 use crate::zone::Name;
 
 /// Names that a hint lists.
@@ -283,19 +284,11 @@ impl<'a> Value<'a> {
         let DeValue::Datetime(written) = self.node.get_ref() else {
             return self.mismatch("a date and time, without quotes", EXAMPLE);
         };
-        let (Some(date), Some(time), Some(offset)) = (written.date, written.time, written.offset) else {
+        let Some(seconds) = unix_time::of_datetime(written) else {
             let hint =
                 format!("write for example `{EXAMPLE}`; the Z, or an offset like +02:00, says whose clock is meant");
             return self.reject("expected a date and time with an offset", hint);
         };
-        let offset_minutes = match offset {
-            toml::value::Offset::Z => 0,
-            toml::value::Offset::Custom { minutes } => i64::from(minutes),
-        };
-        let time_seconds =
-            i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0));
-        let days = days_since_1970(date.year.into(), date.month.into(), date.day.into());
-        let seconds = days * 86_400 + time_seconds - offset_minutes * 60;
         match u32::try_from(seconds) {
             Ok(seconds) => Some(seconds),
             Err(_) => self.reject("expected a time from 1970 to 2106", format!("write for example `{EXAMPLE}`")),
@@ -580,15 +573,6 @@ fn entries<'a>(table: &'a DeTable<'a>, report: &'a Report) -> Vec<Entry<'a>> {
         .collect();
     entries.sort_by_key(|entry| entry.span.start);
     entries
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar. Counted from March, so that a leap day ends its year.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    /// From 0000-03-01.
-    const DAYS_UNTIL_1970: i64 = 719_468;
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - DAYS_UNTIL_1970
 }
 
 /// The first few of some names, for a hint.

@@ -327,7 +327,7 @@ impl Default for Allowed {
 impl Allowed {
     fn find(compiled: &Compiled, layout: &Layout, family: Option<Family>, standing: &impl Fn(u32) -> Standing) -> Self {
         let mut allowed = Self::default();
-        let mut places = 0..;
+        let mut next_place = 0;
         for index in compiled.groups[layout.group as usize].endpoints.clone() {
             let endpoint = &compiled.endpoints[index as usize];
             if endpoint.weight == 0
@@ -336,7 +336,8 @@ impl Allowed {
             {
                 continue;
             }
-            let Some(place) = places.next() else { break };
+            let place = next_place;
+            next_place += 1;
             let standing = standing(index);
             match standing.drain {
                 Drain::UnderWay if layout.sticky.is_none() => continue,

@@ -17,6 +17,7 @@ mod simulation;
 mod steering;
 pub mod sticky;
 
+pub use crate::config::Sticky;
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
 pub use both::{Both, decide_both};
 pub(crate) use controller::Controller;
@@ -26,7 +27,6 @@ pub use flows::{Flows, HomeLoad, RoomLoad, Step, Way};
 pub use grounds::{Considered, Fate, Grounds};
 pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;
-pub use sticky::Sticky;
 
 /// The kind of address that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,19 +2,9 @@
 
 use std::net::IpAddr;
 
-/// Within which prefix clients are one, where a choice sticks to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sticky {
-    /// Bits of an IPv4 address, 1..=32.
-    pub v4: u8,
-    /// Bits of an IPv6 address, 1..=128.
-    pub v6: u8,
-}
+use crate::config::Sticky;
 
 impl Sticky {
-    /// What `sticky = true` means: the longest subnets that resolvers tell of (RFC 7871 section 11.1).
-    pub const DEFAULT: Self = Self { v4: 24, v6: 56 };
-
     /// The prefix length for which a choice made by [`Self::key`] holds.
     pub fn prefix(self, client: IpAddr) -> u8 {
         if client.is_ipv4() { self.v4 } else { self.v6 }

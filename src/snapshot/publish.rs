@@ -242,7 +242,7 @@ impl Known {
             let new = standing(compiled, &self.table, &self.drains, endpoint, self.now, self.unix_seconds);
             let old = std::mem::replace(&mut self.standings[index], new);
             let reads_load = self.reads_load[index];
-            if if reads_load { new != old } else { differ(&new, &old) } {
+            if differ(&new, &old) || reads_load && new.load != old.load {
                 changed.push(endpoint);
             }
             self.is_restless[index] = moves(&new, reads_load);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::config::Sticky;
 use crate::config::reader::{Table, Value};
 use crate::config::{Adaptive, AdaptiveChoice, Balance, Performance, schema};
-use crate::routing::Sticky;
 
 /// The largest weight of a part of the score; they are relative to each other.
 const MAX_SCORE_WEIGHT: f64 = 1e6;

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use toml::value::{Datetime, Offset};
+use toml::value::Datetime;
 
 use super::super::CountryCode;
 use super::super::address_table::Fold;
 use crate::config::Region;
+use crate::unix_time;
 
 /// What a measurement has, in the order of [`Written`].
 pub const COLUMNS: [&str; 7] = ["network", "asn", "country", "region", "ms", "measured", "confidence"];
@@ -187,28 +188,10 @@ fn read_time(text: &str) -> Result<u64, String> {
     })
 }
 
-/// The reader of TOML knows RFC 3339 and calendars.
+/// The reader of TOML knows RFC 3339, and that alone has seconds in any case.
 fn unix_seconds(time: &Datetime) -> Option<u64> {
-    let (date, clock) = (time.date?, time.time?);
-    let offset_minutes = match time.offset? {
-        Offset::Z => 0,
-        Offset::Custom { minutes } => minutes,
-    };
-    let seconds = i64::from(clock.hour) * 3600 + i64::from(clock.minute) * 60 + i64::from(clock.second?)
-        - i64::from(offset_minutes) * 60;
-    u64::try_from(days_since_1970(i64::from(date.year), i64::from(date.month), i64::from(date.day)) * 86_400 + seconds)
-        .ok()
-}
-
-/// Of the Gregorian calendar, in which years are taken to begin in March, so that leap days end them.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    /// From the 1st of March of the year 0.
-    const DAYS_BEFORE_1970: i64 = 719_468;
-    let (year, month_from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // From March on months have 31, 30, 31, 30 and 31 days, again and again.
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    365 * year + leap_days + day_of_year - DAYS_BEFORE_1970
+    time.time?.second?;
+    u64::try_from(unix_time::of_datetime(time)?).ok()
 }
 
 #[cfg(test)]
@@ -217,7 +200,8 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::super::super::rank::tests::region;
-    use super::{Measurement, RegionNames, Rules, days_since_1970, read_time};
+    use super::{Measurement, RegionNames, Rules, read_time};
+    use crate::unix_time::days_since_1970;
 
     /// The time at which tests read.
     pub(crate) const NOW: u64 = 1_700_000_000;

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::rendezvous::{self, Runner, Table};
 use super::{Picks, ip_hash};
+use crate::config::Sticky;
 use crate::routing::live::Candidates;
-use crate::routing::sticky::{Sticky, mix};
+use crate::routing::sticky::mix;
 
 /// How often a client tries before it is placed by its key alone.
 const MOST_ATTEMPTS: u64 = 32;
