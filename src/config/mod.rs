@@ -475,6 +475,28 @@ pub struct Timing {
     pub fall: u8,
     /// Successes in a row until up, 1..=100, default 2.
     pub rise: u8,
+    /// A success that takes longer counts as poor; 1 ms to the timeout, default never.
+    pub degraded_after: Option<Duration>,
+    /// How long a target that goes down for the second time is held down, and more each time: see
+    /// [`Machine`](crate::health::Machine). Up to 1 h, 0 is not at all; default the interval, at most 10 s.
+    pub hold_down: Duration,
+    /// Whether a target that went down stays so until an operator resumes it; default false.
+    pub manual_resume: bool,
+}
+
+impl Timing {
+    /// Without any of the keys.
+    pub const DEFAULT: Self = Self {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(2),
+        fall: 3,
+        rise: 2,
+        degraded_after: None,
+        hold_down: Self::MAX_DEFAULT_HOLD_DOWN,
+        manual_resume: false,
+    };
+    /// The most that the default of `hold_down` is.
+    pub const MAX_DEFAULT_HOLD_DOWN: Duration = Duration::from_secs(10);
 }
 
 /// What a probe does.
@@ -836,8 +858,8 @@ mod tests {
         let timing = |interval_ms, timeout_ms| Timing {
             interval: Duration::from_millis(interval_ms),
             timeout: Duration::from_millis(timeout_ms),
-            fall: 3,
-            rise: 2,
+            hold_down: Duration::from_millis(interval_ms),
+            ..Timing::DEFAULT
         };
         assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
         assert_eq!(config.probes[1].timing, timing(1_000, 500));

@@ -70,8 +70,10 @@ pub(super) const RULE: Kind = Kind {
     ],
 };
 /// The keys that every probe has.
-pub(super) const TCP_PROBE: Kind =
-    Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
+pub(super) const TCP_PROBE: Kind = Kind {
+    title: "tcp probes",
+    keys: &["type", "port", "interval", "timeout", "fall", "rise", "degraded_after", "hold_down", "manual_resume"],
+};
 pub(super) const HTTP_PROBE: Kind = Kind {
     title: "http and https probes",
     keys: &[
@@ -88,6 +90,9 @@ pub(super) const HTTP_PROBE: Kind = Kind {
         "timeout",
         "fall",
         "rise",
+        "degraded_after",
+        "hold_down",
+        "manual_resume",
     ],
 };
 pub(super) const HTTPS_PROBE: Kind = Kind {
@@ -107,6 +112,9 @@ pub(super) const HTTPS_PROBE: Kind = Kind {
         "timeout",
         "fall",
         "rise",
+        "degraded_after",
+        "hold_down",
+        "manual_resume",
     ],
 };
 pub(super) const LOAD: Kind = Kind {

@@ -74,7 +74,7 @@ impl Standing {
 
     /// Whether it is healthy enough to be answered.
     pub fn is_healthy(&self) -> bool {
-        self.verdict != Verdict::Down && self.share > 0
+        self.verdict.serves() && self.share > 0
     }
 }
 
