@@ -97,7 +97,7 @@ pub struct Transition {
 /// ```
 ///
 /// Beside it stand the endpoint's circuit [`breaker`](super::breaker), which the same runs and pushed reports move, and what the
-/// operator says of it ([`overrides`](super::overrides)): an endpoint is answered where all three let it.
+/// operator says of it: an endpoint is answered where all three let it.
 ///
 /// Streaks count the latest runs in a row. Pure: time comes in as an argument.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
