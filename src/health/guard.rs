@@ -1,0 +1,313 @@
+//! How much of what probes say may be acted on: limits on what is taken away.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::config::Safety;
+
+/// Why an endpoint goes on serving although its probes say that it is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Held {
+    /// The prober suspects itself.
+    Unsure,
+    /// As much of its pool as may be is taken away already.
+    PoolShare,
+    /// Too few regions of its pool would be left.
+    Regions,
+    /// As many changes as may be were made within the last minute.
+    ChangesPerMinute,
+}
+
+impl Held {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Unsure, Self::PoolShare, Self::Regions, Self::ChangesPerMinute];
+
+    /// In metrics and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unsure => "unsure",
+            Self::PoolShare => "max_down_share",
+            Self::Regions => "min_healthy_regions",
+            Self::ChangesPerMinute => "max_changes_per_minute",
+        }
+    }
+}
+
+/// What the guard knows of an endpoint from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Index of its region.
+    pub region: u16,
+    /// Whether the operator lets automation take it away and give it back: it is neither disabled nor drained, and no word of
+    /// theirs says whether it is up. One that isn't subject to the guard counts as no endpoint of its pool.
+    pub is_subject: bool,
+    /// Since when its probes say that it is down; nothing where they don't.
+    pub down_since: Option<Instant>,
+}
+
+/// What became of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Ruling {
+    /// Nothing speaks against it.
+    #[default]
+    Serves,
+    /// It was taken away then.
+    Taken(Instant),
+    /// It serves although its probes say that it is down.
+    Held(Held),
+}
+
+/// Rules on what may be taken away. What is given back is always allowed, and at once.
+///
+/// Who went down first is taken first. What is held is looked at again whenever its pool is settled.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// By the endpoint's index.
+    rulings: Vec<Ruling>,
+    /// Takings that may be made now, refilled evenly over a minute.
+    budget: f64,
+    refilled: Option<Instant>,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Guard {
+    /// Of so many endpoints, of which `earlier` tells which index they had in the guard before.
+    #[must_use]
+    pub fn rebuilt(&self, count: usize, earlier: impl Fn(u32) -> Option<u32>) -> Self {
+        let ruling = |index| earlier(index).and_then(|index| self.rulings.get(index as usize)).copied().unwrap_or_default();
+        Self { rulings: (0..).take(count).map(ruling).collect(), ..*self }
+    }
+
+    /// Whether an endpoint is taken away.
+    pub fn is_taken(&self, endpoint: u32) -> bool {
+        matches!(self.rulings.get(endpoint as usize), Some(Ruling::Taken(_)))
+    }
+
+    /// Why an endpoint serves although its probes say that it is down.
+    pub fn held(&self, endpoint: u32) -> Option<Held> {
+        match self.rulings.get(endpoint as usize) {
+            Some(Ruling::Held(held)) => Some(*held),
+            _ => None,
+        }
+    }
+
+    /// Rules on the endpoints of one pool, by index: those from `first` on, one for each claim. `min_healthy` is the pool's. While
+    /// the prober is unsure, `unsure_from` is when that which made it so began: what was taken away since is given back.
+    ///
+    /// Returns those of which the ruling is another now.
+    pub fn settle(
+        &mut self,
+        safety: &Safety,
+        unsure_from: Option<Instant>,
+        first: u32,
+        claims: &[Claim],
+        min_healthy: u16,
+        now: Instant,
+    ) -> Vec<u32> {
+        self.refill(safety, now);
+        let start = first as usize;
+        let Some(before) = self.rulings.get(start..start + claims.len()).map(<[Ruling]>::to_vec) else { return vec![] };
+        let mut counts = Counts::default();
+        for (claim, ruling) in claims.iter().zip(&mut self.rulings[start..]) {
+            *ruling = match (*ruling, claim.down_since, unsure_from) {
+                (_, None, _) => Ruling::Serves,
+                (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => Ruling::Held(Held::Unsure),
+                (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
+                // Looked at below.
+                (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
+            };
+            counts.add(claim, *ruling);
+        }
+        let mut asking: Vec<(Instant, usize)> = claims
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| self.rulings[start + place] == Ruling::Serves)
+            .filter_map(|(place, claim)| Some((claim.down_since?, place)))
+            .collect();
+        asking.sort_unstable();
+        for (_, place) in asking {
+            let claim = &claims[place];
+            self.rulings[start + place] = match self.reason_to_hold(safety, unsure_from, claim, &counts, min_healthy) {
+                Some(held) => Ruling::Held(held),
+                None => {
+                    if claim.is_subject {
+                        self.budget -= 1.0;
+                        counts.take(claim.region);
+                    }
+                    Ruling::Taken(now)
+                }
+            };
+        }
+        let changed = self.rulings[start..].iter().zip(&before).enumerate().filter(|(_, (new, old))| new != old);
+        changed.map(|(place, _)| first + place as u32).collect()
+    }
+
+    fn reason_to_hold(
+        &self,
+        safety: &Safety,
+        unsure_from: Option<Instant>,
+        claim: &Claim,
+        counts: &Counts,
+        min_healthy: u16,
+    ) -> Option<Held> {
+        if !claim.is_subject {
+            return None;
+        }
+        let serving = counts.serving.get(&claim.region).copied().unwrap_or(0);
+        let least = u32::from(min_healthy.max(1));
+        let ends_region = serving == least;
+        let regions = counts.serving.values().filter(|serving| **serving >= least).count();
+        if unsure_from.is_some() {
+            Some(Held::Unsure)
+        } else if f64::from(counts.taken + 1) > f64::from(counts.all) * safety.max_down_share {
+            Some(Held::PoolShare)
+        } else if ends_region && regions <= usize::from(safety.min_healthy_regions) {
+            Some(Held::Regions)
+        } else if safety.max_changes_per_minute.is_some() && self.budget < 1.0 {
+            Some(Held::ChangesPerMinute)
+        } else {
+            None
+        }
+    }
+
+    fn refill(&mut self, safety: &Safety, now: Instant) {
+        let most = f64::from(safety.max_changes_per_minute.unwrap_or(0));
+        let passed = self.refilled.map_or(MINUTE, |refilled| now.saturating_duration_since(refilled));
+        self.budget = (self.budget.max(0.0) + most * passed.as_secs_f64() / MINUTE.as_secs_f64()).min(most);
+        self.refilled = Some(now);
+    }
+}
+
+/// A pool's endpoints that are subject to the guard.
+#[derive(Debug, Default)]
+struct Counts {
+    all: u32,
+    taken: u32,
+    /// Those that serve, by region.
+    serving: BTreeMap<u16, u32>,
+}
+
+impl Counts {
+    fn add(&mut self, claim: &Claim, ruling: Ruling) {
+        if !claim.is_subject {
+            return;
+        }
+        self.all += 1;
+        match ruling {
+            Ruling::Taken(_) => self.taken += 1,
+            Ruling::Serves | Ruling::Held(_) => *self.serving.entry(claim.region).or_default() += 1,
+        }
+    }
+
+    fn take(&mut self, region: u16) {
+        self.taken += 1;
+        if let Some(serving) = self.serving.get_mut(&region) {
+            *serving = serving.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Endpoints by region, each with the second at which it went down.
+    fn claims(start: Instant, endpoints: &[(u16, Option<u64>)]) -> Vec<Claim> {
+        let claim = |&(region, down): &(u16, Option<u64>)| Claim {
+            region,
+            is_subject: true,
+            down_since: down.map(|second| start + Duration::from_secs(second)),
+        };
+        endpoints.iter().map(claim).collect()
+    }
+
+    /// What became of each: `+` serves, `-` taken away, or a letter of why it is held.
+    fn settle(guard: &mut Guard, safety: &Safety, unsure: Option<Instant>, claims: &[Claim], now: Instant) -> String {
+        guard.settle(safety, unsure, 0, claims, 1, now);
+        let letter = |index| match guard.held(index) {
+            Some(Held::Unsure) => 'u',
+            Some(Held::PoolShare) => 's',
+            Some(Held::Regions) => 'r',
+            Some(Held::ChangesPerMinute) => 'c',
+            None if guard.is_taken(index) => '-',
+            None => '+',
+        };
+        (0..claims.len() as u32).map(letter).collect()
+    }
+
+    fn guard(count: usize) -> Guard {
+        Guard::default().rebuilt(count, |_| None)
+    }
+
+    #[test]
+    fn without_limits_all_is_taken() {
+        let now = Instant::now();
+        let claims = claims(now, &[(0, Some(1)), (0, None), (1, Some(2))]);
+        assert_eq!(settle(&mut guard(3), &Safety::DEFAULT, None, &claims, now), "-+-");
+    }
+
+    #[test]
+    fn of_a_pool_no_more_than_its_share_is_taken_and_the_first_first() {
+        let now = Instant::now();
+        let half = Safety { max_down_share: 0.5, ..Safety::DEFAULT };
+        let mut guard = guard(4);
+        let first = claims(now, &[(0, Some(9)), (0, Some(3)), (1, None), (1, Some(4))]);
+        assert_eq!(settle(&mut guard, &half, None, &first, now), "s-+-");
+        // One comes back, and the one that waited is taken.
+        let next = claims(now, &[(0, Some(9)), (0, None), (1, None), (1, Some(4))]);
+        assert_eq!(settle(&mut guard, &half, None, &next, now), "-++-");
+        // Nobody who is taken is given back for one who went down later.
+        let last = claims(now, &[(0, Some(9)), (0, Some(2)), (1, None), (1, Some(4))]);
+        assert_eq!(settle(&mut guard, &half, None, &last, now), "-s+-");
+    }
+
+    #[test]
+    fn what_the_operator_decides_is_no_part_of_it() {
+        let now = Instant::now();
+        let half = Safety { max_down_share: 0.5, ..Safety::DEFAULT };
+        let mut claims = claims(now, &[(0, Some(1)), (0, Some(2)), (0, Some(3))]);
+        claims[0].is_subject = false;
+        // Of the other two one.
+        assert_eq!(settle(&mut guard(3), &half, None, &claims, now), "--s");
+    }
+
+    #[test]
+    fn the_last_regions_are_left() {
+        let now = Instant::now();
+        let two = Safety { min_healthy_regions: 2, ..Safety::DEFAULT };
+        let regions = [(0, Some(1)), (0, Some(2)), (1, Some(3)), (2, None), (2, Some(9)), (3, None)];
+        assert_eq!(settle(&mut guard(6), &two, None, &claims(now, &regions), now), "---+-+");
+        let all = regions.map(|(region, _)| (region, Some(u64::from(region))));
+        // The first three regions go down in turn; of the pool's four, two are left.
+        assert_eq!(settle(&mut guard(6), &two, None, &claims(now, &all), now), "----rr");
+    }
+
+    #[test]
+    fn changes_are_rationed_by_the_minute() {
+        let now = Instant::now();
+        let safety = Safety { max_changes_per_minute: Some(2), ..Safety::DEFAULT };
+        let mut guard = guard(5);
+        let all = claims(now, &[(0, Some(1)), (0, Some(2)), (0, Some(3)), (0, Some(4)), (0, None)]);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(settle(&mut guard, &safety, None, &all, now), "--cc+");
+        assert_eq!(settle(&mut guard, &safety, None, &all, at(29)), "--cc+");
+        assert_eq!(settle(&mut guard, &safety, None, &all, at(31)), "---c+");
+        assert_eq!(settle(&mut guard, &safety, None, &all, at(60)), "----+");
+    }
+
+    #[test]
+    fn who_is_unsure_takes_nothing_and_gives_back_what_made_it_so() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut guard = guard(4);
+        let early = claims(now, &[(0, Some(0)), (0, None), (1, None), (1, None)]);
+        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &early, now), "-+++");
+        let more = claims(now, &[(0, Some(0)), (0, Some(50)), (1, None), (1, None)]);
+        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &more, at(50)), "--++");
+        let all = claims(now, &[(0, Some(0)), (0, Some(50)), (1, Some(51)), (1, None)]);
+        assert_eq!(settle(&mut guard, &Safety::DEFAULT, Some(at(45)), &all, at(51)), "-uu+");
+        // It is over, and what the probes say holds.
+        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &all, at(60)), "---+");
+    }
+}
