@@ -526,3 +526,22 @@ fn a_reload_goes_on_with_the_demand_that_is_known() {
     world.publisher.replace(again);
     assert_eq!(world.loads(rates).map(f64::round), before.map(f64::round));
 }
+
+#[test]
+fn a_reload_with_other_classes_goes_on_with_what_came_to_each_region() {
+    let mut world = World::new("");
+    let rates = [1600.0, 300.0, 200.0, 300.0, 100.0];
+    // Ahead of the others, so that all orders are numbered anew.
+    let network = "[[geoip.networks]]\ncidr = \"0.0.0.0/8\"\nlocation = [0, 44]\n[[geoip.networks]]\n";
+    let text = world.text.replacen("[[geoip.networks]]\n", network, 1);
+    world.seconds(60, rates);
+    let (before, class_before) = (world.loads(rates), class(&world.publisher.current(), 0));
+    world.publisher.replace(Loader::new(Origin::Embedded(text)).load().unwrap().compiled);
+    assert_ne!(class(&world.publisher.current(), 0), class_before, "the classes are others");
+    for second in 0..30 {
+        let loads = world.second(rates);
+        for (region, load) in loads.into_iter().enumerate() {
+            assert!((load - before[region]).abs() < 5.0, "second {second}: {loads:?} were {before:?}");
+        }
+    }
+}
