@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::Family;
 use super::flows::{Flow, Flows, HomeLoad, RoomLoad, ServiceFlows, Step};
-use super::live::{Candidates, Health, Live, Standing, WHOLE};
+use super::live::{Candidates, Drain, Health, Live, Standing, WHOLE};
 use super::steering::waterfall::{Class, Division, Room, Site, Stop, divide};
 use crate::config::{Capacity, CapacityUnit, EndpointState};
 use crate::metrics::{Demand, Tally};
@@ -395,7 +395,8 @@ fn family(class: usize) -> Family {
     if class % 2 == 0 { Family::V4 } else { Family::V6 }
 }
 
-/// What the healthy endpoints of a group and family can bear together, if they have capacities.
+/// What the healthy endpoints of a group and family can bear together, if they have capacities. What drains is to be left, so it
+/// bears nothing.
 fn bearing(compiled: &Compiled, standings: &[Standing], group: usize, family: Family) -> Option<Capacity> {
     let mut sum: Option<Capacity> = None;
     for index in compiled.groups[group].endpoints.clone() {
@@ -404,7 +405,8 @@ fn bearing(compiled: &Compiled, standings: &[Standing], group: usize, family: Fa
         let Some(capacity) = endpoint.capacity.filter(|_| of_family) else { continue };
         let sum = sum.get_or_insert(Capacity { most: 0.0, target: 0.0 });
         let Some(standing) = standings.get(index as usize).filter(|standing| standing.is_healthy()) else { continue };
-        if endpoint.state == EndpointState::Enabled && endpoint.weight > 0 {
+        let stays = matches!(standing.drain, Drain::None | Drain::Planned(_));
+        if stays && endpoint.state != EndpointState::Disabled && endpoint.weight > 0 {
             // One that warms up bears less.
             let share = f64::from(standing.share) / f64::from(WHOLE);
             sum.most += capacity.most * share;
