@@ -11,6 +11,7 @@ mod names;
 mod network;
 mod probe;
 mod reader;
+pub mod safety;
 mod schema;
 mod similar;
 mod units;
@@ -27,6 +28,7 @@ pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, S
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
 pub use probe::{Check, HttpCheck, Probe, Timing};
+pub use safety::{Safety, SelfSuspicion};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
@@ -53,6 +55,8 @@ pub struct Config {
     pub geoip: GeoIp,
     /// `[latency]`; without the table no service is steered by latency.
     pub latency: Option<Latency>,
+    /// `[safety]`
+    pub safety: Safety,
     /// `[regions.*]` in file order, at most [`MAX_REGIONS`].
     pub regions: Vec<Region>,
     /// `[maps.*]` in file order, then those that stand in services; at most [`MAX_MAPS`].

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Target;
+
 /// `[safety]`: limits on what verdicts of probes may take away, and when they are doubted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Safety {
@@ -28,10 +30,21 @@ pub struct SelfSuspicion {
     pub least: usize,
     /// The longest that it may last, 1 s to 1 day; default 10 min. Then what the probes say is believed.
     pub at_most: Duration,
-    /// Probes, as indices into [`Config::probes`](super::Config::probes), whose targets are canaries: while one of them answers, it is
-    /// not cut off. They must be in use. Default none.
-    pub canaries: Vec<usize>,
+    /// What is probed to know that: while one of them answers, it is not cut off. At most [`MAX_CANARIES`], default none.
+    pub canaries: Vec<Canary>,
 }
+
+/// Something that answers whatever happens to the endpoints, such as the next router.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Canary {
+    /// Index into [`Config::probes`](super::Config::probes).
+    pub probe: usize,
+    /// What is probed.
+    pub target: Target,
+}
+
+/// The most canaries.
+pub const MAX_CANARIES: usize = 16;
 
 impl Safety {
     /// Without the table.

@@ -37,7 +37,10 @@ impl Kind {
 /// The file itself.
 pub(super) const FILE: Kind = Kind::new(
     "the file",
-    &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
+    &[
+        "server", "admin", "log", "geoip", "latency", "safety", "regions", "maps", "probes", "pools", "zones",
+        "services",
+    ],
 );
 pub(super) const SERVER: Kind = Kind::new(
     "`[server]`",
@@ -74,6 +77,13 @@ pub(super) const LOG: Kind = Kind::new("`[log]`", &["format", "level"]);
 pub(super) const GEOIP: Kind = Kind::new("`[geoip]`", &["database", "asn_database", "networks"]);
 pub(super) const NETWORK: Kind = Kind::new("`[[geoip.networks]]`", &["cidr", "region", "location", "country"]);
 pub(super) const LATENCY: Kind = Kind::new("`[latency]`", &["file", "max_age", "min_confidence"]);
+pub(super) const SAFETY: Kind = Kind::new(
+    "`[safety]`",
+    &["max_down_share", "min_healthy_regions", "max_changes_per_minute", "self_suspicion", "restore_max_age"],
+);
+pub(super) const SELF_SUSPICION: Kind =
+    Kind::new("`[safety.self_suspicion]`", &["share", "window", "least", "at_most", "canaries"]);
+pub(super) const CANARY: Kind = Kind::new("canaries", &["probe", "address", "hostname"]);
 pub(super) const REGION: Kind = Kind::new(
     "regions",
     &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
@@ -155,6 +165,9 @@ pub(super) const ALL: &[&Kind] = &[
     &GEOIP,
     &NETWORK,
     &LATENCY,
+    &SAFETY,
+    &SELF_SUSPICION,
+    &CANARY,
     &REGION,
     &MAP,
     &RULE,
@@ -222,6 +235,9 @@ mod tests {
             (&GEOIP, &["geoip"]),
             (&NETWORK, &["geoip", "networks", "*"]),
             (&LATENCY, &["latency"]),
+            (&SAFETY, &["safety"]),
+            (&SELF_SUSPICION, &["safety", "self_suspicion"]),
+            (&CANARY, &["safety", "self_suspicion", "canaries", "*"]),
             (&REGION, &["regions", "*"]),
             (&MAP, &["maps", "*"]),
             (&RULE, &["maps", "*", "rules", "*"]),

@@ -75,7 +75,8 @@ impl Guard {
     /// Of so many endpoints, of which `earlier` tells which index they had in the guard before.
     #[must_use]
     pub fn rebuilt(&self, count: usize, earlier: impl Fn(u32) -> Option<u32>) -> Self {
-        let ruling = |index| earlier(index).and_then(|index| self.rulings.get(index as usize)).copied().unwrap_or_default();
+        let ruling =
+            |index| earlier(index).and_then(|index| self.rulings.get(index as usize)).copied().unwrap_or_default();
         Self { rulings: (0..).take(count).map(ruling).collect(), ..*self }
     }
 
@@ -112,7 +113,9 @@ impl Guard {
         for (claim, ruling) in claims.iter().zip(&mut self.rulings[start..]) {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
-                (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => Ruling::Held(Held::Unsure),
+                (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
+                    Ruling::Held(Held::Unsure)
+                }
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
                 // Looked at below.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,

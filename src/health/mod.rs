@@ -12,13 +12,16 @@
 //! probes' answers ([`orca`], or JSON in the body) or are pushed, how far it has warmed up, and its circuit [`breaker`].
 
 pub mod breaker;
+pub mod composite;
 pub mod endpoint;
+pub mod guard;
 pub mod load;
 pub mod machine;
 pub mod orca;
 pub mod probe;
 pub mod report;
 pub mod scheduler;
+pub mod suspicion;
 pub mod table;
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Whether it may be this server that is cut off, and not all that it probes.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::TargetId;
 use crate::config::SelfSuspicion;
@@ -124,5 +124,93 @@ impl Suspicion {
         self.since = None;
         self.fallen.clear();
         Some(Doubt::Ends(relief))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RULES: SelfSuspicion = SelfSuspicion {
+        share: 0.5,
+        window: Duration::from_secs(30),
+        least: 4,
+        at_most: Duration::from_secs(600),
+        canaries: Vec::new(),
+    };
+
+    /// Ten targets in two regions, of which the first so many fell at these seconds; what is made of that at the last of them.
+    fn fallen(seconds: &[u64]) -> (Suspicion, Sight, Instant) {
+        let start = Instant::now();
+        let mut suspicion = Suspicion::default();
+        for (target, second) in (0..).zip(seconds) {
+            suspicion.fell(TargetId(target), start + Duration::from_secs(*second));
+        }
+        let sight = Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: false };
+        (suspicion, sight, start)
+    }
+
+    #[test]
+    fn it_doubts_where_too_much_falls_within_the_window() {
+        let at = |start: Instant, second| start + Duration::from_secs(second);
+        let (mut suspicion, sight, start) = fallen(&[0, 1, 2, 3, 4, 30]);
+        let begins = Doubt::Begins { fallen: 6, of: 10 };
+        assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 30)), Some(begins));
+        // The first is past the window a second later, and half is not more than half.
+        assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 31)), None);
+        for calm in [
+            Sight { fallen_regions: 1, ..sight },
+            Sight { canary_answers: true, ..sight },
+            Sight { targets: 12, ..sight },
+        ] {
+            assert_eq!(suspicion.clone().judge(&RULES, calm, at(start, 30)), None, "{calm:?}");
+        }
+        let of_one = Sight { regions: 1, fallen_regions: 1, ..sight };
+        assert_eq!(suspicion.clone().judge(&RULES, of_one, at(start, 30)), Some(begins));
+        assert_eq!(suspicion.clone().judge(&SelfSuspicion { least: 11, ..RULES }, sight, at(start, 30)), None);
+        // One that came up counts no more, and one that fell again counts once.
+        suspicion.fell(TargetId(1), at(start, 30));
+        suspicion.rose(TargetId(0));
+        assert_eq!(suspicion.judge(&RULES, sight, at(start, 30)), None);
+    }
+
+    #[test]
+    fn a_doubt_ends_when_something_answers_or_after_its_time() {
+        let (suspicion, sight, start) = fallen(&[0; 9]);
+        let begun = |at| {
+            let mut suspicion = suspicion.clone();
+            assert!(suspicion.judge(&RULES, sight, at).is_some());
+            assert_eq!(suspicion.since(), Some(at));
+            assert_eq!(suspicion.judge(&RULES, sight, at), None);
+            suspicion
+        };
+        let later = start + Duration::from_secs(599);
+        assert_eq!(begun(start).judge(&RULES, Sight { down: 3, ..sight }, later), None);
+        let cases = [
+            (Sight { down: 2, ..sight }, later, Relief::Recovered),
+            (Sight { canary_answers: true, ..sight }, later, Relief::Canary),
+            (sight, later + Duration::from_secs(1), Relief::TooLong),
+        ];
+        for (sight, now, relief) in cases {
+            let mut suspicion = begun(start);
+            assert_eq!(suspicion.judge(&RULES, sight, now), Some(Doubt::Ends(relief)));
+            assert_eq!((suspicion.since(), suspicion.fallen().count()), (None, 0));
+        }
+    }
+
+    #[test]
+    fn what_it_believed_after_all_it_does_not_doubt_again_until_it_was_well() {
+        let (mut suspicion, sight, start) = fallen(&[0; 9]);
+        let at = |second| start + Duration::from_secs(second);
+        suspicion.judge(&RULES, sight, start);
+        suspicion.judge(&RULES, sight, at(600));
+        let fall = |suspicion: &mut Suspicion, second| (0..9).for_each(|id| suspicion.fell(TargetId(id), at(second)));
+        fall(&mut suspicion, 610);
+        assert_eq!(suspicion.judge(&RULES, sight, at(610)), None);
+        assert_eq!(suspicion.judge(&RULES, Sight { down: 2, ..sight }, at(660)), None);
+        fall(&mut suspicion, 670);
+        assert_eq!(suspicion.judge(&RULES, sight, at(670)), Some(Doubt::Begins { fallen: 9, of: 10 }));
     }
 }

@@ -10,6 +10,7 @@ mod matcher;
 mod pool;
 mod probe;
 mod region;
+mod safety;
 mod server;
 mod service;
 mod zone;
@@ -21,7 +22,7 @@ use zone::{ZoneNames, distinct_names};
 
 use super::names::parse_owner;
 use super::reader::{Entry, Names, Report, Table, Value};
-use super::{Config, MAX_REGIONS, schema};
+use super::{Config, MAX_REGIONS, Safety, schema};
 use crate::zone::Served;
 
 /// Reads a whole file. What can't be read is noted in the report, and then what comes back must not be used.
@@ -59,6 +60,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let mut maps = map::maps(&map_entries, maps_context, report);
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
     let pools = pool::pools(&pool_entries, &region_names, &probe_names);
+    let safety = file.or("safety", Safety::DEFAULT, |value| safety::safety(value, &probe_names));
     let zone_names = ZoneNames::new(&zone_entries, report);
     let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
     let served = Served::new(zone_names.iter(), service_names.iter().flatten());
@@ -102,6 +104,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
             Some(latency) => Some(latency?),
             None => None,
         },
+        safety,
         regions,
         maps: maps.into_iter().flatten().collect(),
         probes: probes.into_iter().flatten().map(Arc::new).collect(),

@@ -150,7 +150,7 @@ fn check_capacities(table: &Table<'_>, endpoints: &[Endpoint], regions: &Names<'
 }
 
 /// Exactly one of `address` and `hostname`.
-fn target(table: &Table<'_>) -> Option<Target> {
+pub(super) fn target(table: &Table<'_>) -> Option<Target> {
     match (table.entry("address"), table.entry("hostname")) {
         (Some(address), None) => address.value.address().map(Target::Address),
         (None, Some(hostname)) => {
