@@ -7,6 +7,7 @@
 
 mod balance;
 pub mod diagnostic;
+pub mod health;
 mod names;
 mod network;
 mod probe;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
+pub use health::{HealthInput, InputOf, PoolHealth};
 pub use probe::{Check, HttpCheck, Probe, Timing};
 pub use safety::{Safety, SelfSuspicion};
 
@@ -461,8 +463,8 @@ pub struct MapRule {
 pub struct Pool {
     /// Its name.
     pub name: String,
-    /// Index into [`Config::probes`]; without one its endpoints count as up.
-    pub probe: Option<usize>,
+    /// `probe`, or `health` and `require`: what says that its endpoints are well.
+    pub health: PoolHealth,
     /// Healthy endpoints of the asked family that a region needs to serve; default 1, and at most as many as there are
     /// in the region that has most.
     pub min_healthy: u16,
@@ -827,7 +829,7 @@ mod tests {
         assert_eq!(names, ["b", "a", "c"]);
         assert_eq!(config.regions[0].location, Coordinates { latitude: 1.0, longitude: 2.5 });
         assert_eq!(config.geoip.networks[0].place, Place::Region(2));
-        assert_eq!(config.pools[0].probe, Some(1));
+        assert_eq!(config.pools[0].health, PoolHealth::of_probe(1));
         assert_eq!(config.pools[0].endpoints[0].region, 1);
         assert_eq!(config.pools[0].endpoints[1].weight, 0);
         assert_eq!(config.pools[2].endpoints[0].target, Target::Hostname(name("x.example.net")));

@@ -108,6 +108,7 @@ pub(super) const POOL: Kind = Kind::new(
     "pools",
     &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "drain_time", "breaker", "endpoints"],
 );
+pub(super) const INPUT: Kind = Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);
 pub(super) const BREAKER: Kind = Kind::new(
     "`[pools.*.breaker]`",
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
@@ -176,6 +177,7 @@ pub(super) const ALL: &[&Kind] = &[
     &HTTPS_PROBE,
     &LOAD,
     &POOL,
+    &INPUT,
     &BREAKER,
     &ENDPOINT,
     &ZONE,
@@ -246,6 +248,7 @@ mod tests {
             (&HTTPS_PROBE, &["probes", "*"]),
             (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
+            (&INPUT, &["pools", "*", "health", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),
             (&ENDPOINT, &["pools", "*", "endpoints", "*"]),
             (&ZONE, &["zones", "*"]),

@@ -4,6 +4,7 @@ mod balance;
 mod binding;
 mod capacity;
 mod geoip;
+mod health;
 mod latency;
 mod map;
 mod matcher;
@@ -59,7 +60,8 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let maps_context = map::Context { regions: &region_names, maps: &map_names };
     let mut maps = map::maps(&map_entries, maps_context, report);
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
-    let pools = pool::pools(&pool_entries, &region_names, &probe_names);
+    let health_context = health::Context { probes: &probe_names, pools: &pool_names };
+    let pools = pool::pools(&pool_entries, &region_names, health_context);
     let safety = file.or("safety", Safety::DEFAULT, |value| safety::safety(value, &probe_names));
     let zone_names = ZoneNames::new(&zone_entries, report);
     let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
@@ -87,6 +89,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     // Only where nothing is left out, indices are what the names said.
     let is_whole = (regions.len(), pools.len()) == (region_entries.len(), pool_entries.len());
     if is_whole {
+        health::check_loops(&pools, &pool_entries, report);
         capacity::check(&services, &pools, &regions, report);
     }
 

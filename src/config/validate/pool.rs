@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::capacity::capacity;
+use super::health;
 use crate::config::reader::{Entry, Names, Table, Value};
 use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
 
@@ -16,15 +17,15 @@ const DRAIN_TIME: Duration = Duration::from_secs(600);
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(7 * 86_400);
 const EXAMPLE: &str = "[{ region = \"us-east\", address = \"192.0.2.1\" }]";
 
-pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: &Names<'_>) -> Vec<Option<Pool>> {
+pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, health: health::Context<'_>) -> Vec<Option<Pool>> {
     let mut room = MAX_ENDPOINTS;
-    entries.iter().map(|entry| pool(entry, regions, probes, &mut room)).collect()
+    entries.iter().map(|entry| pool(entry, regions, health, &mut room)).collect()
 }
 
 /// Reads one pool; its endpoints take from the `room` for all.
-fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut usize) -> Option<Pool> {
+fn pool(entry: &Entry<'_>, regions: &Names<'_>, health: health::Context<'_>, room: &mut usize) -> Option<Pool> {
     let table = entry.value.table(&schema::POOL)?;
-    let probe = table.optional("probe", |value| probes.resolve(value));
+    let health = health::health(&table, health);
     let min_healthy = table.or("min_healthy", 1, |value| value.integer(1..=u16::MAX));
     let endpoints = table.required("endpoints", &format!("endpoints = {EXAMPLE}"), |value| {
         let count = value.elements("a list of endpoints", EXAMPLE)?.len();
@@ -50,7 +51,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
     check_capacities(&table, &endpoints, regions);
     Some(Pool {
         name: entry.name.to_owned(),
-        probe,
+        health: health?,
         min_healthy,
         health_weighted: table.or("health_weighted", true, Value::boolean),
         slow_start: table.optional("slow_start", |value| value.duration(SECOND..=DAY)),
