@@ -429,7 +429,7 @@ fn stops(
     order: u32,
     family: Family,
 ) -> (Vec<Stop>, bool) {
-    let mut found: Vec<(Stop, (Health, bool))> = Vec::new();
+    let mut found: Vec<(Stop, &Candidates)> = Vec::new();
     let mut homes: Vec<(u16, u32)> = Vec::new();
     for (tier, regions) in (0..).zip(service.tiers.iter().map(|_| compiled.maps[load.map].order(order).regions)) {
         for region in regions {
@@ -443,14 +443,15 @@ fn stops(
                 homes.push((tier, group));
             }
             if !candidates.list.is_empty() {
-                found.push((Stop { site: group * 2 + family.index() as u32, tier }, candidates.fitness()));
+                found.push((Stop { site: group * 2 + family.index() as u32, tier }, candidates));
             }
         }
     }
-    // As without load: those where both families are healthy enough, else those where this one is.
-    let fittest = found.iter().map(|(_, fitness)| *fitness).max().filter(|(health, _)| *health == Health::Enough);
+    // As without load: one whose other family is down yields where any serves both.
+    let is_yielding = found.iter().any(|(_, candidates)| candidates.serves_both());
+    let least = if is_yielding { Candidates::FITTEST } else { (Health::Enough, false) };
     let stops: Vec<Stop> =
-        found.iter().filter(|(_, fitness)| Some(*fitness) == fittest).map(|(stop, _)| *stop).collect();
+        found.iter().filter(|(_, candidates)| candidates.fitness() >= least).map(|(stop, _)| *stop).collect();
     let is_home = stops.first().is_some_and(|first| {
         homes.iter().any(|(tier, group)| *tier == first.tier && group * 2 + family.index() as u32 == first.site)
     });

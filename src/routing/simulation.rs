@@ -28,7 +28,7 @@ type PerRegion = [f64; 5];
 impl World {
     fn new(service: &str) -> Self {
         let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\n\
-                        nameservers = [\"ns.example.net\"]\n[probes.tcp]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n"
+                        nameservers = [\"ns.example.net\"]\n[probes.tcp]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\nhold_down = \"0s\"\n"
             .to_owned();
         let mut endpoints = String::new();
         for (region, capacity) in CAPACITIES.iter().enumerate() {

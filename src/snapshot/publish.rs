@@ -320,7 +320,7 @@ fn standing(
     let Some(known) = table.endpoints().get(index) else { return Standing::UNPROBED };
     let target = table.target_of(known);
     let (verdict, flip) = match target {
-        Some(target) => (target.machine.verdict(), target.soonest_change()),
+        Some(target) => (target.machine.verdict(), target.soonest_change(now)),
         None if endpoint.target.is_some() => (Verdict::Unknown, None),
         None => (Verdict::Up, None),
     };
