@@ -396,7 +396,7 @@ fn way<'c>(
 
 /// What a class asks for.
 fn family(class: usize) -> Family {
-    if class % 2 == 0 { Family::V4 } else { Family::V6 }
+    if class.is_multiple_of(2) { Family::V4 } else { Family::V6 }
 }
 
 /// What the healthy endpoints of a group and family can bear together, if they have capacities. What drains is to be left, so it
