@@ -131,9 +131,9 @@ fn weight(seconds: f64, smoothing: Duration) -> f64 {
 }
 
 impl Controller {
-    /// Goes on with what clients ask of a service over a reload that puts them into other classes. These are counted from now on; until
-    /// that says something, those with the same way as before ask as they did, and what came from others is shared alike
-    /// by those with the same home.
+    /// Goes on with what clients ask of a service over a reload that puts them into other classes. These are counted from now
+    /// on; until that says something, those with the same way as before ask as they did, and what came from others is
+    /// shared alike by those with the same home.
     pub(crate) fn follow(&mut self, before: &Compiled, compiled: &Compiled) {
         for (index, service, load) in loads(compiled) {
             let key = Arc::as_ptr(&load.demand) as usize;
@@ -167,7 +167,11 @@ impl Controller {
     /// Counts what came since the last time, if that is not just now. Counters that no service has any more are forgotten.
     pub(crate) fn measure(&mut self, compiled: &Compiled, standings: &[Standing], now: Instant) {
         let passed = self.measured.map(|measured| now.saturating_duration_since(measured));
-        if passed.is_some_and(|passed| passed < LEAST_INTERVAL) || loads(compiled).next().is_none() {
+        if loads(compiled).next().is_none() {
+            *self = Self { reported: std::mem::take(&mut self.reported), ..Self::default() };
+            return;
+        }
+        if passed.is_some_and(|passed| passed < LEAST_INTERVAL) {
             return;
         }
         self.measured = Some(now);
@@ -392,7 +396,7 @@ fn way<'c>(
 
 /// What a class asks for.
 fn family(class: usize) -> Family {
-    if class % 2 == 0 { Family::V4 } else { Family::V6 }
+    if class.is_multiple_of(2) { Family::V4 } else { Family::V6 }
 }
 
 /// What the healthy endpoints of a group and family can bear together, if they have capacities. What drains is to be left, so it
