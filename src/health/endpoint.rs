@@ -175,7 +175,7 @@ impl EndpointHealth {
 fn warmth(time: Duration, passed: Duration) -> u32 {
     let (time, passed) = (time.as_nanos().max(1), passed.as_nanos());
     let steps = u128::from(STEPS) * (time + (COLD - 1) * passed.min(time)) / (COLD * time);
-    u32::try_from(steps).unwrap_or(STEPS).clamp(1, STEPS)
+    u32::try_from(steps).unwrap_or(STEPS)
 }
 
 /// How well a target's probes went of late, 0..=1: each result moves it by an eighth of the way to 1, to a half where it was
