@@ -150,7 +150,7 @@ impl Server {
 }
 
 fn key(check: Check, target: Target, timeout: Duration) -> TargetKey {
-    TargetKey { check, timing: Timing { interval: timeout * 2, timeout, fall: 3, rise: 2 }, target }
+    TargetKey { check, timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
 }
 
 fn loopback() -> Target {
@@ -595,7 +595,7 @@ async fn scheduler_prober_and_table_make_verdicts() {
 
     let server = Server::start(Behaviour::send(OK)).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), fall: 3, rise: 2 };
+    let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), ..Timing::DEFAULT };
     let keys = [server.port, dead].map(|port| TargetKey { check: Check::Tcp { port }, timing, target: loopback() });
     let mut table = Table::default().rebuilt(keys.clone(), []);
     let (sender, mut reports) = mpsc::channel(100);

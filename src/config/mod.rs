@@ -9,6 +9,7 @@ mod balance;
 pub mod diagnostic;
 mod names;
 mod network;
+mod probe;
 mod reader;
 mod schema;
 mod similar;
@@ -16,9 +17,8 @@ mod units;
 mod validate;
 
 use std::fmt;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use std::time::Duration;
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
+pub use probe::{Check, HttpCheck, Probe, Timing};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
@@ -90,14 +91,12 @@ impl Config {
     /// The file can't be read, is too large or isn't UTF-8; and what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let shown = path.display();
-        let mut octets = Vec::new();
-        regular_file::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
+        let octets = regular_file::read(path, MAX_FILE_BYTES as u64)
             .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
-        if octets.len() > MAX_FILE_BYTES {
+        let Some(octets) = octets else {
             let hint = format!("keep it within {} MiB", MAX_FILE_BYTES >> 20);
             return Err(Problem::new(format!("the configuration {shown} is too large")).hint(hint).into());
-        }
+        };
         let text = String::from_utf8(octets).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes().iter().take(valid).filter(|&&octet| octet == b'\n').count() + 1;
@@ -453,68 +452,6 @@ pub struct MapRule {
     pub fence: bool,
 }
 
-/// `[probes.NAME]`. Two probes that differ in their name only are identical.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// Its name.
-    pub name: String,
-    /// What is done and what is expected.
-    pub check: Check,
-    /// What makes verdicts of the results.
-    pub timing: Timing,
-}
-
-/// When a probe runs and what its results mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// From one start to the next; 100 ms to 1 day, default 10 s.
-    pub interval: Duration,
-    /// Longer is a failure; 10 ms to the interval, default 2 s or the interval's half if less.
-    pub timeout: Duration,
-    /// Failures in a row until down, 1..=100, default 3.
-    pub fall: u8,
-    /// Successes in a row until up, 1..=100, default 2.
-    pub rise: u8,
-}
-
-/// What a probe does.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Check {
-    /// `type = "http"` or `"https"`
-    Http(HttpCheck),
-    /// `type = "tcp"`: the connection is accepted on this port.
-    Tcp {
-        /// The port, 1..=65535.
-        port: u16,
-    },
-}
-
-/// An HTTP request and the response expected.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HttpCheck {
-    /// HTTPS with the certificate verified.
-    pub tls: bool,
-    /// GET, HEAD, POST, PUT or OPTIONS; default GET.
-    pub method: String,
-    /// Path and query, beginning with `/`; default `/`.
-    pub path: String,
-    /// Default 80, or 443 with TLS.
-    pub port: u16,
-    /// The Host header and TLS server name; default the endpoint's own address or hostname.
-    pub host: Option<String>,
-    /// Further headers, in file order.
-    pub headers: Vec<(String, String)>,
-    /// Statuses that are a success; default 200..=399 (a redirect is not followed: list 3xx out to refuse it).
-    pub expect_status: Vec<RangeInclusive<u16>>,
-    /// Text that the first 64 KiB of the body must contain; not empty.
-    pub expect_body: Option<String>,
-    /// `[probes.NAME.load]`: where in the first 64 KiB of the body, which is JSON, numbers stand that tell of load: names of
-    /// fields and places in lists, joined by dots. None twice; by default none.
-    pub load: Vec<(Measure, String)>,
-    /// PEM file of the authorities to trust in place of the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
 /// `[pools.NAME]`
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -836,8 +773,8 @@ mod tests {
         let timing = |interval_ms, timeout_ms| Timing {
             interval: Duration::from_millis(interval_ms),
             timeout: Duration::from_millis(timeout_ms),
-            fall: 3,
-            rise: 2,
+            hold_down: Duration::from_millis(interval_ms),
+            ..Timing::DEFAULT
         };
         assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
         assert_eq!(config.probes[1].timing, timing(1_000, 500));

@@ -423,17 +423,22 @@ impl<'a> Value<'a> {
     /// A table with known keys; unknown ones are noted.
     pub(super) fn table(self, kind: &'static Kind) -> Option<Table<'a>> {
         let DeValue::Table(table) = self.node.get_ref() else {
-            let hint = format!("{} can have {}", kind.title, listed(kind.keys));
+            let hint = format!("{} can have {}", kind.title, listed(&kind.keys().collect::<Vec<_>>()));
             return self.reject(format!("expected a table, found {}", self.found()), hint);
         };
         let entries = entries(table, self.report);
-        for entry in entries.iter().filter(|entry| !kind.keys.contains(&entry.name)) {
-            let hint = if let Some(meant) = closest(entry.name, kind.keys.iter().copied()) {
+        for entry in entries.iter().filter(|entry| !kind.has(entry.name)) {
+            let hint = if let Some(meant) = closest(entry.name, kind.keys()) {
                 format!("did you mean `{meant}`?")
-            } else if let Some(other) = schema::ALL.iter().find(|other| other.keys.contains(&entry.name)) {
-                format!("it is a key of {}; {} can have {}", other.title, kind.title, listed(kind.keys))
+            } else if let Some(other) = schema::ALL.iter().find(|other| other.has(entry.name)) {
+                format!(
+                    "it is a key of {}; {} can have {}",
+                    other.title,
+                    kind.title,
+                    listed(&kind.keys().collect::<Vec<_>>())
+                )
             } else {
-                format!("{} can have {}", kind.title, listed(kind.keys))
+                format!("{} can have {}", kind.title, listed(&kind.keys().collect::<Vec<_>>()))
             };
             self.report.add(entry.span.clone(), format!("unknown key `{}`", entry.name), hint);
         }
@@ -448,7 +453,7 @@ impl Entry<'_> {
         let DeValue::Table(table) = self.value.node.get_ref() else { return Vec::new() };
         let mut names = Vec::new();
         for label in entries(table, self.value.report) {
-            if label.value.is_table() && !kind.keys.contains(&label.name) {
+            if label.value.is_table() && !kind.has(label.name) {
                 let mut rest = label.unquoted_names(kind);
                 if rest.is_empty() {
                     rest.push((label.span, label.name.to_owned()));
@@ -476,7 +481,7 @@ impl<'a> Table<'a> {
 
     /// The entry with this key.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry<'a>> {
-        debug_assert!(self.kind.keys.contains(&key), "{key} is not in the schema");
+        debug_assert!(self.kind.has(key), "{key} is not in the schema");
         self.entries.iter().find(|entry| entry.name == key)
     }
 

@@ -5,18 +5,43 @@
 pub(super) struct Kind {
     /// How messages call it.
     pub(super) title: &'static str,
+    /// Its own keys.
+    own: &'static [&'static str],
+    /// Keys that it shares with other kinds.
+    shared: &'static [&'static str],
+}
+
+/// The keys that every probe has beside its own.
+const PROBE: &[&str] = &["type", "interval", "timeout", "fall", "rise", "degraded_after", "hold_down", "manual_resume"];
+
+impl Kind {
+    const fn new(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: &[] }
+    }
+
+    const fn probe(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: PROBE }
+    }
+
     /// Its keys.
-    pub(super) keys: &'static [&'static str],
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.own.iter().chain(self.shared).copied()
+    }
+
+    /// Whether it has a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys().any(|own| own == key)
+    }
 }
 
 /// The file itself.
-pub(super) const FILE: Kind = Kind {
-    title: "the file",
-    keys: &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
-};
-pub(super) const SERVER: Kind = Kind {
-    title: "`[server]`",
-    keys: &[
+pub(super) const FILE: Kind = Kind::new(
+    "the file",
+    &["server", "admin", "log", "geoip", "latency", "regions", "maps", "probes", "pools", "zones", "services"],
+);
+pub(super) const SERVER: Kind = Kind::new(
+    "`[server]`",
+    &[
         "listen",
         "workers",
         "nsid",
@@ -33,112 +58,56 @@ pub(super) const SERVER: Kind = Kind {
         "explain",
         "encrypted",
     ],
-};
+);
 pub(super) const TCP: Kind =
-    Kind { title: "`[server.tcp]`", keys: &["connections", "connections_per_client", "idle_timeout", "write_timeout"] };
-pub(super) const CLIENT_NETWORK: Kind = Kind { title: "`client_network`", keys: &["v4", "v6"] };
-pub(super) const COOKIES: Kind = Kind { title: "`[server.cookies]`", keys: &["secret_file", "require"] };
+    Kind::new("`[server.tcp]`", &["connections", "connections_per_client", "idle_timeout", "write_timeout"]);
+pub(super) const CLIENT_NETWORK: Kind = Kind::new("`client_network`", &["v4", "v6"]);
+pub(super) const COOKIES: Kind = Kind::new("`[server.cookies]`", &["secret_file", "require"]);
 pub(super) const RATE_LIMIT: Kind =
-    Kind { title: "`[server.rate_limit]`", keys: &["responses_per_second", "slip", "table_size", "exempt", "dry_run"] };
-pub(super) const CHAOS: Kind = Kind { title: "`[server.chaos]`", keys: &["version", "hostname", "id", "allow"] };
-pub(super) const EXPLAIN: Kind = Kind { title: "`[server.explain]`", keys: &["allow"] };
+    Kind::new("`[server.rate_limit]`", &["responses_per_second", "slip", "table_size", "exempt", "dry_run"]);
+pub(super) const CHAOS: Kind = Kind::new("`[server.chaos]`", &["version", "hostname", "id", "allow"]);
+pub(super) const EXPLAIN: Kind = Kind::new("`[server.explain]`", &["allow"]);
 pub(super) const ENCRYPTED: Kind =
-    Kind { title: "`[server.encrypted]`", keys: &["certificate", "key", "tls", "https", "quic", "https_path"] };
-pub(super) const ADMIN: Kind = Kind { title: "`[admin]`", keys: &["listen", "token_file"] };
-pub(super) const LOG: Kind = Kind { title: "`[log]`", keys: &["format", "level"] };
-pub(super) const GEOIP: Kind = Kind { title: "`[geoip]`", keys: &["database", "asn_database", "networks"] };
-pub(super) const NETWORK: Kind =
-    Kind { title: "`[[geoip.networks]]`", keys: &["cidr", "region", "location", "country"] };
-pub(super) const LATENCY: Kind = Kind { title: "`[latency]`", keys: &["file", "max_age", "min_confidence"] };
-pub(super) const REGION: Kind = Kind {
-    title: "regions",
-    keys: &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
-};
-pub(super) const MAP: Kind = Kind { title: "maps", keys: &["fence", "inherits", "default", "rules"] };
-pub(super) const RULE: Kind = Kind {
-    title: "rules of maps",
-    keys: &[
-        "networks",
-        "networks_file",
-        "asns",
-        "cities",
-        "subdivisions",
-        "countries",
-        "continents",
-        "regions",
-        "fence",
-    ],
-};
-/// The keys that every probe has.
-pub(super) const TCP_PROBE: Kind =
-    Kind { title: "tcp probes", keys: &["type", "port", "interval", "timeout", "fall", "rise"] };
-pub(super) const HTTP_PROBE: Kind = Kind {
-    title: "http and https probes",
-    keys: &[
-        "type",
-        "method",
-        "path",
-        "port",
-        "host",
-        "headers",
-        "expect_status",
-        "expect_body",
-        "load",
-        "interval",
-        "timeout",
-        "fall",
-        "rise",
-    ],
-};
-pub(super) const HTTPS_PROBE: Kind = Kind {
-    title: "https probes",
-    keys: &[
-        "type",
-        "method",
-        "path",
-        "port",
-        "host",
-        "headers",
-        "expect_status",
-        "expect_body",
-        "load",
-        "ca_file",
-        "interval",
-        "timeout",
-        "fall",
-        "rise",
-    ],
-};
-pub(super) const LOAD: Kind = Kind {
-    title: "`[probes.*.load]`",
-    keys: &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"],
-};
-pub(super) const POOL: Kind = Kind {
-    title: "pools",
-    keys: &[
-        "probe",
-        "min_healthy",
-        "health_weighted",
-        "slow_start",
-        "load_max_age",
-        "drain_time",
-        "breaker",
-        "endpoints",
-    ],
-};
-pub(super) const BREAKER: Kind = Kind {
-    title: "`[pools.*.breaker]`",
-    keys: &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
-};
-pub(super) const ENDPOINT: Kind = Kind {
-    title: "endpoints",
-    keys: &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"],
-};
-pub(super) const ZONE: Kind =
-    Kind { title: "zones", keys: &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"] };
-pub(super) const SERVICE: Kind = Kind {
-    title: "services",
-    keys: &[
+    Kind::new("`[server.encrypted]`", &["certificate", "key", "tls", "https", "quic", "https_path"]);
+pub(super) const ADMIN: Kind = Kind::new("`[admin]`", &["listen", "token_file"]);
+pub(super) const LOG: Kind = Kind::new("`[log]`", &["format", "level"]);
+pub(super) const GEOIP: Kind = Kind::new("`[geoip]`", &["database", "asn_database", "networks"]);
+pub(super) const NETWORK: Kind = Kind::new("`[[geoip.networks]]`", &["cidr", "region", "location", "country"]);
+pub(super) const LATENCY: Kind = Kind::new("`[latency]`", &["file", "max_age", "min_confidence"]);
+pub(super) const REGION: Kind = Kind::new(
+    "regions",
+    &["location", "countries", "continents", "subdivisions", "asns", "bias", "capacity", "target"],
+);
+pub(super) const MAP: Kind = Kind::new("maps", &["fence", "inherits", "default", "rules"]);
+pub(super) const RULE: Kind = Kind::new(
+    "rules of maps",
+    &["networks", "networks_file", "asns", "cities", "subdivisions", "countries", "continents", "regions", "fence"],
+);
+pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port"]);
+pub(super) const HTTP_PROBE: Kind = Kind::probe(
+    "http and https probes",
+    &["method", "path", "port", "host", "headers", "expect_status", "expect_body", "load"],
+);
+pub(super) const HTTPS_PROBE: Kind = Kind::probe(
+    "https probes",
+    &["method", "path", "port", "host", "headers", "expect_status", "expect_body", "load", "ca_file"],
+);
+pub(super) const LOAD: Kind =
+    Kind::new("`[probes.*.load]`", &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"]);
+pub(super) const POOL: Kind = Kind::new(
+    "pools",
+    &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "drain_time", "breaker", "endpoints"],
+);
+pub(super) const BREAKER: Kind = Kind::new(
+    "`[pools.*.breaker]`",
+    &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
+);
+pub(super) const ENDPOINT: Kind =
+    Kind::new("endpoints", &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"]);
+pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);
+pub(super) const SERVICE: Kind = Kind::new(
+    "services",
+    &[
         "pool",
         "failover",
         "steering",
@@ -158,20 +127,17 @@ pub(super) const SERVICE: Kind = Kind {
         "https",
         "svcb",
     ],
-};
+);
 /// A service's `https` and `svcb`.
-pub(super) const BINDING: Kind = Kind {
-    title: "`https` and `svcb` tables",
-    keys: &["alpn", "no_default_alpn", "port", "hints", "priority", "target"],
-};
+pub(super) const BINDING: Kind =
+    Kind::new("`https` and `svcb` tables", &["alpn", "no_default_alpn", "port", "hints", "priority", "target"]);
 /// A service's `sticky` where it is a table.
-pub(super) const STICKY: Kind = Kind { title: "a `sticky` table", keys: &["v4", "v6"] };
-pub(super) const PERFORMANCE: Kind =
-    Kind { title: "a `performance` table", keys: &["response_time", "errors", "load", "weight"] };
+pub(super) const STICKY: Kind = Kind::new("a `sticky` table", &["v4", "v6"]);
+pub(super) const PERFORMANCE: Kind = Kind::new("a `performance` table", &["response_time", "errors", "load", "weight"]);
 pub(super) const ADAPTIVE: Kind =
-    Kind { title: "an `adaptive` table", keys: &["choice", "high_load", "uneven", "slow_tail", "hold"] };
+    Kind::new("an `adaptive` table", &["choice", "high_load", "uneven", "slow_tail", "hold"]);
 /// A service's `ttl` where it is a table.
-pub(super) const TTL: Kind = Kind { title: "a `ttl` table", keys: &["min", "max"] };
+pub(super) const TTL: Kind = Kind::new("a `ttl` table", &["min", "max"]);
 
 /// Every kind, to say where a misplaced key belongs.
 pub(super) const ALL: &[&Kind] = &[
@@ -278,7 +244,7 @@ mod tests {
         for (kind, path) in tables {
             let mut shown = BTreeSet::new();
             keys_at(&root, path, &mut shown);
-            let missing: Vec<_> = kind.keys.iter().filter(|key| !shown.contains(**key)).collect();
+            let missing: Vec<_> = kind.keys().filter(|key| !shown.contains(*key)).collect();
             assert!(missing.is_empty(), "{}: {missing:?} of {path:?}", kind.title);
         }
     }

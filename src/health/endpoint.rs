@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::breaker::{self, Breaker, State};
 use super::chunks::Chunks;
-use super::{Load, Measure, Rejection, TargetHealth, TargetId, Verdict};
+use super::{Grade, Load, Measure, Rejection, TargetHealth, TargetId, Transition, Verdict};
 use crate::config::{self, Target};
 
 /// The shares that are told apart while an endpoint warms up or is poorly: 1 to so many of them.
@@ -91,8 +91,10 @@ impl EndpointHealth {
     }
 
     /// Takes note that it came up from down, or went down.
-    pub(super) fn turned(&mut self, came_up: bool, now: Instant) {
-        self.warming_since = came_up.then_some(now);
+    pub(super) fn turned(&mut self, transition: Transition, now: Instant) {
+        if transition.from.serves() != transition.to.serves() {
+            self.warming_since = (transition.from == Verdict::Down).then_some(now);
+        }
     }
 
     /// Takes a report of what was so at `measured`.
@@ -154,7 +156,7 @@ impl EndpointHealth {
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
     /// that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, target: Option<&TargetHealth>, now: Instant, whole: u32) -> u32 {
-        let scored = target.filter(|it| self.placed.rules.health_weighted && it.machine.verdict() != Verdict::Down);
+        let scored = target.filter(|it| self.placed.rules.health_weighted && it.machine.verdict().serves());
         let health = scored.map_or(STEPS, |target| target.score.steps());
         let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
@@ -177,10 +179,11 @@ fn warmth(time: Duration, passed: Duration) -> u32 {
     u32::try_from(steps).unwrap_or(STEPS).clamp(1, STEPS)
 }
 
-/// How well a target's probes went of late, 0..=1: each result moves it by an eighth of the way to 1 or to 0.
+/// How well a target's probes went of late, 0..=1: each result moves it by an eighth of the way to 1, to a half where it was
+/// poor, or to 0.
 ///
-/// A target that comes up starts at 1: whether it is well was decided by `rise`, and what it gets while it warms up is
-/// `slow_start`'s to say.
+/// A target that comes up starts where its verdict says: whether it is well was decided by `rise`, and what it gets while it warms
+/// up is `slow_start`'s to say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score(f64);
 
@@ -188,10 +191,24 @@ impl Score {
     /// Of a target that only succeeded, or of which nothing is known.
     pub const FULL: Self = Self(1.0);
 
+    /// Of a target with a verdict that just began.
+    pub fn of(verdict: Verdict) -> Self {
+        Self(match verdict {
+            Verdict::Unknown | Verdict::Up => 1.0,
+            Verdict::Degraded => 0.5,
+            Verdict::Down => 0.0,
+        })
+    }
+
     /// After another result.
     #[must_use]
-    pub fn after(self, success: bool) -> Self {
-        Self(self.0 + (f64::from(u8::from(success)) - self.0) / 8.0)
+    pub fn after(self, grade: Grade) -> Self {
+        let said = match grade {
+            Grade::Good => 1.0,
+            Grade::Poor => 0.5,
+            Grade::Failed => 0.0,
+        };
+        Self(self.0 + (said - self.0) / 8.0)
     }
 
     /// The score.

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 pub use chunks::Chunks;
 pub use endpoint::{EndpointHealth, Endpoints};
 pub use load::{Load, Measure};
-pub use machine::{Machine, Transition, Verdict};
+pub use machine::{Grade, Hold, Machine, Transition, Verdict};
 pub use probe::{Failure, Observation, Prober};
 pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;

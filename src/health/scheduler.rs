@@ -181,7 +181,7 @@ mod tests {
     fn key(port: u16, interval: Duration) -> Arc<TargetKey> {
         Arc::new(TargetKey {
             check: Check::Tcp { port },
-            timing: Timing { interval, timeout: interval / 2, fall: 3, rise: 2 },
+            timing: Timing { interval, timeout: interval / 2, ..Timing::DEFAULT },
             target: Target::Address([192, 0, 2, 1].into()),
         })
     }

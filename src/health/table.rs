@@ -8,7 +8,7 @@ use super::breaker;
 use super::chunks::Chunks;
 use super::endpoint::{EndpointHealth, Endpoints, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
-use super::{Load, Machine, Observation, TargetKey, Transition, Verdict};
+use super::{Grade, Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
 /// A target's index in one [`Table`]; the next generation's table may give the same target another.
@@ -61,10 +61,9 @@ impl TargetHealth {
         self.response = Some((now, response_ms));
     }
 
-    /// How soon the verdict may change, if it may: the interval times the checks left.
-    pub fn soonest_change(&self) -> Option<Duration> {
-        let checks_left = self.machine.checks_left(&self.key.timing)?;
-        Some(self.key.timing.interval.saturating_mul(checks_left.into()))
+    /// How soon it may begin or cease to serve, while its runs speak for that.
+    pub fn soonest_change(&self, now: Instant) -> Option<Duration> {
+        self.machine.soonest_change(&self.key.timing, now)
     }
 }
 
@@ -73,6 +72,8 @@ impl TargetHealth {
 pub struct Counts {
     /// Runs that found what was expected.
     pub successes: u64,
+    /// Those of them that were poor.
+    pub poor: u64,
     /// Runs that did not.
     pub failures: u64,
     /// Runs that say nothing about the target, as this machine could not make them.
@@ -218,26 +219,33 @@ impl Table {
         let id = self.id(key)?;
         let target = self.targets.get_mut(id.index())?;
         let timing = &target.key.timing;
-        let result = match &observation.outcome {
+        let grade = match &observation.outcome {
             Err(failure) if failure.is_local() => None,
-            outcome => Some(outcome.is_ok()),
+            Err(_) => Some(Grade::Failed),
+            Ok(()) if timing.degraded_after.is_some_and(|most| observation.took > most) => Some(Grade::Poor),
+            Ok(()) => Some(Grade::Good),
         };
-        let transition = result.and_then(|success| target.machine.observe(timing, success, now));
-        match result {
+        let result = grade.map(|grade| grade != Grade::Failed);
+        let transition = grade.and_then(|grade| target.machine.observe(timing, grade, now));
+        match grade {
             None => target.counts.local_problems += 1,
-            Some(success) => {
-                *(if success { &mut target.counts.successes } else { &mut target.counts.failures }) += 1;
+            Some(grade) => {
+                match grade {
+                    Grade::Failed => target.counts.failures += 1,
+                    Grade::Good | Grade::Poor => target.counts.successes += 1,
+                }
+                target.counts.poor += u64::from(grade == Grade::Poor);
                 target.durations.record(observation.took);
-                target.score = target.score.after(success);
-                if success {
+                target.score = target.score.after(grade);
+                if grade != Grade::Failed {
                     target.succeeded(observation.took, now);
                 }
             }
         }
         if let Some(transition) = transition {
             target.counts.transitions += 1;
-            if transition.to == Verdict::Up {
-                target.score = Score::FULL;
+            if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
+                target.score = Score::of(transition.to);
             }
         }
         let mut effect = Effect { transition: transition.map(|transition| (id, transition)), ..Effect::default() };
@@ -249,7 +257,7 @@ impl Table {
             }
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
             if let Some(transition) = transition {
-                endpoint.turned(transition.from == Verdict::Down, now);
+                endpoint.turned(transition, now);
             }
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
             if let Some(success) = result {
@@ -346,7 +354,12 @@ mod tests {
     fn key(port: u16, fall: u8) -> TargetKey {
         TargetKey {
             check: Check::Tcp { port },
-            timing: Timing { interval: Duration::from_secs(5), timeout: Duration::from_secs(1), fall, rise: 2 },
+            timing: Timing {
+                interval: Duration::from_secs(5),
+                timeout: Duration::from_secs(1),
+                fall,
+                ..Timing::DEFAULT
+            },
             target: Target::Address([192, 0, 2, 1].into()),
         }
     }
@@ -378,7 +391,7 @@ mod tests {
         }
         assert_eq!(said, [Some(Verdict::Up), None, None, None, None, Some(Verdict::Down)]);
         let target = table.get(TargetId(0)).unwrap();
-        assert_eq!(target.counts, Counts { successes: 3, failures: 3, local_problems: 0, transitions: 2 });
+        assert_eq!(target.counts, Counts { successes: 3, poor: 0, failures: 3, local_problems: 0, transitions: 2 });
         assert_eq!(target.last.as_ref().unwrap().1, observation(Err(Failure::Refused)));
     }
 
@@ -402,9 +415,9 @@ mod tests {
         let key = key(1, 3);
         let mut table = Table::default().rebuilt([key.clone()], []);
         observe(&mut table, &key, Ok(()));
-        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(), None);
+        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(Instant::now()), None);
         observe(&mut table, &key, Err(Failure::Refused));
-        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(), Some(Duration::from_secs(10)));
+        assert_eq!(table.get(TargetId(0)).unwrap().soonest_change(Instant::now()), Some(Duration::from_secs(10)));
     }
 
     #[test]
@@ -427,7 +440,7 @@ mod tests {
         let new = old.rebuilt([key(1, 2)], []);
         let carried = new.get(TargetId(0)).unwrap();
         assert_eq!(*carried.key, key(1, 2));
-        assert_eq!((carried.machine.verdict(), carried.soonest_change()), (Verdict::Up, None));
+        assert_eq!((carried.machine.verdict(), carried.soonest_change(Instant::now())), (Verdict::Up, None));
     }
 
     #[test]

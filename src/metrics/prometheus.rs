@@ -284,7 +284,7 @@ impl Scrape<'_> {
                     }
                 }
                 let Some(target) = target else { continue };
-                for verdict in [Verdict::Unknown, Verdict::Up, Verdict::Down] {
+                for verdict in Verdict::ALL {
                     let labels = with(own, "verdict", &verdict.to_string());
                     verdicts.push((labels, flag(target.machine.verdict() == verdict)));
                 }

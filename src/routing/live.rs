@@ -74,7 +74,7 @@ impl Standing {
 
     /// Whether it is healthy enough to be answered.
     pub fn is_healthy(&self) -> bool {
-        self.verdict != Verdict::Down && self.share > 0
+        self.verdict.serves() && self.share > 0
     }
 }
 
@@ -153,6 +153,12 @@ impl Candidates {
     /// How well they can serve; more is better.
     pub fn fitness(&self) -> (Health, bool) {
         (self.health, self.health == Health::Enough && self.other_family_serves)
+    }
+
+    /// Whether the group serves both families, each with enough healthy endpoints. To none but such a one a group yields of which
+    /// the other family alone is down: elsewhere A and AAAA would part too.
+    pub fn serves_both(&self) -> bool {
+        self.has_other_family && self.fitness() == Self::FITTEST
     }
 
     /// The sum of all weights.

@@ -16,6 +16,8 @@ pub mod live;
 mod simulation;
 mod steering;
 pub mod sticky;
+#[cfg(test)]
+mod tests;
 
 pub use crate::config::Sticky;
 pub use balance::{Draw, MAX_PICKS, Method, Picks};
@@ -29,7 +31,7 @@ pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;
 
 /// The kind of address that is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// A
     V4,

@@ -52,10 +52,10 @@ impl Event {
         match self {
             Self::Verdict(Change { transition: Transition { from, to, .. }, target, endpoints, reason }) => {
                 let endpoints = endpoints.join(" ");
-                if *to == Verdict::Down {
-                    warn!(%from, %to, target, endpoints, reason, "endpoint is down");
-                } else {
-                    info!(%from, %to, target, endpoints, reason, "endpoint is up");
+                match to {
+                    Verdict::Down => warn!(%from, %to, target, endpoints, reason, "endpoint is down"),
+                    Verdict::Degraded => warn!(%from, %to, target, endpoints, reason, "endpoint is degraded"),
+                    Verdict::Up | Verdict::Unknown => info!(%from, %to, target, endpoints, reason, "endpoint is up"),
                 }
             }
             Self::Breaker(BreakerChange { transition: breaker::Transition { from, to, cause }, endpoint }) => {

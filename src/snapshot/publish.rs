@@ -144,14 +144,15 @@ impl Publisher {
     /// and the demand by which services are steered by load.
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
         // Nobody makes flows for the old one any more.
-        let controller = self.controller();
+        let mut controller = self.controller();
         let compiled = Arc::new(compiled);
+        let current = self.current();
+        controller.follow(&current.compiled, &compiled);
         let flows = is_steered_by_load(&compiled).then(|| {
             let known = self.known().clone();
             let (known, live) = known.replaced(&self.current(), &compiled);
             controller.flows(&compiled, &live, &|endpoint| known.standing(endpoint))
         });
-        let current = self.current();
         compiled.continue_rotations(&current.compiled);
         drop(current);
         let mut known = self.known();
@@ -264,7 +265,10 @@ impl Publisher {
     /// it is done beside the publications of health: until it is done, clients who were to go to a region that died go to
     /// the next that lives. To be called at [`Self::flows_due`].
     pub fn follow_demand(&self, now: Instant) {
-        if !is_steered_by_load(&self.current().compiled) {
+        let compiled = Arc::clone(&self.current().compiled);
+        if !is_steered_by_load(&compiled) {
+            // What was measured is forgotten.
+            self.controller().measure(&compiled, &|_| Standing::UNPROBED, now);
             return;
         }
         let mut controller = self.controller();
@@ -402,7 +406,7 @@ impl Known {
         let Some(known) = self.table.endpoints().get(index) else { return Standing::UNPROBED };
         let target = self.table.target_of(known);
         let (verdict, flip) = match target {
-            Some(target) => (target.machine.verdict(), target.soonest_change()),
+            Some(target) => (target.machine.verdict(), target.soonest_change(self.now)),
             None if endpoint.target.is_some() => (Verdict::Unknown, None),
             None => (Verdict::Up, None),
         };

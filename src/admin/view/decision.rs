@@ -8,7 +8,6 @@ use super::{
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::geo::latency::{self, RoundTrip};
-use crate::health::Verdict;
 use crate::health::breaker::State;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{
@@ -199,9 +198,7 @@ impl<'a> Shown<'a> {
             EndpointState::Draining => Part::Draining,
             EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
-            EndpointState::Enabled if verdict.is_some_and(|target| target.machine.verdict() == Verdict::Down) => {
-                Part::Down
-            }
+            EndpointState::Enabled if verdict.is_some_and(|target| !target.machine.verdict().serves()) => Part::Down,
             EndpointState::Enabled if breaker.is_some_and(|breaker| breaker.state() == State::Open) => {
                 Part::BreakerOpen
             }

@@ -19,7 +19,7 @@ pub struct Endpoint {
     pub weight: u32,
     /// What the operator wants of it: enabled, draining or disabled.
     pub state: String,
-    /// What the probe says: up, down, or unknown until the first one ends; `unprobed` where there is none.
+    /// What the probe says: up, degraded, down, or unknown until the first one ends; `unprobed` where there is none.
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,

@@ -13,8 +13,8 @@ use crate::config::{Check, HttpCheck, Measure, Probe, Timing, schema};
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+const MIN_DEGRADED_AFTER: Duration = Duration::from_millis(1);
+const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
 /// Characters of a request's path and query.
 const MAX_PATH_LENGTH: usize = 2_048;
 /// Further headers of a request, and characters of one's value.
@@ -61,8 +61,9 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
 }
 
 fn timing(table: &Table<'_>) -> Timing {
+    let default = Timing::DEFAULT;
     let interval =
-        table.or("interval", Some(DEFAULT_INTERVAL), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
+        table.or("interval", Some(default.interval), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
     let timeout = table.optional("timeout", |value| {
         let timeout = value.duration(MIN_TIMEOUT..=MAX_INTERVAL)?;
         if let Some(interval) = interval.filter(|&interval| timeout > interval) {
@@ -72,12 +73,27 @@ fn timing(table: &Table<'_>) -> Timing {
         }
         Some(timeout)
     });
-    let interval = interval.unwrap_or(DEFAULT_INTERVAL);
+    let interval = interval.unwrap_or(default.interval);
+    let timeout = timeout.unwrap_or(default.timeout.min(interval / 2));
+    let degraded_after = table.optional("degraded_after", |value| {
+        let degraded_after = value.duration(MIN_DEGRADED_AFTER..=MAX_INTERVAL)?;
+        if degraded_after >= timeout {
+            let timeout = show_duration(timeout);
+            let message = format!("what takes longer than the timeout of {timeout} is a failure already");
+            return value.reject(message, "write less than the timeout");
+        }
+        Some(degraded_after)
+    });
     Timing {
         interval,
-        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval / 2)),
-        fall: table.or("fall", 3, |value| value.integer(1..=100)),
-        rise: table.or("rise", 2, |value| value.integer(1..=100)),
+        timeout,
+        fall: table.or("fall", default.fall, |value| value.integer(1..=100)),
+        rise: table.or("rise", default.rise, |value| value.integer(1..=100)),
+        degraded_after,
+        hold_down: table.or("hold_down", interval.min(Timing::MAX_DEFAULT_HOLD_DOWN), |value| {
+            value.duration(Duration::ZERO..=MAX_HOLD_DOWN)
+        }),
+        manual_resume: table.or("manual_resume", default.manual_resume, Value::boolean),
     }
 }
 

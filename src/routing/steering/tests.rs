@@ -19,7 +19,7 @@ const WEIGHTS: [u32; 5] = [5, 1, 3, 0, 1];
 fn publisher(keys: &str) -> Publisher {
     let mut text =
         "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
-                    [probes.tcp]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n"
+                    [probes.tcp]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\nhold_down = \"0s\"\n"
             .to_owned();
     let mut endpoints = String::new();
     for (region, weight) in WEIGHTS.iter().enumerate() {
