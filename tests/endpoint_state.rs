@@ -9,7 +9,7 @@ use meridian::admin::view::HealthReport;
 use meridian::config::Target;
 use meridian::health::breaker::State;
 use meridian::health::report::{Age, Source};
-use meridian::health::{Failure, Load, Observation, Pushed, Rejection, Verdict};
+use meridian::health::{Failure, Found, Load, Observation, Pushed, Rejection, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::live::WHOLE;
 use meridian::routing::{Draw, Family, Outcome, decide};
@@ -98,13 +98,13 @@ impl Run {
     fn share(&self, endpoint: u8) -> u32 {
         let health = self.publisher.health();
         let known = health.endpoints().get(u32::from(endpoint) - 1).unwrap();
-        known.share(health.target_of(known), self.now(), WHOLE)
+        known.share(&health.found(known, self.now()), self.now(), WHOLE)
     }
 
     fn load(&self, endpoint: u8) -> Load {
         let health = self.publisher.health();
         let known = health.endpoints().get(u32::from(endpoint) - 1).unwrap();
-        known.load(health.target_of(known), self.now())
+        known.load(&health.found(known, self.now()), self.now())
     }
 
     fn generation(&self) -> u64 {
@@ -458,7 +458,7 @@ fn a_reload_keeps_states_by_identity() {
         .all()
         .iter()
         .map(|known| {
-            let connections = known.load(None, run.now()).connections;
+            let connections = known.load(&Found::UNPROBED, run.now()).connections;
             (known.placed.destination.to_string(), known.breaker().unwrap().state(), connections)
         })
         .collect();

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
-pub(crate) use network::{NetworkError, parse_network};
 pub use health::{HealthInput, InputOf, PoolHealth};
+pub(crate) use network::{NetworkError, parse_network};
 pub use probe::{Check, HttpCheck, Probe, Timing};
 pub use safety::{Safety, SelfSuspicion};
 

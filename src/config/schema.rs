@@ -108,7 +108,8 @@ pub(super) const POOL: Kind = Kind::new(
     "pools",
     &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "drain_time", "breaker", "endpoints"],
 );
-pub(super) const INPUT: Kind = Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);
+pub(super) const INPUT: Kind =
+    Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);
 pub(super) const BREAKER: Kind = Kind::new(
     "`[pools.*.breaker]`",
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],

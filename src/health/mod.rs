@@ -24,6 +24,7 @@ pub mod orca;
 pub mod probe;
 pub mod report;
 pub mod scheduler;
+mod settle;
 pub mod suspicion;
 pub mod table;
 
@@ -31,12 +32,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use chunks::Chunks;
-pub use endpoint::{EndpointHealth, Endpoints};
+pub use endpoint::{EndpointHealth, Endpoints, Found, Input};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
 pub use probe::{Failure, Observation, Prober};
 pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
+pub use settle::SaidBy;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 
 use crate::config::{Check, HttpCheck, Target, Timing};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::breaker;
 use super::chunks::Chunks;
-use super::endpoint::{EndpointHealth, Endpoints, Placed, Score};
+use super::endpoint::{EndpointHealth, Endpoints, Input, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
+use super::settle::Settling;
 use super::{Grade, Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
@@ -141,8 +142,9 @@ pub struct Table {
     targets: Chunks<TargetHealth>,
     /// Shared by clones, as it never changes.
     ids: Arc<HashMap<Arc<TargetKey>, TargetId>>,
-    endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     reports: ReportCounts,
+    pub(super) settling: Settling,
 }
 
 impl Table {
@@ -176,7 +178,10 @@ impl Table {
             ids.insert(Arc::clone(&target.key), TargetId(index));
             targets.push(target);
         }
-        Self { targets: targets.into_iter().collect(), ids: Arc::new(ids), endpoints, reports: self.reports }
+        let targets: Chunks<TargetHealth> = targets.into_iter().collect();
+        let ids = Arc::new(ids);
+        let settling = self.settling.rebuilt(&self.targets, &targets, &ids, &endpoints);
+        Self { targets, ids, endpoints, reports: self.reports, settling }
     }
 
     /// The index of a target.
@@ -204,9 +209,12 @@ impl Table {
         &self.endpoints
     }
 
-    /// The target of an endpoint; nothing where it has no probe.
-    pub fn target_of(&self, endpoint: &EndpointHealth) -> Option<&TargetHealth> {
-        endpoint.placed.target.and_then(|target| self.get(target))
+    /// The targets of an endpoint, in the order of its pool's probes.
+    pub fn targets_of(&self, endpoint: &EndpointHealth) -> impl Iterator<Item = &TargetHealth> {
+        endpoint.placed.inputs.iter().filter_map(|input| match input {
+            Input::Target(target) => self.get(*target),
+            Input::Groups(_) => None,
+        })
     }
 
     /// How many reports there were.
@@ -244,6 +252,7 @@ impl Table {
         }
         if let Some(transition) = transition {
             target.counts.transitions += 1;
+            self.settling.turned(id, transition, now);
             if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
                 target.score = Score::of(transition.to);
             }
@@ -252,13 +261,10 @@ impl Table {
         effect.touched = self.endpoints.of_target(id).to_vec();
         for &index in &effect.touched {
             // Most have nothing that this changes, and are not to be copied for it.
-            if transition.is_none() && self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
+            if self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
                 continue;
             }
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
-            if let Some(transition) = transition {
-                endpoint.turned(transition, now);
-            }
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
             if let Some(success) = result {
                 let change = endpoint.record(u32::from(success), u32::from(!success), now);

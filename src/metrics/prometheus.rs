@@ -35,6 +35,7 @@ use super::{QTYPES, RCODES, WorkerCounters};
 use crate::config::EndpointState;
 use crate::dns::Transport;
 use crate::health::breaker::State;
+use crate::health::guard::Held;
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
 use crate::health::{Rejection, Table, Verdict};
@@ -262,6 +263,7 @@ impl Scrape<'_> {
         let now = Instant::now();
         let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
         let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut held = [0; Held::ALL.len()];
         for (index, group) in (0..).zip(&compiled.groups) {
             let (pool, region) = place(compiled, index);
             for index in group.endpoints.clone() {
@@ -270,10 +272,11 @@ impl Scrape<'_> {
                 let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
                 weights.push((labels(own), f64::from(endpoint.weight)));
                 enabled.push((labels(own), flag(endpoint.state == EndpointState::Enabled)));
-                let target = endpoint.target.and_then(|target| self.health.get(target));
-                if let Some(known) = self.health.endpoints().get(index) {
-                    shares.push((labels(own), f64::from(known.share(target, now, WHOLE)) / f64::from(WHOLE)));
-                    for (measure, value) in known.load(target, now).values() {
+                let known = self.health.endpoints().get(index);
+                if let Some(known) = known {
+                    let found = self.health.found(known, now);
+                    shares.push((labels(own), f64::from(known.share(&found, now, WHOLE)) / f64::from(WHOLE)));
+                    for (measure, value) in known.load(&found, now).values() {
                         loads.push((with(own, "measure", measure.name()), value));
                     }
                     for state in known.breaker().map_or(&[][..], |_| &State::ALL) {
@@ -283,10 +286,12 @@ impl Scrape<'_> {
                         transitions.push((with(own, "to", state.name()), count as f64));
                     }
                 }
-                let Some(target) = target else { continue };
+                let Some(known) = known.filter(|known| !known.placed.inputs.is_empty()) else { continue };
                 for verdict in Verdict::ALL {
-                    let labels = with(own, "verdict", &verdict.to_string());
-                    verdicts.push((labels, flag(target.machine.verdict() == verdict)));
+                    verdicts.push((with(own, "verdict", verdict.name()), flag(known.verdict() == verdict)));
+                }
+                for reason in Held::ALL {
+                    held[reason as usize] += u32::from(known.held() == Some(reason));
                 }
             }
         }
@@ -295,6 +300,16 @@ impl Scrape<'_> {
             "1 for the verdict that the endpoint has, 0 for the others. \"unknown\" lasts until the first probe ends, \
              and serves as up. Endpoints of pools without a probe have none, and always serve.",
             verdicts,
+        );
+        families.gauges(
+            "meridian_endpoints_held",
+            "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or              \"unsure\" while the prober suspects itself.",
+            Held::ALL.map(|reason| (labels([("reason", reason.name())]), f64::from(held[reason as usize]))),
+        );
+        families.gauge(
+            "meridian_prober_unsure",
+            "1 while so much turned down at once that the prober holds that it is cut off itself, and takes nothing away.",
+            flag(self.health.unsure_since().is_some()),
         );
         families.gauges(
             "meridian_endpoint_weight",

@@ -24,7 +24,7 @@ fn assert_free_addresses() {
     let mut addresses: Vec<SocketAddr> = config.server.listen.clone();
     addresses.extend(config.admin.as_ref().map(|admin| admin.listen));
     for pool in &config.pools {
-        let port = match &config.probes[pool.probe.unwrap()].check {
+        let port = match &config.probes[pool.health.probes().next().unwrap()].check {
             Check::Http(check) => check.port,
             Check::Tcp { port } => *port,
         };

@@ -235,8 +235,15 @@ impl Display for Endpoint {
         if let Some(seconds) = self.verdict_seconds {
             write!(f, " for {}", Age(seconds))?;
         }
+        if let Some(held) = &self.held {
+            write!(f, ", as its probes say that it is down but {held} holds it")?;
+        }
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
             write!(f, " ({probe}, {} ago)", Age(seconds))?;
+        }
+        if !self.inputs.is_empty() {
+            let inputs: Vec<String> = self.inputs.iter().map(|it| format!("{} {}", it.input, it.verdict)).collect();
+            write!(f, "; of {}", inputs.join(", "))?;
         }
         if self.weight_percent != 100.0 {
             let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));

@@ -17,7 +17,11 @@ pub(super) fn health(table: &Table<'_>, context: Context<'_>) -> Option<PoolHeal
     let probe = table.optional("probe", |value| context.probes.resolve(value));
     let inputs = table.optional("health", |value| inputs(value, context));
     let Some(health) = table.entry("health") else {
-        table.refuse(&["require"], "`require` without `health`", "list in `health` what the endpoints' health depends on");
+        table.refuse(
+            &["require"],
+            "`require` without `health`",
+            "list in `health` what the endpoints' health depends on",
+        );
         return Some(probe.map(PoolHealth::of_probe).unwrap_or_default());
     };
     if table.entry("probe").is_some() {
@@ -57,7 +61,8 @@ fn inputs(value: Value<'_>, context: Context<'_>) -> Option<Vec<HealthInput>> {
         });
         let of = of?;
         if seen.contains(&of) {
-            return element.reject("given twice in this list", "keep one of them, with the `weight` that it should have");
+            return element
+                .reject("given twice in this list", "keep one of them, with the `weight` that it should have");
         }
         seen.push(of);
         Some(HealthInput { of, weight, must_pass, monitoring_only })
