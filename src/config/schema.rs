@@ -106,7 +106,18 @@ pub(super) const LOAD: Kind =
     Kind::new("`[probes.*.load]`", &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"]);
 pub(super) const POOL: Kind = Kind::new(
     "pools",
-    &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "drain_time", "breaker", "endpoints"],
+    &[
+        "probe",
+        "health",
+        "require",
+        "min_healthy",
+        "health_weighted",
+        "slow_start",
+        "load_max_age",
+        "drain_time",
+        "breaker",
+        "endpoints",
+    ],
 );
 pub(super) const INPUT: Kind =
     Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);

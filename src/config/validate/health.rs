@@ -17,11 +17,7 @@ pub(super) fn health(table: &Table<'_>, context: Context<'_>) -> Option<PoolHeal
     let probe = table.optional("probe", |value| context.probes.resolve(value));
     let inputs = table.optional("health", |value| inputs(value, context));
     let Some(health) = table.entry("health") else {
-        table.refuse(
-            &["require"],
-            "`require` without `health`",
-            "list in `health` what the endpoints' health depends on",
-        );
+        table.refuse(&["require"], "without `health`", "list in `health` what the endpoints' health depends on");
         return Some(probe.map(PoolHealth::of_probe).unwrap_or_default());
     };
     if table.entry("probe").is_some() {
