@@ -87,7 +87,12 @@ impl Run {
         let target = Target::Address([192, 0, 2, endpoint].into());
         let key = self.publisher.health().keys().find(|key| key.target == target).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports };
+        let observation = Observation {
+            took: Duration::from_millis(4),
+            address: None,
+            outcome,
+            details: Details { reports, ..Details::default() },
+        };
         self.publisher.observe([(key, observation)], self.now())
     }
 
