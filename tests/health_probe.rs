@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meridian::config::{Check, HttpCheck, Target, Timing};
+use meridian::config::{Check, HttpCheck, HttpVersion, Target, Timing, Tls, Trust};
 use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
 use meridian::health::{Load, TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -129,7 +129,9 @@ impl Server {
 
     fn check(&self) -> HttpCheck {
         HttpCheck {
-            tls: false,
+            tls: None,
+            version: HttpVersion::Http1,
+            source: None,
             method: "GET".into(),
             path: "/".into(),
             port: self.port,
@@ -137,8 +139,9 @@ impl Server {
             headers: Vec::new(),
             expect_status: vec![200..=299],
             expect_body: None,
+            expect_body_regex: None,
+            expect_field: None,
             load: Vec::new(),
-            ca_file: None,
         }
     }
 
@@ -159,6 +162,15 @@ fn loopback() -> Target {
 
 fn hostname(name: &str) -> Target {
     Target::Hostname(domain::base::Name::from_str(name).unwrap())
+}
+
+/// TLS with the certificate verified, by these authorities or the system's.
+fn verified(ca_file: Option<PathBuf>) -> Option<Tls> {
+    Some(Tls { server_name: None, trust: Trust { verify: true, ca_file, client: None }, min_days_left: 0 })
+}
+
+fn trusting(ca_file: PathBuf) -> Option<Tls> {
+    verified(Some(ca_file))
 }
 
 async fn probe(key: &TargetKey) -> Observation {
@@ -340,7 +352,7 @@ async fn a_target_without_end_costs_no_more_than_the_timeout() {
     let endless_header = Server::start(Behaviour::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
     let flood = Server::start(Behaviour::Flood(head)).await;
     let response_late = "timed out after 300 ms while waiting for the response";
-    let tls = HttpCheck { tls: true, ca_file: Some(ca_file()), ..silent.check() };
+    let tls = HttpCheck { tls: trusting(ca_file()), ..silent.check() };
     let cases = [
         ("never accepted", never_accepted.check(), response_late),
         ("silent", silent.check(), response_late),
@@ -458,8 +470,7 @@ async fn certificates_are_verified() {
     ];
     for (names, last_year, host, ca_file, expected) in cases {
         let server = authority.server(names, last_year).await;
-        let check =
-            HttpCheck { tls: true, host: host.map(Into::into), ca_file: Some(ca_file.clone()), ..server.check() };
+        let check = HttpCheck { tls: trusting(ca_file.clone()), host: host.map(Into::into), ..server.check() };
         let said = match probe_http(check).await.outcome {
             Ok(()) => "ok".into(),
             Err(failure) => failure.to_string(),
@@ -472,14 +483,14 @@ async fn certificates_are_verified() {
 async fn a_hostname_target_is_the_tls_name() {
     let authority = Authority::new("Ours");
     let server = authority.server(&["localhost"], 2100).await;
-    let check = HttpCheck { tls: true, ca_file: Some(authority.file()), ..server.check() };
+    let check = HttpCheck { tls: trusting(authority.file()), ..server.check() };
     assert_eq!(probe(&key(Check::Http(check), hostname("localhost"), AMPLE)).await.outcome, Ok(()));
 }
 
 #[tokio::test]
 async fn without_a_ca_file_the_systems_authorities_are_trusted_and_no_others() {
     let server = Authority::new("Ours").server(&["127.0.0.1"], 2100).await;
-    let check = Check::Http(HttpCheck { tls: true, ..server.check() });
+    let check = Check::Http(HttpCheck { tls: verified(None), ..server.check() });
     match Prober::new([&check]) {
         Ok(prober) => {
             let failure = prober.observe(&key(check, loopback(), AMPLE)).await.outcome.unwrap_err();
@@ -499,7 +510,7 @@ async fn a_server_without_tls_is_told_apart() {
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     });
     let server = Server { port, requests: Arc::default() };
-    let check = HttpCheck { tls: true, ca_file: Some(ca_file()), ..server.check() };
+    let check = HttpCheck { tls: trusting(ca_file()), ..server.check() };
     assert_eq!(probe_http(check).await.outcome, Err(Failure::Tls("the answer is not TLS".into())));
 }
 
@@ -508,7 +519,7 @@ fn bad_ca_files_are_all_named() {
     let junk = ca_file();
     std::fs::write(&junk, "not a certificate").unwrap();
     let server = Server { port: 443, requests: Arc::default() };
-    let check = |path: &PathBuf| Check::Http(HttpCheck { tls: true, ca_file: Some(path.clone()), ..server.check() });
+    let check = |path: &PathBuf| Check::Http(HttpCheck { tls: trusting(path.clone()), ..server.check() });
     let missing = PathBuf::from("/nonexistent/ca.pem");
     let problems = Prober::new([&check(&junk), &check(&missing), &check(&ca_file())]).unwrap_err();
     assert_eq!(problems.0.len(), 2);

@@ -32,7 +32,7 @@ pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 
-use crate::config::{Check, HttpCheck, Target, Timing};
+use crate::config::{Check, GrpcCheck, HttpCheck, Target, Timing};
 
 /// What is probed, how and when. Equal keys are one target: probed once, with one verdict, whatever the probes' names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,20 +49,25 @@ pub struct TargetKey {
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, port) = match &self.check {
-            Check::Http(HttpCheck { tls: true, port, .. }) => ("https", *port),
+            Check::Http(HttpCheck { tls: Some(_), port, .. }) => ("https", *port),
             Check::Http(HttpCheck { port, .. }) => ("http", *port),
             Check::Tcp { port } => ("tcp", *port),
+            Check::Tls(check) => ("tls", check.port),
+            Check::Grpc(GrpcCheck { tls: Some(_), port, .. }) => ("grpcs", *port),
+            Check::Grpc(GrpcCheck { port, .. }) => ("grpc", *port),
         };
         match &self.target {
             Target::Address(address) => write!(f, "{scheme}://{}", SocketAddr::new(*address, port))?,
             Target::Hostname(name) => write!(f, "{scheme}://{name}:{port}")?,
         }
-        if let Check::Http(check) = &self.check {
-            f.write_str(&check.path)?;
-            if let Some(host) = &check.host {
-                write!(f, " ({host})")?;
+        match &self.check {
+            Check::Http(check) => {
+                f.write_str(&check.path)?;
+                check.host.iter().try_for_each(|host| write!(f, " ({host})"))
             }
+            Check::Tls(check) => check.tls.server_name.iter().try_for_each(|name| write!(f, " ({name})")),
+            Check::Grpc(check) => write!(f, "/{}", check.service),
+            Check::Tcp { .. } => Ok(()),
         }
-        Ok(())
     }
 }

@@ -219,6 +219,7 @@ impl Table {
         let grade = match &observation.outcome {
             Err(failure) if failure.is_local() => None,
             Err(_) => Some(Grade::Failed),
+            Ok(()) if observation.details.poor.is_some() => Some(Grade::Poor),
             Ok(()) if timing.degraded_after.is_some_and(|most| observation.took > most) => Some(Grade::Poor),
             Ok(()) => Some(Grade::Good),
         };

@@ -27,6 +27,7 @@ fn assert_free_addresses() {
         let port = match &config.probes[pool.probe.unwrap()].check {
             Check::Http(check) => check.port,
             Check::Tcp { port } => *port,
+            other => panic!("a demo of {other:?}"),
         };
         addresses.extend(pool.endpoints.iter().filter_map(|endpoint| match endpoint.target {
             Target::Address(address) => Some(SocketAddr::new(address, port)),

@@ -58,8 +58,30 @@ pub enum Failure {
         /// How much of the body was searched, in bytes.
         searched_bytes: usize,
     },
-    /// The body broke off before the expected text came.
+    /// The body does not match the expected expression.
+    BodyUnlike {
+        /// The expression.
+        regex: String,
+        /// How much of the body was searched, in bytes.
+        searched_bytes: usize,
+    },
+    /// The body broke off before what is expected came.
     BodyBroken(String),
+    /// The body is no JSON, so there is no field in it; with how much of it was read, in bytes.
+    NotJson(usize),
+    /// A field of the body is not what is expected.
+    Field {
+        /// Where it is.
+        path: String,
+        /// What stands there; nothing where there is no such field.
+        found: Option<String>,
+        /// What is expected.
+        expected: String,
+    },
+    /// The health service answered that the service is not served; with the status that it gave.
+    NotServing(String),
+    /// The answer is not one of the health service of gRPC.
+    Grpc(String),
     /// This machine could not make the run, so it says nothing about the target.
     Local(String),
 }
@@ -115,7 +137,17 @@ impl fmt::Display for Failure {
             Self::BodyLacks { text, searched_bytes } => {
                 write!(f, "body lacks \"{text}\" in its first {searched_bytes} bytes")
             }
-            Self::BodyBroken(reason) => write!(f, "body broke off before the expected text: {reason}"),
+            Self::BodyUnlike { regex, searched_bytes } => {
+                write!(f, "body does not match \"{regex}\" in its first {searched_bytes} bytes")
+            }
+            Self::BodyBroken(reason) => write!(f, "body broke off before what is expected: {reason}"),
+            Self::NotJson(bytes) => write!(f, "body is no JSON ({bytes} bytes were read)"),
+            Self::Field { path, found: None, expected } => write!(f, "body has no field {path} (expected {expected})"),
+            Self::Field { path, found: Some(found), expected } => {
+                write!(f, "field {path} is {found} (expected {expected})")
+            }
+            Self::NotServing(status) => write!(f, "the health service says {status}"),
+            Self::Grpc(reason) => write!(f, "no answer of the health service: {reason}"),
             Self::Local(reason) => write!(f, "not probed, for a problem on this machine: {reason}"),
         }
     }
@@ -179,6 +211,9 @@ impl Failure {
         let reason = match error {
             rustls::Error::InvalidCertificate(reason) => reason,
             rustls::Error::InvalidMessage(_) => return Self::Tls("the answer is not TLS".into()),
+            rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+                return Self::Tls("the server does not offer the version of HTTP asked for".into());
+            }
             rustls::Error::AlertReceived(alert) => return Self::Tls(format!("the server refused with {alert:?}")),
             other => return Self::Tls(excerpt(&other.to_string())),
         };
@@ -241,7 +276,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// Seconds in the largest unit that gives at least two of it.
-fn coarse(seconds: u64) -> String {
+pub(super) fn coarse(seconds: u64) -> String {
     match seconds {
         172_800.. => format!("{} days", seconds / 86_400),
         7_200.. => format!("{} hours", seconds / 3_600),

@@ -2,30 +2,32 @@
 
 mod body;
 mod connect;
+mod exchange;
 mod failure;
+mod grpc;
 mod http;
 mod tcp;
+mod tls;
 mod trust;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use connect::Deadline;
 pub use failure::{Failure, Phase};
 pub use http::MAX_BODY_BYTES;
+use trust::Clients;
 pub(crate) use trust::nobody;
 
 use super::report::Source;
 use super::{Load, Rejection, TargetKey};
-use crate::config::{Check, HttpCheck, Problem, Problems, Target};
+use crate::config::{Check, Problems, Target, Trust};
 
 /// The most addresses of a hostname that one run tries.
 pub const MAX_ADDRESSES: usize = 8;
@@ -55,6 +57,10 @@ pub struct Details {
     pub phases: Phases,
     /// What the answer says of load, by where it says so.
     pub reports: Reports,
+    /// When the server's certificate expires, in seconds since 1970; nothing without TLS.
+    pub certificate_expires: Option<u64>,
+    /// Why a success is a poor one; nothing where it is good, or is poor for the time alone that it took.
+    pub poor: Option<String>,
 }
 
 /// How long the parts of a run took that it came to the end of.
@@ -80,11 +86,14 @@ impl Phases {
 /// What an answer says of load, by where it says so, or why that can't be read.
 pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
-/// `ok in 12.3ms`, or the failure with the address that it is about.
+/// `ok in 12.3ms`, with what makes it poor, or the failure with the address that it is about.
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.outcome, self.address) {
-            (Ok(()), _) => write!(f, "ok in {:.1?}", self.took),
+            (Ok(()), _) => {
+                write!(f, "ok in {:.1?}", self.took)?;
+                self.details.poor.iter().try_for_each(|reason| write!(f, ", but {reason}"))
+            }
             (Err(failure), Some(address)) => write!(f, "{address}: {failure}"),
             (Err(failure), None) => write!(f, "{failure}"),
         }
@@ -100,39 +109,26 @@ pub trait Observe: Send + Sync + 'static {
 /// Makes observations over the network. Holds what the checks of one configuration share, and nothing per target.
 #[derive(Debug)]
 pub struct Prober {
-    /// For plain HTTP.
-    plain: ClientConfig,
-    /// For HTTPS by `ca_file`; without one, the system's authorities.
-    trusted: HashMap<Option<PathBuf>, ClientConfig>,
+    clients: HashMap<Trust, Clients>,
 }
 
 impl Prober {
-    /// Reads the certificate authorities that these checks need; blocks while it does. The system's are read only if an
-    /// HTTPS check relies on them.
+    /// Reads the certificates that these checks need; blocks while it does. The system's authorities are read only if a
+    /// check relies on them.
     ///
     /// # Errors
-    /// Every `ca_file` that can't be read or holds no certificate, and a system without authorities.
+    /// Every file that can't be read or does not hold what it should, and a system without authorities.
     pub fn new<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Result<Self, Problems> {
-        let mut trusted: HashMap<Option<PathBuf>, Result<ClientConfig, Problem>> = HashMap::new();
+        let mut clients = HashMap::new();
         let mut problems = Vec::new();
-        for check in checks {
-            let Check::Http(HttpCheck { tls: true, ca_file, .. }) = check else { continue };
-            trusted.entry(ca_file.clone()).or_insert_with(|| match ca_file {
-                Some(path) => trust::authorities(path),
-                None => trust::system(),
-            });
+        let trusts: HashSet<&Trust> = checks.into_iter().filter_map(|check| Some(&check.tls()?.trust)).collect();
+        for trust in trusts {
+            match Clients::new(trust) {
+                Ok(made) => drop(clients.insert(trust.clone(), made)),
+                Err(problem) => problems.push(problem),
+            }
         }
-        let trusted = trusted
-            .into_iter()
-            .filter_map(|(ca_file, config)| match config {
-                Ok(config) => Some((ca_file, config)),
-                Err(problem) => {
-                    problems.push(problem);
-                    None
-                }
-            })
-            .collect();
-        if problems.is_empty() { Ok(Self { plain: trust::nobody(), trusted }) } else { Err(Problems(problems)) }
+        if problems.is_empty() { Ok(Self { clients }) } else { Err(Problems(problems)) }
     }
 
     /// One attempt at one address.
@@ -143,17 +139,18 @@ impl Prober {
         time: Duration,
         details: &mut Details,
     ) -> Result<(), Failure> {
+        let deadline = Deadline::after(time);
+        let clients = key.check.tls().and_then(|tls| self.clients.get(&tls.trust));
+        let hostname = match &key.target {
+            Target::Address(_) => None,
+            Target::Hostname(name) => Some(name.to_string()),
+        };
+        let name = hostname.as_deref();
         match &key.check {
-            Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), Deadline::after(time), details).await,
-            Check::Http(check) => {
-                let tls = if check.tls { self.trusted.get(&check.ca_file) } else { Some(&self.plain) };
-                let tls = tls.ok_or_else(|| Failure::Local("its certificate authorities were not loaded".into()))?;
-                let hostname = match &key.target {
-                    Target::Address(_) => None,
-                    Target::Hostname(name) => Some(name.to_string()),
-                };
-                http::attempt(check, tls, hostname.as_deref(), address, time, &mut details.reports).await
-            }
+            Check::Http(check) => http::attempt(check, clients, name, address, deadline, details).await,
+            Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), deadline, details).await,
+            Check::Tls(check) => tls::attempt(check, clients, name, address, deadline, details).await,
+            Check::Grpc(check) => grpc::attempt(check, clients, name, address, deadline, details).await,
         }
     }
 
@@ -195,7 +192,9 @@ impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
         let mut details = Details::default();
-        let (address, outcome) = self.try_each(key, started + key.timing.timeout, &mut details).await;
+        // Its state is large, and most of the time a target has no run under way.
+        let run = Box::pin(self.try_each(key, started + key.timing.timeout, &mut details));
+        let (address, outcome) = run.await;
         Observation { took: started.elapsed(), address, outcome, details }
     }
 }
