@@ -407,12 +407,12 @@ impl Reloader {
             Reason::MeasurementsChanged => (loader.load_latency_over(&old)?, None),
             Reason::GeographyChanged | Reason::CertificateChanged => (loader.load_geography_over(&old)?, None),
         };
-        warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
-        // Where it can't be raised, that was said at the start.
-        if reason == Reason::Signal
-            && let Ok(limit) = raise_descriptor_limit()
-        {
-            warn_of_few_descriptors(limit, &compiled.config);
+        if reason == Reason::Signal {
+            warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+            // Where it can't be raised, that was said at the start.
+            if let Ok(limit) = raise_descriptor_limit() {
+                warn_of_few_descriptors(limit, &compiled.config);
+            }
         }
         let snapshot = self.publisher.replace(compiled);
         if let Some(prober) = prober {

@@ -17,7 +17,6 @@ mod units;
 mod validate;
 
 use std::fmt;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -92,14 +91,12 @@ impl Config {
     /// The file can't be read, is too large or isn't UTF-8; and what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let shown = path.display();
-        let mut octets = Vec::new();
-        regular_file::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
+        let octets = regular_file::read(path, MAX_FILE_BYTES as u64)
             .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
-        if octets.len() > MAX_FILE_BYTES {
+        let Some(octets) = octets else {
             let hint = format!("keep it within {} MiB", MAX_FILE_BYTES >> 20);
             return Err(Problem::new(format!("the configuration {shown} is too large")).hint(hint).into());
-        }
+        };
         let text = String::from_utf8(octets).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes().iter().take(valid).filter(|&&octet| octet == b'\n').count() + 1;
