@@ -108,7 +108,7 @@ impl Loader {
         let mut problems = Problems::default();
         let geography = self.load_geography(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
-        let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
+        let prober = Prober::new(config.probes.iter().map(|probe| &*probe.check));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
-pub use probe::{Check, HttpCheck, Probe, Timing};
+pub use probe::{Check, DnsCheck, DnsData, ExecCheck, HttpCheck, Probe, TcpCheck, Timing};
 
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
@@ -535,6 +535,19 @@ pub struct Endpoint {
     pub drain_at: Option<u32>,
     /// What it can bear.
     pub capacity: Option<Capacity>,
+    /// What is probed in its place.
+    pub probe: ProbedAs,
+}
+
+/// How one endpoint is probed where that differs from its pool's probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ProbedAs {
+    /// `probe_address`: where the probe goes in place of the endpoint's own address or hostname.
+    pub address: Option<IpAddr>,
+    /// `probe_port`: in place of the probe's, 1..=65535.
+    pub port: Option<u16>,
+    /// `probe_host`: in place of the probe's.
+    pub host: Option<String>,
 }
 
 /// What an endpoint is.
@@ -778,10 +791,10 @@ mod tests {
         };
         assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
         assert_eq!(config.probes[1].timing, timing(1_000, 500));
-        let Check::Http(http) = &config.probes[0].check else { panic!("not HTTP") };
+        let Check::Http(http) = &*config.probes[0].check else { panic!("not HTTP") };
         assert_eq!((http.tls, http.port, &*http.method, &*http.path), (false, 80, "GET", "/"));
         assert_eq!(http.expect_status, [200..=399]);
-        let Check::Http(https) = &config.probes[1].check else { panic!("not HTTPS") };
+        let Check::Http(https) = &*config.probes[1].check else { panic!("not HTTPS") };
         assert_eq!((https.tls, https.port), (true, 443));
         assert_eq!(config.pools[0].min_healthy, 1);
         assert_eq!(config.pools[0].endpoints[0].weight, 1);

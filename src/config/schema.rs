@@ -14,6 +14,9 @@ pub(super) struct Kind {
 /// The keys that every probe has beside its own.
 const PROBE: &[&str] = &["type", "interval", "timeout", "fall", "rise", "degraded_after", "hold_down", "manual_resume"];
 
+/// The keys of probes that ask no target, and so wait for none.
+const LOOK: &[&str] = &["type", "interval", "fall", "rise", "hold_down", "manual_resume"];
+
 impl Kind {
     const fn new(title: &'static str, own: &'static [&'static str]) -> Self {
         Self { title, own, shared: &[] }
@@ -21,6 +24,10 @@ impl Kind {
 
     const fn probe(title: &'static str, own: &'static [&'static str]) -> Self {
         Self { title, own, shared: PROBE }
+    }
+
+    const fn look(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: LOOK }
     }
 
     /// Its keys.
@@ -83,7 +90,13 @@ pub(super) const RULE: Kind = Kind::new(
     "rules of maps",
     &["networks", "networks_file", "asns", "cities", "subdivisions", "countries", "continents", "regions", "fence"],
 );
-pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port"]);
+pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port", "send", "expect"]);
+pub(super) const DNS_PROBE: Kind =
+    Kind::probe("dns probes", &["name", "record", "port", "recursion", "expect_rcode", "expect_answer"]);
+pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &[]);
+pub(super) const EXEC_PROBE: Kind = Kind::probe("exec probes", &["command", "arguments", "port"]);
+pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path"]);
+pub(super) const HEARTBEAT_PROBE: Kind = Kind::look("heartbeat probes", &["max_silence"]);
 pub(super) const HTTP_PROBE: Kind = Kind::probe(
     "http and https probes",
     &["method", "path", "port", "host", "headers", "expect_status", "expect_body", "load"],
@@ -103,7 +116,22 @@ pub(super) const BREAKER: Kind = Kind::new(
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 );
 pub(super) const ENDPOINT: Kind =
-    Kind::new("endpoints", &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"]);
+    Kind::new(
+        "endpoints",
+        &[
+            "region",
+            "address",
+            "hostname",
+            "weight",
+            "state",
+            "drain_at",
+            "capacity",
+            "target",
+            "probe_address",
+            "probe_port",
+            "probe_host",
+        ],
+    );
 pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);
 pub(super) const SERVICE: Kind = Kind::new(
     "services",
@@ -161,6 +189,11 @@ pub(super) const ALL: &[&Kind] = &[
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
+    &DNS_PROBE,
+    &ICMP_PROBE,
+    &EXEC_PROBE,
+    &FILE_PROBE,
+    &HEARTBEAT_PROBE,
     &LOAD,
     &POOL,
     &BREAKER,
@@ -228,6 +261,11 @@ mod tests {
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
+            (&DNS_PROBE, &["probes", "*"]),
+            (&ICMP_PROBE, &["probes", "*"]),
+            (&EXEC_PROBE, &["probes", "*"]),
+            (&FILE_PROBE, &["probes", "*"]),
+            (&HEARTBEAT_PROBE, &["probes", "*"]),
             (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),

@@ -22,7 +22,10 @@ pub mod scheduler;
 pub mod table;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::base::Rtype;
 
 pub use endpoint::{EndpointHealth, Endpoints};
 pub use load::{Load, Measure};
@@ -38,7 +41,7 @@ use crate::config::{Check, HttpCheck, Target, Timing};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     /// What is done and what is expected.
-    pub check: Check,
+    pub check: Arc<Check>,
     /// When, and what makes a verdict of the results.
     pub timing: Timing,
     /// Where.
@@ -48,21 +51,30 @@ pub struct TargetKey {
 /// As an operator would type it, such as `https://192.0.2.1:8443/healthz (www.example.com)` or `tcp://[2001:db8::1]:25`.
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, port) = match &self.check {
-            Check::Http(HttpCheck { tls: true, port, .. }) => ("https", *port),
-            Check::Http(HttpCheck { port, .. }) => ("http", *port),
-            Check::Tcp { port } => ("tcp", *port),
+        let scheme = match &*self.check {
+            Check::Http(HttpCheck { tls: true, .. }) => "https",
+            Check::Http(_) => "http",
+            Check::Tcp(_) => "tcp",
+            Check::Dns(_) => "dns",
+            Check::Icmp => "icmp",
+            Check::Exec(_) => "exec",
+            Check::File(_) => "file",
+            Check::Heartbeat(_) => "heartbeat",
         };
-        match &self.target {
-            Target::Address(address) => write!(f, "{scheme}://{}", SocketAddr::new(*address, port))?,
-            Target::Hostname(name) => write!(f, "{scheme}://{name}:{port}")?,
+        match (&self.target, self.check.port()) {
+            (Target::Address(IpAddr::V6(address)), Some(port)) => write!(f, "{scheme}://[{address}]:{port}")?,
+            (target, Some(port)) => write!(f, "{scheme}://{target}:{port}")?,
+            (target, None) => write!(f, "{scheme}://{target}")?,
         }
-        if let Check::Http(check) = &self.check {
-            f.write_str(&check.path)?;
-            if let Some(host) = &check.host {
-                write!(f, " ({host})")?;
+        match &*self.check {
+            Check::Http(check) => {
+                f.write_str(&check.path)?;
+                check.host.as_ref().map_or(Ok(()), |host| write!(f, " ({host})"))
             }
+            Check::Dns(check) => write!(f, "/{} {}", check.name, Rtype::from_int(check.rtype)),
+            Check::Exec(check) => write!(f, " ({})", check.command.display()),
+            Check::File(path) => write!(f, " ({})", path.display()),
+            Check::Tcp(_) | Check::Icmp | Check::Heartbeat(_) => Ok(()),
         }
-        Ok(())
     }
 }

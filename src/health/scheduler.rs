@@ -146,7 +146,7 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::config::{Check, Target, Timing};
+    use crate::config::{Check, Target, TcpCheck, Timing};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -180,7 +180,7 @@ mod tests {
 
     fn key(port: u16, interval: Duration) -> Arc<TargetKey> {
         Arc::new(TargetKey {
-            check: Check::Tcp { port },
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
             timing: Timing { interval, timeout: interval / 2, ..Timing::DEFAULT },
             target: Target::Address([192, 0, 2, 1].into()),
         })
@@ -195,7 +195,7 @@ mod tests {
         let report = {
             let log = Arc::clone(&log);
             move |key: &Arc<TargetKey>, observation: Observation| {
-                let Check::Tcp { port } = key.check else { panic!("only TCP checks here") };
+                let port = key.check.port().unwrap();
                 log.lock().unwrap().push((port, start.elapsed(), observation.took));
             }
         };

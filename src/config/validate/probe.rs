@@ -1,8 +1,13 @@
 //! `[probes.*]`
 
+mod dns;
+mod exec;
+mod tcp;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::names::parse_name;
@@ -15,6 +20,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MIN_DEGRADED_AFTER: Duration = Duration::from_millis(1);
 const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+/// Where nothing is asked, but looked up: what is said there stands.
+const LOOK: Timing = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
 /// Characters of a request's path and query.
 const MAX_PATH_LENGTH: usize = 2_048;
 /// Further headers of a request, and characters of one's value.
@@ -33,6 +41,11 @@ enum Kind {
     Http,
     Https,
     Tcp,
+    Dns,
+    Icmp,
+    Exec,
+    File,
+    Heartbeat,
 }
 
 pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
@@ -42,26 +55,46 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
     let table = entry.value.table(match written_type {
         Some("tcp") => &schema::TCP_PROBE,
         Some("http") => &schema::HTTP_PROBE,
+        Some("dns") => &schema::DNS_PROBE,
+        Some("icmp") => &schema::ICMP_PROBE,
+        Some("exec") => &schema::EXEC_PROBE,
+        Some("file") => &schema::FILE_PROBE,
+        Some("heartbeat") => &schema::HEARTBEAT_PROBE,
         _ => &schema::HTTPS_PROBE,
     })?;
     let kind = table.required("type", "type = \"http\"", |value| {
-        value.choice(&[("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp)])
+        value.choice(&[
+            ("http", Kind::Http),
+            ("https", Kind::Https),
+            ("tcp", Kind::Tcp),
+            ("dns", Kind::Dns),
+            ("icmp", Kind::Icmp),
+            ("exec", Kind::Exec),
+            ("file", Kind::File),
+            ("heartbeat", Kind::Heartbeat),
+        ])
     });
-    let timing = timing(&table);
+    let timing = timing(&table, if matches!(kind, Some(Kind::File | Kind::Heartbeat)) { LOOK } else { Timing::DEFAULT });
     let check = match kind {
-        Some(Kind::Tcp) => {
-            let port = table.required("port", "port = 443", |value| value.integer(1..=u16::MAX));
-            port.map(|port| Check::Tcp { port })
+        Some(Kind::Tcp) => tcp::check(&table).map(Check::Tcp),
+        Some(Kind::Dns) => dns::check(&table).map(Check::Dns),
+        Some(Kind::Icmp) => Some(Check::Icmp),
+        Some(Kind::Exec) => exec::check(&table).map(Check::Exec),
+        Some(Kind::File) => {
+            table.required("path", "path = \"/run/meridian/states\"", |value| value.path()).map(Check::File)
+        }
+        Some(Kind::Heartbeat) => {
+            let read = |value: Value<'_>| value.duration(MIN_SILENCE..=MAX_INTERVAL);
+            table.required("max_silence", "max_silence = \"30s\"", read).map(Check::Heartbeat)
         }
         // All problems of the other keys are noted, whatever the type was meant to be.
         kind => http_check(&table, kind).map(Check::Http),
     };
     kind?;
-    Some(Probe { name: entry.name.to_owned(), check: check?, timing })
+    Some(Probe { name: entry.name.to_owned(), check: Arc::new(check?), timing })
 }
 
-fn timing(table: &Table<'_>) -> Timing {
-    let default = Timing::DEFAULT;
+fn timing(table: &Table<'_>, default: Timing) -> Timing {
     let interval =
         table.or("interval", Some(default.interval), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
     let timeout = table.optional("timeout", |value| {
@@ -177,7 +210,8 @@ fn path(value: Value<'_>) -> Option<String> {
     Some(path.to_owned())
 }
 
-fn host(value: Value<'_>) -> Option<String> {
+/// A name or an address without a port.
+pub(super) fn host(value: Value<'_>) -> Option<String> {
     let host = value.text("a host name", "\"www.example.com\"")?;
     if host.parse::<IpAddr>().is_ok() || parse_name(host).is_ok() {
         return Some(host.to_owned());
