@@ -344,7 +344,7 @@ async fn a_target_without_end_costs_no_more_than_the_timeout() {
     let cases = [
         ("never accepted", never_accepted.check(), response_late),
         ("silent", silent.check(), response_late),
-        ("silent, TLS wanted", tls, "timed out after 300 ms while connecting or agreeing on TLS"),
+        ("silent, TLS wanted", tls, "timed out after 300 ms while agreeing on TLS"),
         ("dripping head", drip_head.check(), response_late),
         ("endless status 100", continues.check(), response_late),
         ("endless header", endless_header.check(), "no valid HTTP response: message head is too large"),
@@ -572,7 +572,7 @@ async fn what_an_answer_says_of_load_is_read() {
         let observation = probe_http(HttpCheck { load, ..server.check() }).await;
         let sent = sent.get(..120).unwrap_or(&sent);
         assert_eq!(observation.outcome.is_ok(), is_up, "{sent}: {observation}");
-        assert_eq!(observation.reports, expected, "{sent}");
+        assert_eq!(observation.details.reports, expected, "{sent}");
     }
     // With an expected text as well, the whole body is read.
     let server = Server::start(Behaviour::send(&with_body(body))).await;
@@ -582,10 +582,10 @@ async fn what_an_answer_says_of_load_is_read() {
         ..server.check()
     };
     let observation = probe_http(check("server")).await;
-    assert_eq!((observation.outcome, observation.reports), (Ok(()), vec![(Body, Ok(load(None, Some(0.5))))]));
+    assert_eq!((observation.outcome, observation.details.reports), (Ok(()), vec![(Body, Ok(load(None, Some(0.5))))]));
     let observation = probe_http(check("nowhere")).await;
     assert!(observation.outcome.is_err());
-    assert_eq!(observation.reports, [(Body, Ok(load(None, Some(0.5))))]);
+    assert_eq!(observation.details.reports, [(Body, Ok(load(None, Some(0.5))))]);
 }
 
 #[tokio::test]

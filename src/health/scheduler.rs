@@ -147,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Check, Target, TcpCheck, Timing};
+    use crate::health::Details;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -174,7 +175,7 @@ mod tests {
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
             let started = Instant::now();
             sleep(self.takes).await;
-            Observation { took: started.elapsed(), address: None, outcome: Ok(()), reports: Vec::new() }
+            Observation { took: started.elapsed(), address: None, outcome: Ok(()), details: Details::default() }
         }
     }
 

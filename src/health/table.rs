@@ -258,7 +258,7 @@ impl Table {
                 effect.breakers.extend(change.map(|change| (index, change)));
             }
         }
-        for (source, said) in &observation.reports {
+        for (source, said) in &observation.details.reports {
             let outcome = said.and_then(|load| {
                 let taken =
                     effect.touched.iter().map(|index| self.endpoints.all_mut()[*index as usize].take(&load, now, now));
@@ -341,7 +341,7 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-    use super::super::{Failure, Verdict};
+    use super::super::{Details, Failure, Verdict};
     use super::*;
     use crate::config::{TcpCheck, Timing};
 
@@ -359,7 +359,7 @@ mod tests {
     }
 
     fn observation(outcome: Result<(), Failure>) -> Observation {
-        Observation { took: Duration::from_millis(3), address: None, outcome, reports: Vec::new() }
+        Observation { took: Duration::from_millis(3), address: None, outcome, details: Details::default() }
     }
 
     fn observe(table: &mut Table, key: &TargetKey, outcome: Result<(), Failure>) -> Effect {

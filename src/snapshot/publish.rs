@@ -389,7 +389,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::health::Failure;
+    use crate::health::{Details, Failure};
     use crate::reload::{Loader, Origin};
     use crate::routing::{Draw, Family, Outcome, decide};
 
@@ -426,7 +426,8 @@ ttl = { min = "5s", max = "60s" }
         let wanted = crate::config::Target::Address(IpAddr::from(address));
         let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() };
+        let observation =
+            Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() };
         publisher.observe([(key, observation)], Instant::now())
     }
 

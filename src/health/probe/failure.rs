@@ -71,8 +71,8 @@ pub enum Phase {
     Resolve,
     /// Connecting.
     Connect,
-    /// Connecting, or agreeing on TLS: the client does not tell them apart.
-    ConnectOrTls,
+    /// Agreeing on TLS.
+    Tls,
     /// Waiting for the status and the headers.
     Response,
     /// Reading the body.
@@ -84,7 +84,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Resolve => "resolving the name",
             Self::Connect => "connecting",
-            Self::ConnectOrTls => "connecting or agreeing on TLS",
+            Self::Tls => "agreeing on TLS",
             Self::Response => "waiting for the response",
             Self::Body => "reading the body",
         })

@@ -44,7 +44,7 @@ pub(super) async fn attempt(
     let timeout = |phase| Failure::Timeout { phase, after: time };
     let response = match timeout_at(deadline, client.execute(request)).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) if error.is_timeout() && check.tls => return Err(timeout(Phase::ConnectOrTls)),
+        Ok(Err(error)) if error.is_timeout() && check.tls => return Err(timeout(Phase::Tls)),
         Ok(Err(error)) if error.is_timeout() => return Err(timeout(Phase::Connect)),
         Ok(Err(error)) => {
             return Err(Failure::from_causes(&error).unwrap_or_else(|| Failure::NotHttp(innermost(&error))));

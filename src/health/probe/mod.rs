@@ -1,6 +1,7 @@
 //! One run of a probe: connect to a target, ask, and say what came of it.
 
 mod body;
+mod connect;
 mod failure;
 mod http;
 mod tcp;
@@ -17,6 +18,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use connect::Deadline;
 pub use failure::{Failure, Phase};
 pub use http::MAX_BODY_BYTES;
 pub(crate) use trust::nobody;
@@ -42,8 +44,37 @@ pub struct Observation {
     pub address: Option<IpAddr>,
     /// Whether everything expected was found, and what was not.
     pub outcome: Result<(), Failure>,
+    /// What was found beside.
+    pub details: Details,
+}
+
+/// What a run finds out beside its outcome; of its last attempt, where there are several.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Details {
+    /// How long its parts took.
+    pub phases: Phases,
     /// What the answer says of load, by where it says so.
     pub reports: Reports,
+}
+
+/// How long the parts of a run took that it came to the end of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Looking the hostname up.
+    pub resolve: Option<Duration>,
+    /// Connecting by TCP.
+    pub connect: Option<Duration>,
+    /// Agreeing on TLS.
+    pub tls: Option<Duration>,
+    /// From the request to the head of its response.
+    pub first_byte: Option<Duration>,
+}
+
+impl Phases {
+    /// Each with its name in metrics and the API.
+    pub fn named(&self) -> [(&'static str, Option<Duration>); 4] {
+        [("resolve", self.resolve), ("connect", self.connect), ("tls", self.tls), ("first_byte", self.first_byte)]
+    }
 }
 
 /// What an answer says of load, by where it says so, or why that can't be read.
@@ -110,10 +141,10 @@ impl Prober {
         key: &TargetKey,
         address: IpAddr,
         time: Duration,
-        reports: &mut Reports,
+        details: &mut Details,
     ) -> Result<(), Failure> {
         match &key.check {
-            Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), time).await,
+            Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), Deadline::after(time), details).await,
             Check::Http(check) => {
                 let tls = if check.tls { self.trusted.get(&check.ca_file) } else { Some(&self.plain) };
                 let tls = tls.ok_or_else(|| Failure::Local("its certificate authorities were not loaded".into()))?;
@@ -121,7 +152,7 @@ impl Prober {
                     Target::Address(_) => None,
                     Target::Hostname(name) => Some(name.to_string()),
                 };
-                http::attempt(check, tls, hostname.as_deref(), address, time, reports).await
+                http::attempt(check, tls, hostname.as_deref(), address, time, &mut details.reports).await
             }
         }
     }
@@ -131,8 +162,9 @@ impl Prober {
         &self,
         key: &TargetKey,
         deadline: Instant,
-        reports: &mut Reports,
+        details: &mut Details,
     ) -> (Option<IpAddr>, Result<(), Failure>) {
+        let started = Instant::now();
         let addresses = match &key.target {
             Target::Address(address) => vec![*address],
             Target::Hostname(name) => match resolve(name.to_string(), key.timing.timeout, deadline).await {
@@ -140,12 +172,13 @@ impl Prober {
                 Err(failure) => return (None, Err(failure)),
             },
         };
+        let resolve = matches!(key.target, Target::Hostname(_)).then(|| started.elapsed());
         let mut last = (None, Err(Failure::Unresolved("no addresses".into())));
         for (index, &address) in (0_u32..).zip(&addresses) {
             let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(index).max(1);
             let share = deadline.saturating_duration_since(Instant::now()) / shares;
-            reports.clear();
-            match self.attempt(key, address, share, reports).await {
+            *details = Details { phases: Phases { resolve, ..Phases::default() }, ..Details::default() };
+            match self.attempt(key, address, share, details).await {
                 // What failed at an address before says more about the target.
                 Err(failure) if failure.is_local() && last.0.is_some() => {}
                 outcome => last = (Some(address), outcome),
@@ -161,9 +194,9 @@ impl Prober {
 impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
-        let mut reports = Reports::new();
-        let (address, outcome) = self.try_each(key, started + key.timing.timeout, &mut reports).await;
-        Observation { took: started.elapsed(), address, outcome, reports }
+        let mut details = Details::default();
+        let (address, outcome) = self.try_each(key, started + key.timing.timeout, &mut details).await;
+        Observation { took: started.elapsed(), address, outcome, details }
     }
 }
 
