@@ -559,6 +559,16 @@ pub enum Target {
     Hostname(Name),
 }
 
+impl Target {
+    /// The hostname, if it is one.
+    pub fn hostname(&self) -> Option<&Name> {
+        match self {
+            Self::Address(_) => None,
+            Self::Hostname(name) => Some(name),
+        }
+    }
+}
+
 /// As an operator writes it.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,14 @@ impl Check {
         }
     }
 
+    /// The file that it looks at.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether it names a host to the target.
     pub fn takes_host(&self) -> bool {
         matches!(self, Self::Http(_))
@@ -144,7 +152,7 @@ impl TcpCheck {
     }
 }
 
-/// A DNS query of class IN over UDP, and over TCP where the answer is truncated.
+/// A DNS query of class IN over UDP, and over TCP where what is expected may have been cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DnsCheck {
     /// Default 53.

@@ -101,8 +101,10 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
         let Some(prober) = shared.prober.load_full() else { return };
         let observation = prober.observe(&key).await;
         drop(permit);
-        tracing::debug!(check = %key, result = %observation, "probed");
-        (shared.report)(&key, observation);
+        if let Some(observation) = observation {
+            tracing::debug!(check = %key, result = %observation, "probed");
+            (shared.report)(&key, observation);
+        }
         due = schedule.next(Instant::now());
     }
 }
@@ -169,13 +171,13 @@ mod tests {
     }
 
     impl Observe for Scripted {
-        async fn observe(&self, _key: &TargetKey) -> Observation {
+        async fn observe(&self, _key: &TargetKey) -> Option<Observation> {
             let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
             let _guard = UnderWay(Arc::clone(&self.under_way));
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
             let started = Instant::now();
             sleep(self.takes).await;
-            Observation { took: started.elapsed(), address: None, outcome: Ok(()), details: Details::default() }
+            Some(Observation { took: started.elapsed(), address: None, outcome: Ok(()), details: Details::default() })
         }
     }
 

@@ -219,6 +219,7 @@ impl Table {
         let grade = match &observation.outcome {
             Err(failure) if failure.is_local() => None,
             Err(_) => Some(Grade::Failed),
+            Ok(()) if observation.details.poor.is_some() => Some(Grade::Poor),
             Ok(()) if timing.degraded_after.is_some_and(|most| observation.took > most) => Some(Grade::Poor),
             Ok(()) => Some(Grade::Good),
         };
@@ -232,9 +233,11 @@ impl Table {
                     Grade::Good | Grade::Poor => target.counts.successes += 1,
                 }
                 target.counts.poor += u64::from(grade == Grade::Poor);
-                target.durations.record(observation.took);
+                if target.key.check.measures_time() {
+                    target.durations.record(observation.took);
+                }
                 target.score = target.score.after(grade);
-                if grade != Grade::Failed {
+                if grade != Grade::Failed && target.key.check.measures_time() {
                     target.succeeded(observation.took, now);
                 }
             }
