@@ -351,6 +351,11 @@ impl Reloader {
         self.certificate.as_ref()
     }
 
+    /// What probers know of targets beside their health.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Round trips that come through the admin interface.
     pub fn measurements(&self) -> &Arc<Measurements> {
         &self.measurements

@@ -182,9 +182,9 @@ impl Prober {
         Self { memory, ..self }
     }
 
-    /// What the system's settings forbid that these checks need: they will find nothing, and no target fails by it.
-    pub fn warnings<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<String> {
-        checks.into_iter().find(|check| matches!(check, Check::Icmp)).and_then(|_| icmp::permission().err())
+    /// What this process may not do that one of these checks needs: it will find nothing, and no target fails by that.
+    pub fn forbidden<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<String> {
+        if checks.into_iter().any(|check| *check == Check::Icmp) { icmp::permission().err() } else { None }
     }
 
     /// One attempt at one address.
