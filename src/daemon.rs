@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
-use crate::health::{Observation, TargetKey};
+use crate::health::{Observation, Prober, TargetKey};
 use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
@@ -81,6 +81,10 @@ impl Daemon {
             for problem in again.and_then(Result::err).into_iter().flat_map(|problems| problems.0) {
                 warn!(%problem, %identity, "the certificate can't be read again; a new one won't be taken over");
             }
+        }
+
+        if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
+            warn!(%problem, "icmp probes find nothing");
         }
 
         let (observations, observed) = mpsc::unbounded_channel();

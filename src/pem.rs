@@ -1,6 +1,5 @@
 //! PEM files (RFC 7468), and what is wrong with them in words.
 
-use std::io::Read;
 use std::path::Path;
 
 use rustls::pki_types::pem::{Error, PemObject};
@@ -13,11 +12,8 @@ use crate::regular_file;
 /// # Errors
 /// Why it can't be read, or that it is larger.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
-    let mut pem = Vec::new();
-    regular_file::open(path)
-        .and_then(|file| file.take(max_bytes + 1).read_to_end(&mut pem))
-        .map_err(|error| error.to_string())?;
-    if pem.len() as u64 > max_bytes { Err(format!("larger than {max_bytes} bytes")) } else { Ok(pem) }
+    let pem = regular_file::read(path, max_bytes).map_err(|error| error.to_string())?;
+    pem.ok_or_else(|| format!("larger than {max_bytes} bytes"))
 }
 
 /// The largest file of a certificate with its issuers', or of a key, in bytes.

@@ -1,7 +1,7 @@
 //! Files of the operator's, of which nothing but a regular file is accepted: to open or to read a pipe could block for ever.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -19,6 +19,22 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     } else {
         Err(io::Error::other("it is a pipe, a device or a socket, and has to be a file"))
     }
+}
+
+/// Reads a whole file of at most so many bytes, without blocking; nothing where it has more.
+///
+/// # Errors
+/// As [`open`] and read(2).
+pub(crate) fn read(path: &Path, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open(path)?;
+    let expected = file.metadata()?.len();
+    if expected > most_bytes {
+        return Ok(None);
+    }
+    // With room for the byte that would be too many: it may grow while it is read.
+    let mut bytes = Vec::with_capacity(expected as usize + 1);
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most_bytes).then_some(bytes))
 }
 
 #[cfg(test)]
@@ -40,5 +56,16 @@ mod tests {
         assert!(open(Path::new("/dev/zero")).is_err());
         assert_eq!(open(Path::new("/")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert!(open(Path::new(file!())).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound() {
+        let path = std::env::temp_dir().join(format!("meridian-bound-{}", std::process::id()));
+        fs::write(&path, "four").unwrap();
+        let [short, exact] = [3, 4].map(|most_bytes| read(&path, most_bytes).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert_eq!((short, exact), (None, Some(b"four".to_vec())));
+        // Its size is said to be 0.
+        assert_eq!(read(Path::new("/proc/self/stat"), 3).unwrap(), None);
     }
 }

@@ -199,7 +199,7 @@ fn a_missing_zone_file_is_a_problem_in_the_configuration() {
     let (source, span) = problem.place.clone().unwrap();
     assert_eq!((source.path.as_path(), span), (Path::new("config.toml"), 0..4));
     let problems = load(Path::new("/dev/zero")).unwrap_err();
-    assert_eq!(problems.0[0].message, "/dev/zero is not a file");
+    assert_eq!(problems.0[0].message, "can't read /dev/zero: it is a pipe, a device or a socket, and has to be a file");
 }
 
 /// A folder that is gone when the test ends.

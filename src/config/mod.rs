@@ -17,7 +17,6 @@ mod units;
 mod validate;
 
 use std::fmt;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,8 +27,8 @@ pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, S
 pub use diagnostic::{Problem, Problems, Source};
 pub(crate) use network::{NetworkError, parse_network};
 pub use probe::{
-    BodyRegex, Check, ClientCertificate, ExpectedField, FieldValue, GrpcCheck, HttpCheck, HttpVersion, Probe, Timing,
-    Tls, TlsCheck, Trust,
+    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, GrpcCheck, HttpCheck,
+    HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
 };
 
 use reader::{Report, Value, is_repeated_key};
@@ -95,14 +94,12 @@ impl Config {
     /// The file can't be read, is too large or isn't UTF-8; and what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let shown = path.display();
-        let mut octets = Vec::new();
-        regular_file::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut octets))
+        let octets = regular_file::read(path, MAX_FILE_BYTES as u64)
             .map_err(|error| Problem::new(format!("can't read the configuration {shown}: {error}")))?;
-        if octets.len() > MAX_FILE_BYTES {
+        let Some(octets) = octets else {
             let hint = format!("keep it within {} MiB", MAX_FILE_BYTES >> 20);
             return Err(Problem::new(format!("the configuration {shown} is too large")).hint(hint).into());
-        }
+        };
         let text = String::from_utf8(octets).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes().iter().take(valid).filter(|&&octet| octet == b'\n').count() + 1;
@@ -541,6 +538,19 @@ pub struct Endpoint {
     pub drain_at: Option<u32>,
     /// What it can bear.
     pub capacity: Option<Capacity>,
+    /// What is probed in its place.
+    pub probe: ProbedAs,
+}
+
+/// How one endpoint is probed where that differs from its pool's probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ProbedAs {
+    /// `probe_address`: where the probe goes in place of the endpoint's own address or hostname.
+    pub address: Option<IpAddr>,
+    /// `probe_port`: in place of the probe's, 1..=65535.
+    pub port: Option<u16>,
+    /// `probe_host`: in place of the probe's.
+    pub host: Option<String>,
 }
 
 /// What an endpoint is.
@@ -550,6 +560,16 @@ pub enum Target {
     Address(IpAddr),
     /// Answered as CNAME.
     Hostname(Name),
+}
+
+impl Target {
+    /// The hostname, if it is one.
+    pub fn hostname(&self) -> Option<&Name> {
+        match self {
+            Self::Address(_) => None,
+            Self::Hostname(name) => Some(name),
+        }
+    }
 }
 
 /// As an operator writes it.
@@ -784,10 +804,10 @@ mod tests {
         };
         assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
         assert_eq!(config.probes[1].timing, timing(1_000, 500));
-        let Check::Http(http) = &config.probes[0].check else { panic!("not HTTP") };
+        let Check::Http(http) = &*config.probes[0].check else { panic!("not HTTP") };
         assert_eq!((&http.tls, http.port, &*http.method, &*http.path), (&None, 80, "GET", "/"));
         assert_eq!(http.expect_status, [200..=399]);
-        let Check::Http(https) = &config.probes[1].check else { panic!("not HTTPS") };
+        let Check::Http(https) = &*config.probes[1].check else { panic!("not HTTPS") };
         let trust = Trust { verify: true, ca_file: None, client: None };
         assert_eq!(https.tls, Some(Tls { server_name: None, trust, min_days_left: 0 }));
         assert_eq!((https.port, https.version), (443, HttpVersion::Http1));

@@ -4,12 +4,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::Measure;
+use crate::zone::Name;
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
 #[derive(Debug, Clone)]
@@ -17,7 +19,7 @@ pub struct Probe {
     /// Its name.
     pub name: String,
     /// What is done and what is expected.
-    pub check: Check,
+    pub check: Arc<Check>,
     /// What makes verdicts of the results.
     pub timing: Timing,
 }
@@ -62,27 +64,159 @@ impl Timing {
 pub enum Check {
     /// `type = "http"` or `"https"`
     Http(HttpCheck),
-    /// `type = "tcp"`: the connection is accepted on this port.
-    Tcp {
-        /// The port, 1..=65535.
-        port: u16,
-    },
+    /// `type = "tcp"`
+    Tcp(TcpCheck),
     /// `type = "tls"`
     Tls(TlsCheck),
     /// `type = "grpc"`
     Grpc(GrpcCheck),
+    /// `type = "dns"`
+    Dns(DnsCheck),
+    /// `type = "icmp"`: an echo request is answered.
+    Icmp,
+    /// `type = "exec"`
+    Exec(ExecCheck),
+    /// `type = "file"`: the file's line for the address says so.
+    File(PathBuf),
+    /// `type = "heartbeat"`: the endpoint reports that it is well, at least once in this time, 1 s to 1 day.
+    Heartbeat(Duration),
 }
 
 impl Check {
-    /// How it makes TLS; nothing where it makes none.
+    /// The port that it goes to, where it goes to one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Http(check) => Some(check.port),
+            Self::Tcp(check) => Some(check.port),
+            Self::Tls(check) => Some(check.port),
+            Self::Grpc(check) => Some(check.port),
+            Self::Dns(check) => Some(check.port),
+            Self::Exec(check) => check.port,
+            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => None,
+        }
+    }
+
+    /// Whether it may have a port.
+    pub fn takes_port(&self) -> bool {
+        self.port().is_some() || matches!(self, Self::Exec(_))
+    }
+
+    /// The host that it names to every target.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http(check) => check.host.as_deref(),
+            Self::Tls(check) => check.tls.server_name.as_deref(),
+            Self::Grpc(check) => check.host.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How it speaks TLS; nothing where it does not.
     pub fn tls(&self) -> Option<&Tls> {
         match self {
             Self::Http(check) => check.tls.as_ref(),
-            Self::Tcp { .. } => None,
             Self::Tls(check) => Some(&check.tls),
             Self::Grpc(check) => check.tls.as_ref(),
+            _ => None,
         }
     }
+
+    /// The file that it looks at.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it names a host to the target.
+    pub fn takes_host(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Tls(_) | Self::Grpc(_))
+    }
+
+    /// Whether the time of a run is one that the target takes to answer.
+    pub fn measures_time(&self) -> bool {
+        !matches!(self, Self::Exec(_) | Self::File(_) | Self::Heartbeat(_))
+    }
+
+    /// The same with what an endpoint has in place of it; where it takes neither, that is nothing.
+    #[must_use]
+    pub fn with(&self, new_port: Option<u16>, new_host: Option<&str>) -> Self {
+        let mut check = self.clone();
+        match &mut check {
+            Self::Http(HttpCheck { port, host, .. })
+            | Self::Grpc(GrpcCheck { port, host, .. })
+            | Self::Tls(TlsCheck { port, tls: Tls { server_name: host, .. }, .. }) => {
+                *port = new_port.unwrap_or(*port);
+                *host = new_host.map(str::to_owned).or_else(|| host.take());
+            }
+            Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = new_port.unwrap_or(*port),
+            Self::Exec(ExecCheck { port, .. }) => *port = new_port.or(*port),
+            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => {}
+        }
+        check
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TcpCheck {
+    /// 1..=65535.
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// What is sent once it is accepted, up to 64 KiB; default nothing.
+    pub send: Option<String>,
+    /// What the first 64 KiB that come back must contain; not empty, default nothing: to be accepted is enough.
+    pub expect: Option<String>,
+}
+
+impl TcpCheck {
+    /// The connection is accepted on this port.
+    pub fn accepted(port: u16) -> Self {
+        Self { port, source: None, send: None, expect: None }
+    }
+}
+
+/// A DNS query of class IN over UDP, and over TCP where what is expected may have been cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DnsCheck {
+    /// Default 53.
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// The name asked for.
+    pub name: Name,
+    /// The type asked for; default A.
+    pub rtype: u16,
+    /// Whether recursion is desired; default false.
+    pub recursion: bool,
+    /// The response code that is a success; default NOERROR.
+    pub expect_rcode: u8,
+    /// Data of that type which one of the answers must have; default none.
+    pub expect_answer: Option<DnsData>,
+}
+
+/// The data of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DnsData {
+    /// Of A and AAAA.
+    Address(IpAddr),
+    /// Of CNAME, DNAME, NS and PTR.
+    Name(Name),
+    /// Of TXT: its strings one after the other.
+    Text(String),
+}
+
+/// A program, run without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ExecCheck {
+    /// Its absolute path.
+    pub command: PathBuf,
+    /// Up to 100; `{address}` and `{port}` in them stand for the target's.
+    pub arguments: Vec<String>,
+    /// What the program is told; default none.
+    pub port: Option<u16>,
 }
 
 /// An HTTP request and the response expected.

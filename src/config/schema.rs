@@ -14,6 +14,9 @@ pub(super) struct Kind {
 /// The keys that every probe has beside its own.
 const PROBE: &[&str] = &["type", "interval", "timeout", "fall", "rise", "degraded_after", "hold_down", "manual_resume"];
 
+/// The keys of probes that ask no target, and so wait for none.
+const LOOK: &[&str] = &["type", "interval", "fall", "rise", "hold_down", "manual_resume"];
+
 /// The keys of probes that speak TLS.
 pub(super) const TLS_SETTINGS: &[&str] =
     &["server_name", "verify", "ca_file", "client_certificate", "client_key", "min_days_left"];
@@ -45,6 +48,10 @@ impl Kind {
 
     const fn tls_probe(title: &'static str, own: &'static [&'static str]) -> Self {
         Self { title, own, shared: &[TLS_SETTINGS, PROBE] }
+    }
+
+    const fn look(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: &[LOOK] }
     }
 
     /// Its keys.
@@ -107,7 +114,13 @@ pub(super) const RULE: Kind = Kind::new(
     "rules of maps",
     &["networks", "networks_file", "asns", "cities", "subdivisions", "countries", "continents", "regions", "fence"],
 );
-pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port"]);
+pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port", "send", "expect", "source"]);
+pub(super) const DNS_PROBE: Kind =
+    Kind::probe("dns probes", &["name", "record", "port", "recursion", "expect_rcode", "expect_answer", "source"]);
+pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &[]);
+pub(super) const EXEC_PROBE: Kind = Kind::probe("exec probes", &["command", "arguments", "port"]);
+pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path"]);
+pub(super) const HEARTBEAT_PROBE: Kind = Kind::look("heartbeat probes", &["max_silence"]);
 pub(super) const HTTP_PROBE: Kind = Kind::probe("http and https probes", HTTP);
 pub(super) const HTTPS_PROBE: Kind = Kind::tls_probe("https probes", HTTP);
 pub(super) const TLS_PROBE: Kind = Kind::tls_probe("tls probes", &["port", "source"]);
@@ -124,8 +137,22 @@ pub(super) const BREAKER: Kind = Kind::new(
     "`[pools.*.breaker]`",
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 );
-pub(super) const ENDPOINT: Kind =
-    Kind::new("endpoints", &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"]);
+pub(super) const ENDPOINT: Kind = Kind::new(
+    "endpoints",
+    &[
+        "region",
+        "address",
+        "hostname",
+        "weight",
+        "state",
+        "drain_at",
+        "capacity",
+        "target",
+        "probe_address",
+        "probe_port",
+        "probe_host",
+    ],
+);
 pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);
 pub(super) const SERVICE: Kind = Kind::new(
     "services",
@@ -186,6 +213,11 @@ pub(super) const ALL: &[&Kind] = &[
     &TLS_PROBE,
     &GRPC_PROBE,
     &EXPECTED_FIELD,
+    &DNS_PROBE,
+    &ICMP_PROBE,
+    &EXEC_PROBE,
+    &FILE_PROBE,
+    &HEARTBEAT_PROBE,
     &LOAD,
     &POOL,
     &BREAKER,
@@ -256,6 +288,11 @@ mod tests {
             (&TLS_PROBE, &["probes", "*"]),
             (&GRPC_PROBE, &["probes", "*"]),
             (&EXPECTED_FIELD, &["probes", "*", "expect_field"]),
+            (&DNS_PROBE, &["probes", "*"]),
+            (&ICMP_PROBE, &["probes", "*"]),
+            (&EXEC_PROBE, &["probes", "*"]),
+            (&FILE_PROBE, &["probes", "*"]),
+            (&HEARTBEAT_PROBE, &["probes", "*"]),
             (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&BREAKER, &["pools", "*", "breaker"]),

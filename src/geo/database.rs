@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -122,14 +122,7 @@ impl Database {
 
 /// Reads a whole file of at most [`MAX_FILE_BYTES`].
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = regular_file::open(path).map_err(Error::Unreadable)?;
-    let expected = file.metadata().map_err(Error::Unreadable)?.len();
-    if expected > MAX_FILE_BYTES {
-        return Err(Error::TooLarge("2 GiB"));
-    }
-    let mut bytes = Vec::with_capacity(expected as usize + 1);
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::Unreadable)?;
-    if read as u64 > MAX_FILE_BYTES { Err(Error::TooLarge("2 GiB")) } else { Ok(bytes) }
+    regular_file::read(path, MAX_FILE_BYTES).map_err(Error::Unreadable)?.ok_or(Error::TooLarge("2 GiB"))
 }
 
 impl Layer {

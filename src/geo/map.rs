@@ -1,7 +1,7 @@
 //! A steering map: every client → the order in which its regions are tried, and the prefix for which that holds.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -205,7 +205,7 @@ impl<'a> Compiler<'a> {
         let tells_claimed = measure == Measure::Drawn;
         let by_claims = matches!(measure, Measure::Proximity | Measure::Latency | Measure::Listed);
         let member_regions: Vec<u16> = members.iter().filter_map(|member| u16::try_from(*member).ok()).collect();
-        let claims: Vec<u32> = members
+        let claims: HashSet<u32> = members
             .iter()
             .filter_map(|&member| regions.get(member))
             .filter(|_| by_claims)

@@ -153,7 +153,7 @@ impl Table {
         endpoints: impl IntoIterator<Item = Placed>,
     ) -> Self {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
-            self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
+            self.targets.iter().rev().map(|known| ((&*known.key.check, &known.key.target), known)).collect();
         let endpoints = self.endpoints.rebuilt(endpoints);
         let mut table = Self { endpoints, reports: self.reports, ..Self::default() };
         for key in keys.into_iter().map(Arc::new) {
@@ -161,7 +161,7 @@ impl Table {
                 continue;
             }
             let Ok(index) = u32::try_from(table.targets.len()) else { break };
-            let target = match (self.find(&key), by_check.get(&(&key.check, &key.target))) {
+            let target = match (self.find(&key), by_check.get(&(&*key.check, &key.target))) {
                 (Some(same), _) => same.clone(),
                 (None, Some(&similar)) => TargetHealth {
                     key: Arc::clone(&key),
@@ -233,9 +233,11 @@ impl Table {
                     Grade::Good | Grade::Poor => target.counts.successes += 1,
                 }
                 target.counts.poor += u64::from(grade == Grade::Poor);
-                target.durations.record(observation.took);
+                if target.key.check.measures_time() {
+                    target.durations.record(observation.took);
+                }
                 target.score = target.score.after(grade);
-                if grade != Grade::Failed {
+                if grade != Grade::Failed && target.key.check.measures_time() {
                     target.succeeded(observation.took, now);
                 }
             }
@@ -344,11 +346,11 @@ mod tests {
 
     use super::super::{Details, Failure, Verdict};
     use super::*;
-    use crate::config::Timing;
+    use crate::config::{TcpCheck, Timing};
 
     fn key(port: u16, fall: u8) -> TargetKey {
         TargetKey {
-            check: Check::Tcp { port },
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
             timing: Timing {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(1),

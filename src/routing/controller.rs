@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::Family;
 use super::flows::{Flow, Flows, HomeLoad, RoomLoad, ServiceFlows, Step};
-use super::live::{Candidates, Health, Live, Standing, WHOLE};
+use super::live::{Candidates, Drain, Health, Live, Standing, WHOLE};
 use super::steering::waterfall::{Class, Division, Room, Site, Stop, divide};
 use crate::config::{Capacity, CapacityUnit, EndpointState};
 use crate::metrics::{Demand, Tally};
@@ -66,6 +66,15 @@ struct Level {
 }
 
 impl Level {
+    fn add(&mut self, other: Self) {
+        self.now += other.now;
+        self.held += other.held;
+    }
+
+    fn part(self, part: f64) -> Self {
+        Self { now: self.now * part, held: self.held * part }
+    }
+
     /// Follows a rate that was measured over so many seconds.
     fn follow(&mut self, rate: f64, seconds: f64) {
         let before = *self;
@@ -106,8 +115,7 @@ impl Rates {
             let (Some(level), Some((_, sum))) = (self.levels.get(&common), sums.get(&common)) else {
                 return Level::default();
             };
-            let part = if *sum > 0.0 { smoothed / sum } else { 0.0 };
-            Level { now: level.now * part, held: level.held * part }
+            level.part(if *sum > 0.0 { smoothed / sum } else { 0.0 })
         });
         self.expected = expected.collect();
     }
@@ -123,6 +131,39 @@ fn weight(seconds: f64, smoothing: Duration) -> f64 {
 }
 
 impl Controller {
+    /// Goes on with what clients ask of a service over a reload that puts them into other classes. These are counted from now on; until
+    /// that says something, those with the same way as before ask as they did, and what came from others is shared alike
+    /// by those with the same home.
+    pub(crate) fn follow(&mut self, before: &Compiled, compiled: &Compiled) {
+        for (index, service, load) in loads(compiled) {
+            let key = Arc::as_ptr(&load.demand) as usize;
+            let name = &compiled.config.services[index].name;
+            let same = loads(before).find(|(index, ..)| before.config.services[*index].name == *name);
+            let Some((_, old_service, old)) = same.filter(|_| !self.demand.contains_key(&key)) else { continue };
+            let Some((_, rates)) = self.demand.get(&(Arc::as_ptr(&old.demand) as usize)) else { continue };
+            let mut came: HashMap<_, Level> = HashMap::new();
+            for class in 0..old.orders.len() * 2 {
+                came.entry(way(before, old_service, old, class)).or_default().add(rates.expected(class));
+            }
+            let ways: Vec<_> = (0..load.orders.len() * 2).map(|class| way(compiled, service, load, class)).collect();
+            let mut expected: Vec<Level> = ways.iter().map(|way| came.remove(way).unwrap_or_default()).collect();
+            let mut by_home: HashMap<_, Vec<usize>> = HashMap::new();
+            for (class, (family, places)) in ways.iter().enumerate() {
+                by_home.entry((*family, places.first())).or_default().push(class);
+            }
+            for ((family, places), level) in &came {
+                let sharing = by_home.get(&(*family, places.first())).map_or(&[][..], Vec::as_slice);
+                sharing.iter().for_each(|class| expected[*class].add(level.part(1.0 / sharing.len() as f64)));
+            }
+            let mut levels: HashMap<u16, Level> = HashMap::new();
+            for (class, level) in expected.iter().enumerate() {
+                levels.entry(first_region(compiled, load, class).unwrap_or(u16::MAX)).or_default().add(*level);
+            }
+            let carried = Rates { levels, expected, ..Rates::default() };
+            self.demand.insert(key, (Arc::clone(&load.demand), carried));
+        }
+    }
+
     /// Counts what came since the last time, if that is not just now. Counters that no service has any more are forgotten.
     pub(crate) fn measure(&mut self, compiled: &Compiled, standings: &[Standing], now: Instant) {
         let passed = self.measured.map(|measured| now.saturating_duration_since(measured));
@@ -215,8 +256,7 @@ impl Controller {
         let mut merged: Vec<Vec<usize>> = Vec::new();
         for (_, service, load) in loads(compiled) {
             let own = (0..load.orders.len() * 2).map(|class| {
-                let family = if class % 2 == 0 { Family::V4 } else { Family::V6 };
-                let (stops, is_home) = stops(compiled, live, service, load, load.orders[class / 2], family);
+                let (stops, is_home) = stops(compiled, live, service, load, load.orders[class / 2], family(class));
                 let index = *known.entry((stops, is_home)).or_insert_with_key(|(stops, is_home)| {
                     classes.push(Class { demand: 0.0, held: 0.0, stops: stops.clone(), is_home: *is_home });
                     classes.len() - 1
@@ -331,7 +371,32 @@ fn first_region(compiled: &Compiled, load: &LoadSteering, class: usize) -> Optio
     load.homes[class / 2].map(|group| compiled.groups[group as usize].region)
 }
 
-/// What the healthy endpoints of a group and family can bear together, if they have capacities.
+/// What tells a class from others in every configuration: the family that it asks for, and the names of the pools and regions
+/// where it may go, the first one its home.
+fn way<'c>(
+    compiled: &'c Compiled,
+    service: &Service,
+    load: &LoadSteering,
+    class: usize,
+) -> (Family, Vec<(&'c str, &'c str)>) {
+    let regions = compiled.maps[load.map].order(load.orders[class / 2]).regions;
+    let places = service.tiers.iter().flat_map(|tier| {
+        let in_tier = regions.iter().filter(|region| compiled.pools[tier.pool].group(**region).is_some());
+        in_tier.map(|region| {
+            let config = &compiled.config;
+            (config.pools[tier.pool].name.as_str(), config.regions[usize::from(*region)].name.as_str())
+        })
+    });
+    (family(class), places.collect())
+}
+
+/// What a class asks for.
+fn family(class: usize) -> Family {
+    if class % 2 == 0 { Family::V4 } else { Family::V6 }
+}
+
+/// What the healthy endpoints of a group and family can bear together, if they have capacities. What drains is to be left, so it
+/// bears nothing.
 fn bearing(compiled: &Compiled, standings: &[Standing], group: usize, family: Family) -> Option<Capacity> {
     let mut sum: Option<Capacity> = None;
     for index in compiled.groups[group].endpoints.clone() {
@@ -340,7 +405,8 @@ fn bearing(compiled: &Compiled, standings: &[Standing], group: usize, family: Fa
         let Some(capacity) = endpoint.capacity.filter(|_| of_family) else { continue };
         let sum = sum.get_or_insert(Capacity { most: 0.0, target: 0.0 });
         let Some(standing) = standings.get(index as usize).filter(|standing| standing.is_healthy()) else { continue };
-        if endpoint.state == EndpointState::Enabled && endpoint.weight > 0 {
+        let stays = matches!(standing.drain, Drain::None | Drain::Planned(_));
+        if stays && endpoint.state != EndpointState::Disabled && endpoint.weight > 0 {
             // One that warms up bears less.
             let share = f64::from(standing.share) / f64::from(WHOLE);
             sum.most += capacity.most * share;
@@ -359,7 +425,7 @@ fn stops(
     order: u32,
     family: Family,
 ) -> (Vec<Stop>, bool) {
-    let mut found: Vec<(Stop, (Health, bool))> = Vec::new();
+    let mut found: Vec<(Stop, &Candidates)> = Vec::new();
     let mut homes: Vec<(u16, u32)> = Vec::new();
     for (tier, regions) in (0..).zip(service.tiers.iter().map(|_| compiled.maps[load.map].order(order).regions)) {
         for region in regions {
@@ -373,14 +439,15 @@ fn stops(
                 homes.push((tier, group));
             }
             if !candidates.list.is_empty() {
-                found.push((Stop { site: group * 2 + family.index() as u32, tier }, candidates.fitness()));
+                found.push((Stop { site: group * 2 + family.index() as u32, tier }, candidates));
             }
         }
     }
-    // As without load: those where both families are healthy enough, else those where this one is.
-    let fittest = found.iter().map(|(_, fitness)| *fitness).max().filter(|(health, _)| *health == Health::Enough);
+    // As without load: one whose other family is down yields where any serves both.
+    let is_yielding = found.iter().any(|(_, candidates)| candidates.serves_both());
+    let least = if is_yielding { Candidates::FITTEST } else { (Health::Enough, false) };
     let stops: Vec<Stop> =
-        found.iter().filter(|(_, fitness)| Some(*fitness) == fittest).map(|(stop, _)| *stop).collect();
+        found.iter().filter(|(_, candidates)| candidates.fitness() >= least).map(|(stop, _)| *stop).collect();
     let is_home = stops.first().is_some_and(|first| {
         homes.iter().any(|(tier, group)| *tier == first.tier && group * 2 + family.index() as u32 == first.site)
     });

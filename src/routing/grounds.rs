@@ -251,20 +251,37 @@ impl<'a> Grounds<'a> {
             let region = self.snapshot.compiled.groups[choice.group as usize].region;
             choice.tier == tier && choice.candidates.health == Health::Enough && self.is_claimed(region)
         });
+        let anyone_serves_both = self.anyone_serves_both();
         self.regions().filter_map(move |(region, drawn)| {
             let found = self.service.choice(self.snapshot, tier, region, self.family)?;
             let Choice { group, candidates, .. } = found;
             let weight = drawn.map(|drawn| region_weight(self.snapshot, self.service, drawn, found));
+            let serves_as_well = |choice: Choice<'_>| {
+                let least = choice.candidates.fitness();
+                candidates.fitness() >= if anyone_serves_both { least } else { (least.0, false) }
+            };
             let is_chosen = choice.is_some_and(|choice| choice.group == group);
             // Where regions are drawn all of a tier are looked at, else those up to the chosen one.
             is_ahead &= (!is_chosen || weight.is_some()) && (!ends_with_claimed || self.is_claimed(region));
             let fate = match choice {
                 _ if is_chosen => Fate::Chosen,
                 _ if candidates.list.is_empty() || weight == Some(0) => Fate::Empty,
-                Some(choice) if !is_ahead || candidates.fitness() >= choice.candidates.fitness() => Fate::Standby,
+                Some(choice) if !is_ahead || serves_as_well(choice) => Fate::Standby,
                 _ => Fate::PassedOver,
             };
             Some(Considered { group, region, candidates, weight, fate })
+        })
+    }
+
+    /// Whether the client could be sent to a group that serves both families: to it those yield of which one is down.
+    fn anyone_serves_both(&self) -> bool {
+        (0..self.service.tiers.len()).any(|tier| {
+            self.regions().any(|(region, drawn)| {
+                let found = self.service.choice(self.snapshot, tier, region, self.family);
+                found.filter(|found| found.candidates.serves_both()).is_some_and(|found| {
+                    drawn.is_none_or(|drawn| region_weight(self.snapshot, self.service, drawn, found) > 0)
+                })
+            })
         })
     }
 

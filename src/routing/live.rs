@@ -155,6 +155,12 @@ impl Candidates {
         (self.health, self.health == Health::Enough && self.other_family_serves)
     }
 
+    /// Whether the group serves both families, each with enough healthy endpoints. To none but such a one a group yields of which
+    /// the other family alone is down: elsewhere A and AAAA would part too.
+    pub fn serves_both(&self) -> bool {
+        self.has_other_family && self.fitness() == Self::FITTEST
+    }
+
     /// The sum of all weights.
     pub fn total_weight(&self) -> u64 {
         self.list.last().map_or(0, |last| last.cumulative_weight)

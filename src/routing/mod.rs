@@ -29,7 +29,7 @@ pub use live::{Candidate, Candidates, Endpoints, Health, Live};
 pub use steering::region_weight;
 
 /// The kind of address that is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// A
     V4,

@@ -526,3 +526,47 @@ fn a_reload_goes_on_with_the_demand_that_is_known() {
     world.publisher.replace(again);
     assert_eq!(world.loads(rates).map(f64::round), before.map(f64::round));
 }
+
+#[test]
+fn a_reload_with_other_classes_goes_on_with_what_came_to_each_region() {
+    let mut world = World::new("");
+    let rates = [1600.0, 300.0, 200.0, 300.0, 100.0];
+    // Ahead of the others, so that all orders are numbered anew.
+    let network = "[[geoip.networks]]\ncidr = \"0.0.0.0/8\"\nlocation = [0, 44]\n[[geoip.networks]]\n";
+    let text = world.text.replacen("[[geoip.networks]]\n", network, 1);
+    world.seconds(60, rates);
+    let (before, class_before) = (world.loads(rates), class(&world.publisher.current(), 0));
+    world.publisher.replace(Loader::new(Origin::Embedded(text)).load().unwrap().compiled);
+    assert_ne!(class(&world.publisher.current(), 0), class_before, "the classes are others");
+    for second in 0..30 {
+        let loads = world.second(rates);
+        for (region, load) in loads.into_iter().enumerate() {
+            assert!((load - before[region]).abs() < 5.0, "second {second}: {loads:?} were {before:?}");
+        }
+    }
+}
+
+#[test]
+fn what_drains_bears_nothing() {
+    let capacities = |more: &str| {
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+             [regions.r0]\nlocation = [0, 0]\n[pools.web]\ndrain_time = \"1m\"\nendpoints = [\n\
+             {{ region = \"r0\", address = \"192.0.2.1\", capacity = 100 }},\n\
+             {{ region = \"r0\", address = \"192.0.2.2\", capacity = 50{more} }},\n]\n\
+             [services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n"
+        );
+        let now = Instant::now();
+        let compiled = Loader::new(Origin::Embedded(text)).load().unwrap().compiled;
+        let publisher = Publisher::starting_at(compiled, now, DRAIN_AT - 1);
+        [DRAIN_AT - 1, DRAIN_AT, DRAIN_AT + 60].map(|unix_seconds| {
+            publisher.tick(now, unix_seconds);
+            publisher.current().live.flows().rooms[0].capacity
+        })
+    };
+    /// 2030-01-01T00:00:00Z
+    const DRAIN_AT: u32 = 1_893_456_000;
+    assert_eq!(capacities(""), [150.0; 3]);
+    assert_eq!(capacities(", state = \"draining\""), [100.0; 3]);
+    assert_eq!(capacities(", drain_at = 2030-01-01T00:00:00Z"), [150.0, 100.0, 100.0]);
+}

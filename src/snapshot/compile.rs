@@ -159,6 +159,7 @@ fn add_pools(compiled: &mut Compiled) {
     let mut ids: HashMap<TargetKey, TargetId> = HashMap::new();
     for (pool_index, pool) in compiled.config.pools.iter().enumerate() {
         let first_group = compiled.groups.len() as u32;
+        let mut own_checks = HashMap::new();
         let mut group_of_region = vec![NO_GROUP; compiled.config.regions.len()];
         let mut by_region: Vec<Vec<&config::Endpoint>> = vec![Vec::new(); compiled.config.regions.len()];
         for endpoint in &pool.endpoints {
@@ -174,8 +175,29 @@ fn add_pools(compiled: &mut Compiled) {
                 }
                 let target = pool.probe.map(|probe| {
                     let probe = &compiled.config.probes[probe];
-                    let key =
-                        TargetKey { check: probe.check.clone(), timing: probe.timing, target: endpoint.target.clone() };
+                    let config::ProbedAs { address, port, host } = &endpoint.probe;
+                    let host = match (host, &endpoint.target) {
+                        // Where it goes is another address, but what it asks for is the same.
+                        (None, Target::Hostname(name)) if address.is_some() && probe.check.host().is_none() => {
+                            Some(name.to_string())
+                        }
+                        _ => host.clone(),
+                    };
+                    // Endpoints by the thousand share one check.
+                    let check = match (*port, host) {
+                        (None, None) => &probe.check,
+                        own => {
+                            let other = |own: &(Option<u16>, Option<String>)| {
+                                Arc::new(probe.check.with(own.0, own.1.as_deref()))
+                            };
+                            own_checks.entry(own).or_insert_with_key(other)
+                        }
+                    };
+                    let key = TargetKey {
+                        check: Arc::clone(check),
+                        timing: probe.timing,
+                        target: address.map_or_else(|| endpoint.target.clone(), Target::Address),
+                    };
                     *ids.entry(key).or_insert_with_key(|key| {
                         compiled.targets.push(key.clone());
                         TargetId(compiled.targets.len() as u32 - 1)

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,13 +138,9 @@ impl<'a> Reading<'a> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let file = regular_file::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20));
-    }
-    Ok(text)
+    let bytes = regular_file::read(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20))?;
+    String::from_utf8(bytes).map_err(|error| error.utf8_error().to_string())
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ impl Publisher {
         known.drains = Drains::new(&compiled, Some((&current.compiled, &known.drains)), known.unix_seconds);
         known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
         known.is_restless = vec![true; known.standings.len()];
+        known.controller.follow(&current.compiled, &compiled);
         let before = Some((current.compiled.as_ref(), &current.live));
         let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
         self.store(&known, Arc::new(compiled), live)

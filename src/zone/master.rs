@@ -1,7 +1,6 @@
 //! Master files (RFC 1035 section 5) → records, with every problem in them.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use super::scan::{EntryScanner, MAX_TTL, ScanError, name};
 use super::token::{Entries, Token};
 use super::{MAX_PROBLEMS, Name};
 use crate::config::{Problem, Source};
+use crate::regular_file;
 
 /// The most bytes in a zone's files together, and in what is generated; a file that is included twice counts twice.
 const MAX_ZONE_BYTES: u64 = 256 << 20;
@@ -61,15 +61,9 @@ pub(super) fn read_source(path: &Path) -> Result<Source, Problem> {
 
 fn read_at_most(path: &Path, limit: u64) -> Result<Source, Problem> {
     let unreadable = |error: std::io::Error| Problem::new(format!("can't read {}: {error}", path.display()));
-    // Before it is opened, as a pipe would block.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Problem::new(format!("{} is not a file", path.display())));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).map_err(unreadable)?.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
+    let Some(bytes) = regular_file::read(path, limit).map_err(unreadable)? else {
         return Err(Problem::new(format!("with {} the zone has more than {MAX_ZONE_BYTES} bytes", path.display())));
-    }
+    };
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { path: path.to_path_buf(), text }),
         Err(error) => {

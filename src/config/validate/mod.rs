@@ -58,7 +58,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let maps_context = map::Context { regions: &region_names, maps: &map_names };
     let mut maps = map::maps(&map_entries, maps_context, report);
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
-    let pools = pool::pools(&pool_entries, &region_names, &probe_names);
+    let pools = pool::pools(&pool_entries, &region_names, pool::Probes { names: &probe_names, read: &probes });
     let zone_names = ZoneNames::new(&zone_entries, report);
     let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
     let served = Served::new(zone_names.iter(), service_names.iter().flatten());

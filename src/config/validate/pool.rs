@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::capacity::capacity;
+use super::probe::host;
 use crate::config::reader::{Entry, Names, Table, Value};
-use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
+use crate::config::{
+    Breaker, Check, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Probe, ProbedAs, Target, schema,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -16,15 +19,28 @@ const DRAIN_TIME: Duration = Duration::from_secs(600);
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(7 * 86_400);
 const EXAMPLE: &str = "[{ region = \"us-east\", address = \"192.0.2.1\" }]";
 
-pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: &Names<'_>) -> Vec<Option<Pool>> {
+/// The probes that pools refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Probes<'a> {
+    pub(super) names: &'a Names<'a>,
+    /// Nothing in the place of one that can't be read.
+    pub(super) read: &'a [Option<Probe>],
+}
+
+pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, probes: Probes<'_>) -> Vec<Option<Pool>> {
     let mut room = MAX_ENDPOINTS;
     entries.iter().map(|entry| pool(entry, regions, probes, &mut room)).collect()
 }
 
 /// Reads one pool; its endpoints take from the `room` for all.
-fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut usize) -> Option<Pool> {
+fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: Probes<'_>, room: &mut usize) -> Option<Pool> {
     let table = entry.value.table(&schema::POOL)?;
-    let probe = table.optional("probe", |value| probes.resolve(value));
+    let probe = table.optional("probe", |value| probes.names.resolve(value));
+    let probed_by = match (probe, table.entry("probe")) {
+        (Some(probe), _) => probes.read.get(probe).and_then(Option::as_ref).map_or(ProbedBy::Unread, ProbedBy::Probe),
+        (None, Some(_)) => ProbedBy::Unread,
+        (None, None) => ProbedBy::Nothing,
+    };
     let min_healthy = table.or("min_healthy", 1, |value| value.integer(1..=u16::MAX));
     let endpoints = table.required("endpoints", &format!("endpoints = {EXAMPLE}"), |value| {
         let count = value.elements("a list of endpoints", EXAMPLE)?.len();
@@ -35,7 +51,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, probes: &Names<'_>, room: &mut u
             );
         };
         *room = left;
-        endpoints(value, regions)
+        endpoints(value, regions, probed_by)
     })?;
 
     let most = most_in_one_region(&endpoints);
@@ -81,7 +97,44 @@ fn breaker(value: Value<'_>) -> Option<Breaker> {
     })
 }
 
-fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
+/// What probes the endpoints of a pool.
+#[derive(Clone, Copy)]
+enum ProbedBy<'a> {
+    Probe(&'a Probe),
+    /// One that is noted already.
+    Unread,
+    Nothing,
+}
+
+/// How an endpoint is probed in its own way.
+fn probed_as(table: &Table<'_>, by: ProbedBy<'_>) -> ProbedAs {
+    let read = ProbedAs {
+        address: table.optional("probe_address", Value::address),
+        port: table.optional("probe_port", |value| value.integer(1..=u16::MAX)),
+        host: table.optional("probe_host", host),
+    };
+    for (key, is_taken) in [
+        ("probe_address", None),
+        ("probe_port", Some(Check::takes_port as fn(&Check) -> bool)),
+        ("probe_host", Some(Check::takes_host)),
+    ] {
+        let Some(entry) = table.entry(key) else { continue };
+        match by {
+            ProbedBy::Nothing => {
+                let message = format!("`{key}` in a pool without a probe");
+                entry.value.reject::<()>(message, "give the pool a `probe`, or leave this out");
+            }
+            ProbedBy::Probe(Probe { name, check, .. }) if is_taken.is_some_and(|is_taken| !is_taken(check)) => {
+                let what = key.trim_start_matches("probe_");
+                entry.value.reject::<()>(format!("the probe `{name}` is of a type without a {what}"), "leave this out");
+            }
+            ProbedBy::Probe(_) | ProbedBy::Unread => {}
+        }
+    }
+    read
+}
+
+fn endpoints(value: Value<'_>, regions: &Names<'_>, probed_by: ProbedBy<'_>) -> Option<Vec<Endpoint>> {
     let mut seen = HashSet::new();
     let mut pool_has_hostnames = None;
     value.list("a list of endpoints", EXAMPLE, MAX_ENDPOINTS, |element| {
@@ -107,6 +160,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
             Some(drain_at)
         });
         let capacity = capacity(&table);
+        let probe = probed_as(&table, probed_by);
         let (region, target) = (region?, target?);
         let is_hostname = matches!(target, Target::Hostname(_));
         if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
@@ -127,7 +181,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 "keep one of them, with the `weight` that it should have",
             );
         }
-        Some(Endpoint { region, target, weight, state, drain_at, capacity })
+        Some(Endpoint { region, target, weight, state, drain_at, capacity, probe })
     })
 }
 

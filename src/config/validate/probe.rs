@@ -1,10 +1,14 @@
 //! `[probes.*]`
 
+mod dns;
+mod exec;
 mod grpc;
 mod http;
+mod tcp;
 mod tls;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::names::parse_name;
@@ -17,6 +21,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MIN_DEGRADED_AFTER: Duration = Duration::from_millis(1);
 const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+/// Where nothing is asked, but looked up: what is said there stands.
+const LOOK: Timing = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -25,6 +32,11 @@ enum Kind {
     Tcp,
     Tls,
     Grpc,
+    Dns,
+    Icmp,
+    Exec,
+    File,
+    Heartbeat,
 }
 
 pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
@@ -36,6 +48,11 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
         Some("http") => &schema::HTTP_PROBE,
         Some("tls") => &schema::TLS_PROBE,
         Some("grpc") => &schema::GRPC_PROBE,
+        Some("dns") => &schema::DNS_PROBE,
+        Some("icmp") => &schema::ICMP_PROBE,
+        Some("exec") => &schema::EXEC_PROBE,
+        Some("file") => &schema::FILE_PROBE,
+        Some("heartbeat") => &schema::HEARTBEAT_PROBE,
         _ => &schema::HTTPS_PROBE,
     })?;
     let kind = table.required("type", "type = \"http\"", |value| {
@@ -45,13 +62,26 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
             ("tcp", Kind::Tcp),
             ("tls", Kind::Tls),
             ("grpc", Kind::Grpc),
+            ("dns", Kind::Dns),
+            ("icmp", Kind::Icmp),
+            ("exec", Kind::Exec),
+            ("file", Kind::File),
+            ("heartbeat", Kind::Heartbeat),
         ])
     });
-    let timing = timing(&table);
+    let timing =
+        timing(&table, if matches!(kind, Some(Kind::File | Kind::Heartbeat)) { LOOK } else { Timing::DEFAULT });
     let check = match kind {
-        Some(Kind::Tcp) => {
-            let port = table.required("port", "port = 443", |value| value.integer(1..=u16::MAX));
-            port.map(|port| Check::Tcp { port })
+        Some(Kind::Tcp) => tcp::check(&table).map(Check::Tcp),
+        Some(Kind::Dns) => dns::check(&table).map(Check::Dns),
+        Some(Kind::Icmp) => Some(Check::Icmp),
+        Some(Kind::Exec) => exec::check(&table).map(Check::Exec),
+        Some(Kind::File) => {
+            table.required("path", "path = \"/run/meridian/states\"", |value| value.path()).map(Check::File)
+        }
+        Some(Kind::Heartbeat) => {
+            let read = |value: Value<'_>| value.duration(MIN_SILENCE..=MAX_INTERVAL);
+            table.required("max_silence", "max_silence = \"30s\"", read).map(Check::Heartbeat)
         }
         Some(Kind::Tls) => tls::check(&table).map(Check::Tls),
         Some(Kind::Grpc) => grpc::check(&table).map(Check::Grpc),
@@ -60,11 +90,10 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
         Some(Kind::Https) | None => http::check(&table, true).map(Check::Http),
     };
     kind?;
-    Some(Probe { name: entry.name.to_owned(), check: check?, timing })
+    Some(Probe { name: entry.name.to_owned(), check: Arc::new(check?), timing })
 }
 
-fn timing(table: &Table<'_>) -> Timing {
-    let default = Timing::DEFAULT;
+fn timing(table: &Table<'_>, default: Timing) -> Timing {
     let interval =
         table.or("interval", Some(default.interval), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
     let timeout = table.optional("timeout", |value| {
@@ -101,7 +130,7 @@ fn timing(table: &Table<'_>) -> Timing {
 }
 
 /// A name or an address without a port.
-fn host(value: Value<'_>) -> Option<String> {
+pub(super) fn host(value: Value<'_>) -> Option<String> {
     let host = value.text("a host name", "\"www.example.com\"")?;
     if host.parse::<IpAddr>().is_ok() || parse_name(host).is_ok() {
         return Some(host.to_owned());

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::Path;
 
 use super::super::csv::{BadLines, Format};
@@ -55,12 +55,8 @@ impl std::error::Error for FileError {
 /// # Errors
 /// With every bad line; a region measured twice for one network, AS number or country is one.
 pub fn read_file(path: &Path, regions: &RegionNames<'_>, now: u64) -> Result<Vec<Measurement>, FileError> {
-    let file = regular_file::open(path).map_err(FileError::Unreadable)?;
-    if file.metadata().map_err(FileError::Unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(FileError::TooLarge);
-    }
-    // What grows while it is read ends in a line that is cut off.
-    parse(BufReader::new(file.take(MAX_FILE_BYTES)), regions, now)
+    let csv = regular_file::read(path, MAX_FILE_BYTES).map_err(FileError::Unreadable)?.ok_or(FileError::TooLarge)?;
+    parse(&csv[..], regions, now)
 }
 
 fn parse(csv: impl io::BufRead, regions: &RegionNames<'_>, now: u64) -> Result<Vec<Measurement>, FileError> {

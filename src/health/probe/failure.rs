@@ -19,8 +19,10 @@ pub enum Failure {
         /// The time it had.
         after: Duration,
     },
-    /// The hostname has no address; with the resolver's words.
+    /// Nobody could say what the hostname's addresses are; with the resolver's words.
     Unresolved(String),
+    /// The hostname has no address.
+    NoAddress,
     /// Nothing listens on the port.
     Refused,
     /// The connection was broken off by the other side.
@@ -65,6 +67,26 @@ pub enum Failure {
         /// How much of the body was searched, in bytes.
         searched_bytes: usize,
     },
+    /// What came over the connection lacks the expected text.
+    AnswerLacks {
+        /// The text.
+        text: String,
+        /// How much came and was searched, in bytes.
+        searched_bytes: usize,
+    },
+    /// An answer came that is not the expected one; with what it is.
+    Unexpected(String),
+    /// A program ended otherwise than with success.
+    Program {
+        /// How it ended.
+        status: String,
+        /// The first line that it wrote; may be empty.
+        line: String,
+    },
+    /// Whoever tells of the target says that it is down; with who, and why.
+    Told(String),
+    /// The target has not reported for longer than this.
+    Silent(Duration),
     /// The body broke off before what is expected came.
     BodyBroken(String),
     /// The body is no JSON, so there is no field in it; with how much of it was read, in bytes.
@@ -95,10 +117,14 @@ pub enum Phase {
     Connect,
     /// Agreeing on TLS.
     Tls,
-    /// Waiting for the status and the headers.
+    /// Sending what the connection was made for.
+    Send,
+    /// Waiting for an answer, or the status and the headers of one.
     Response,
     /// Reading the body.
     Body,
+    /// Waiting for a program to end.
+    Program,
 }
 
 impl fmt::Display for Phase {
@@ -107,8 +133,10 @@ impl fmt::Display for Phase {
             Self::Resolve => "resolving the name",
             Self::Connect => "connecting",
             Self::Tls => "agreeing on TLS",
+            Self::Send => "sending",
             Self::Response => "waiting for the response",
             Self::Body => "reading the body",
+            Self::Program => "running the program",
         })
     }
 }
@@ -122,6 +150,7 @@ impl fmt::Display for Failure {
                 write!(f, "timed out after {milliseconds:.0} ms while {phase}")
             }
             Self::Unresolved(reason) => write!(f, "name does not resolve: {reason}"),
+            Self::NoAddress => f.write_str("name does not resolve: it has no address"),
             Self::Refused => f.write_str("connection refused"),
             Self::Reset => f.write_str("connection closed by the other side"),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
@@ -148,6 +177,13 @@ impl fmt::Display for Failure {
             }
             Self::NotServing(status) => write!(f, "the health service says {status}"),
             Self::Grpc(reason) => write!(f, "no answer of the health service: {reason}"),
+            Self::AnswerLacks { text, searched_bytes } => {
+                write!(f, "answer lacks \"{text}\" in its first {searched_bytes} bytes")
+            }
+            Self::Unexpected(what) | Self::Told(what) => f.write_str(what),
+            Self::Program { status, line } if line.is_empty() => write!(f, "program failed with {status}"),
+            Self::Program { status, line } => write!(f, "program failed with {status}: {line}"),
+            Self::Silent(time) => write!(f, "no heartbeat for {time:?}"),
             Self::Local(reason) => write!(f, "not probed, for a problem on this machine: {reason}"),
         }
     }

@@ -2,47 +2,57 @@
 
 mod body;
 mod connect;
+mod dns;
 mod exchange;
+mod exec;
 mod failure;
+mod file;
 mod grpc;
+mod heartbeat;
 mod http;
+mod icmp;
+mod resolve;
 mod tcp;
 mod tls;
+mod told;
 mod trust;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use connect::Deadline;
+pub use exec::MAX_PROGRAMS;
 pub use failure::{Failure, Phase};
+pub use heartbeat::Heartbeats;
 pub use http::MAX_BODY_BYTES;
+pub use resolve::MAX_LOOKUPS;
+use resolve::Resolver;
+pub use told::Word;
 use trust::Clients;
 pub(crate) use trust::nobody;
 
 use super::report::Source;
-use super::{Load, Rejection, TargetKey};
+use super::{Load, Rejection, Table, TargetKey};
 use crate::config::{Check, Problems, Target, Trust};
+use crate::zone::Name;
 
-/// The most addresses of a hostname that one run tries.
+/// The most addresses of a hostname that are probed.
 pub const MAX_ADDRESSES: usize = 8;
-/// The most hostnames looked up at once. Each holds a thread until the system's resolver answers, however late.
-pub const MAX_LOOKUPS: usize = 32;
-
-static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
-
 /// What one run of a probe found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// How long it took, name resolution included.
     pub took: Duration,
-    /// The address that the outcome is about: the one that succeeded, else the last one tried. Nothing where the name
-    /// did not resolve.
+    /// The address that the outcome is about: the first that succeeded, else the first that failed. Nothing where the
+    /// name did not resolve, and where none is asked.
     pub address: Option<IpAddr>,
     /// Whether everything expected was found, and what was not.
     pub outcome: Result<(), Failure>,
@@ -50,17 +60,17 @@ pub struct Observation {
     pub details: Details,
 }
 
-/// What a run finds out beside its outcome; of its last attempt, where there are several.
+/// What a run finds out beside its outcome; of the address that the outcome is about, where there are several.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
+    /// Why a success is a poor one, whatever time it took.
+    pub poor: Option<String>,
     /// How long its parts took.
     pub phases: Phases,
     /// What the answer says of load, by where it says so.
     pub reports: Reports,
-    /// When the server's certificate expires, in seconds since 1970; nothing without TLS.
+    /// When the server's certificate expires, in seconds since 1970; nothing where it shows none.
     pub certificate_expires: Option<u64>,
-    /// Why a success is a poor one; nothing where it is good, or is poor for the time alone that it took.
-    pub poor: Option<String>,
 }
 
 /// How long the parts of a run took that it came to the end of.
@@ -86,13 +96,13 @@ impl Phases {
 /// What an answer says of load, by where it says so, or why that can't be read.
 pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
-/// `ok in 12.3ms`, with what makes it poor, or the failure with the address that it is about.
+/// `ok in 12.3ms`, or the failure with the address that it is about.
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.outcome, self.address) {
             (Ok(()), _) => {
                 write!(f, "ok in {:.1?}", self.took)?;
-                self.details.poor.iter().try_for_each(|reason| write!(f, ", but {reason}"))
+                self.details.poor.as_ref().map_or(Ok(()), |reason| write!(f, ", but {reason}"))
             }
             (Err(failure), Some(address)) => write!(f, "{address}: {failure}"),
             (Err(failure), None) => write!(f, "{failure}"),
@@ -102,14 +112,38 @@ impl fmt::Display for Observation {
 
 /// Makes observations. The scheduler's tests put a scripted one in the place of [`Prober`].
 pub trait Observe: Send + Sync + 'static {
-    /// Runs the check once. Ends within the key's timeout.
-    fn observe(&self, key: &TargetKey) -> impl Future<Output = Observation> + Send;
+    /// Runs the check once, or has nothing to say. Ends within the key's timeout.
+    fn observe(&self, key: &TargetKey) -> impl Future<Output = Option<Observation>> + Send;
+}
+
+/// What is known of targets beside their health, from one configuration to the next.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What was heard of those that report by themselves.
+    pub heartbeats: Heartbeats,
+    files: file::Files,
+    addresses: resolve::LastAddresses,
+}
+
+impl Memory {
+    /// Forgets what is of no target any more.
+    pub fn retain(&self, table: &Table) {
+        self.heartbeats.retain(|key| table.id(key).is_some());
+        let keys = || table.targets().iter().map(|target| &target.key);
+        let files: HashSet<&Path> = keys().filter_map(|key| key.check.file()).collect();
+        self.files.retain(|path| files.contains(path));
+        let names: HashSet<&Name> = keys().filter_map(|key| key.target.hostname()).collect();
+        self.addresses.retain(|name| names.contains(name));
+    }
 }
 
 /// Makes observations over the network. Holds what the checks of one configuration share, and nothing per target.
 #[derive(Debug)]
 pub struct Prober {
     clients: HashMap<Trust, Clients>,
+    /// Made for the first hostname.
+    resolver: OnceLock<Resolver>,
+    memory: Arc<Memory>,
 }
 
 impl Prober {
@@ -128,7 +162,21 @@ impl Prober {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(Self { clients }) } else { Err(Problems(problems)) }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        Ok(Self { clients, resolver: OnceLock::new(), memory: Arc::default() })
+    }
+
+    /// The same with what the probers before it knew.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// What this process may not do that one of these checks needs: it will find nothing, and no target fails by that.
+    pub fn forbidden<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<String> {
+        if checks.into_iter().any(|check| *check == Check::Icmp) { icmp::permission().err() } else { None }
     }
 
     /// One attempt at one address.
@@ -141,84 +189,114 @@ impl Prober {
     ) -> Result<(), Failure> {
         let deadline = Deadline::after(time);
         let clients = key.check.tls().and_then(|tls| self.clients.get(&tls.trust));
-        let hostname = match &key.target {
-            Target::Address(_) => None,
-            Target::Hostname(name) => Some(name.to_string()),
-        };
+        let hostname = key.target.hostname().map(ToString::to_string);
         let name = hostname.as_deref();
-        match &key.check {
+        match &*key.check {
             Check::Http(check) => http::attempt(check, clients, name, address, deadline, details).await,
-            Check::Tcp { port } => tcp::attempt(SocketAddr::new(address, *port), deadline, details).await,
+            Check::Tcp(check) => tcp::attempt(check, address, deadline, details).await,
             Check::Tls(check) => tls::attempt(check, clients, name, address, deadline, details).await,
             Check::Grpc(check) => grpc::attempt(check, clients, name, address, deadline, details).await,
+            Check::Dns(check) => dns::attempt(check, address, deadline, details).await,
+            Check::Icmp => icmp::attempt(address, deadline).await,
+            Check::Exec(check) => exec::attempt(check, address, deadline).await,
+            // None is asked.
+            Check::File(_) | Check::Heartbeat(_) => Ok(()),
         }
     }
 
-    /// Tries the target's addresses in order until one succeeds, and gives each an equal share of the time left.
-    async fn try_each(
-        &self,
-        key: &TargetKey,
-        deadline: Instant,
-        details: &mut Details,
-    ) -> (Option<IpAddr>, Result<(), Failure>) {
+    /// Asks the target: all of its addresses at once, where it is a hostname.
+    async fn ask(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
-        let addresses = match &key.target {
-            Target::Address(address) => vec![*address],
-            Target::Hostname(name) => match resolve(name.to_string(), key.timing.timeout, deadline).await {
-                Ok(addresses) => addresses,
-                Err(failure) => return (None, Err(failure)),
-            },
+        let time = key.timing.timeout;
+        let resolved = match &key.target {
+            Target::Address(address) => Ok(vec![*address]),
+            Target::Hostname(name) => {
+                let resolver = self.resolver.get_or_init(Resolver::new);
+                resolver.resolve(name, Deadline::after(time), &self.memory.addresses).await
+            }
         };
-        let resolve = matches!(key.target, Target::Hostname(_)).then(|| started.elapsed());
-        let mut last = (None, Err(Failure::Unresolved("no addresses".into())));
-        for (index, &address) in (0_u32..).zip(&addresses) {
-            let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(index).max(1);
-            let share = deadline.saturating_duration_since(Instant::now()) / shares;
-            *details = Details { phases: Phases { resolve, ..Phases::default() }, ..Details::default() };
-            match self.attempt(key, address, share, details).await {
-                // What failed at an address before says more about the target.
-                Err(failure) if failure.is_local() && last.0.is_some() => {}
-                outcome => last = (Some(address), outcome),
+        let addresses = match resolved {
+            Ok(addresses) => addresses,
+            Err(failure) => {
+                let (took, details) = (started.elapsed(), Details::default());
+                return Observation { took, address: None, outcome: Err(failure), details };
             }
-            if last.1.is_ok() {
-                break;
-            }
-        }
-        last
+        };
+        let resolve = key.target.hostname().map(|_| started.elapsed());
+        let left = time.saturating_sub(started.elapsed());
+        let attempts = addresses.into_iter().map(async |address| {
+            let mut details = Details { phases: Phases { resolve, ..Phases::default() }, ..Details::default() };
+            let outcome = self.attempt(key, address, left, &mut details).await;
+            Attempt { address, outcome, details }
+        });
+        judge(all(attempts).await, started.elapsed())
     }
 }
 
 impl Observe for Prober {
-    async fn observe(&self, key: &TargetKey) -> Observation {
-        let started = Instant::now();
-        let mut details = Details::default();
-        // Its state is large, and most of the time a target has no run under way.
-        let run = Box::pin(self.try_each(key, started + key.timing.timeout, &mut details));
-        let (address, outcome) = run.await;
-        Observation { took: started.elapsed(), address, outcome, details }
+    async fn observe(&self, key: &TargetKey) -> Option<Observation> {
+        match &*key.check {
+            Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
+            Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
+            // Its state is large, and most of the time a target has no run under way.
+            _ => Some(Box::pin(self.ask(key)).await),
+        }
     }
 }
 
-/// The hostname's addresses by the system's resolver, which also reads /etc/hosts; at most [`MAX_ADDRESSES`].
-async fn resolve(name: String, time: Duration, deadline: Instant) -> Result<Vec<IpAddr>, Failure> {
-    let Ok(Ok(permit)) = timeout_at(deadline, LOOKUPS.acquire()).await else {
-        return Err(Failure::Local(format!("{MAX_LOOKUPS} names already wait for the system's resolver")));
+/// What came of asking one address.
+struct Attempt {
+    address: IpAddr,
+    outcome: Result<(), Failure>,
+    details: Details,
+}
+
+/// What attempts at all addresses of a target say of it: it fails where all do, and is poor where some do. One that this machine
+/// could not make says nothing beside others; nor does one at an address that has no route from here.
+fn judge(attempts: Vec<Attempt>, took: Duration) -> Observation {
+    let is_told = |attempt: &Attempt| match &attempt.outcome {
+        Err(Failure::Unreachable(_)) => has_route(attempt.address),
+        Err(failure) => !failure.is_local(),
+        Ok(()) => true,
     };
-    let lookup = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        (name.as_str(), 0).to_socket_addrs()
+    let (told, rest): (Vec<Attempt>, Vec<Attempt>) =
+        if attempts.len() > 1 { attempts.into_iter().partition(is_told) } else { (attempts, Vec::new()) };
+    let count = told.len();
+    let failures = told.iter().filter_map(|attempt| Some((attempt.address, attempt.outcome.as_ref().err()?)));
+    let failed = failures.clone().count();
+    let poor = failures.clone().next().filter(|_| failed < count).map(|(address, failure)| {
+        let fail = if failed == 1 { "fails" } else { "fail" };
+        format!("{failed} of {count} addresses {fail}: {address}: {failure}")
     });
-    match timeout_at(deadline, lookup).await {
-        Ok(Ok(Ok(addresses))) => Ok(addresses.map(|address| address.ip()).take(MAX_ADDRESSES).collect()),
-        Ok(Ok(Err(error))) => Err(match Failure::from_io(&error) {
-            local @ Failure::Local(_) => local,
-            _ => {
-                let text = error.to_string();
-                let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-                Failure::Unresolved(failure::excerpt(reason))
-            }
-        }),
-        Ok(Err(error)) => Err(Failure::Local(error.to_string())),
-        Err(_) => Err(Failure::Timeout { phase: Phase::Resolve, after: time }),
+    let best = told.iter().position(|attempt| attempt.outcome.is_ok()).unwrap_or(0);
+    match told.into_iter().nth(best).or_else(|| rest.into_iter().next()) {
+        Some(Attempt { address, outcome, details }) => {
+            let poor = poor.or(details.poor);
+            Observation { took, address: Some(address), outcome, details: Details { poor, ..details } }
+        }
+        None => Observation { took, address: None, outcome: Err(Failure::NoAddress), details: Details::default() },
     }
+}
+
+/// Whether packets to an address have somewhere to go from here. Sends none.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 9))).is_ok()
+}
+
+/// Awaits all futures at once; what they give, in their order.
+async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(move |context| {
+        for (future, output) in pending.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let Poll::Ready(value) = future.as_mut().poll(context) {
+                *output = Some(value);
+            }
+        }
+        if pending.iter().any(|(_, output)| output.is_none()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(std::mem::take(&mut pending).into_iter().filter_map(|(_, output)| output).collect())
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Steered, ordered};
-use crate::routing::live::Health;
+use crate::routing::live::{Candidates, Health};
 use crate::routing::sticky::mix;
 use crate::routing::{Draw, Family};
 use crate::snapshot::{LoadSteering, Service, Snapshot};
@@ -35,7 +35,10 @@ pub(super) fn steer<'s>(
     let step = way.steps.iter().find(|step| place <= step.end).filter(|step| is_inside(step.region));
     let choice = step.and_then(|step| service.choice(snapshot, step.tier.into(), step.region, family));
     match choice.filter(|choice| choice.candidates.health == Health::Enough) {
-        found @ Some(_) => Steered { found, failover_active: way.is_displaced, scope },
+        Some(choice) => {
+            let is_impaired = choice.candidates.fitness() < Candidates::FITTEST;
+            Steered { found: Some(choice), failover_active: way.is_displaced || is_impaired, scope }
+        }
         None => ordered::steer(snapshot, service, order.regions, scope, family),
     }
 }

@@ -38,8 +38,7 @@ pub(super) fn steer<'s>(
     Steered { found: best, failover_active: true, scope }
 }
 
-/// Whether a region further down the order serves better. Where the other family is down, one that has none of it is no
-/// better: A and AAAA would part there too.
+/// Whether a region further down the order serves better.
 fn is_better(candidates: &Candidates, best: &Candidates) -> bool {
-    candidates.health > best.health || candidates.has_other_family && candidates.fitness() > best.fitness()
+    candidates.health > best.health || candidates.serves_both() && !best.other_family_serves
 }

@@ -335,8 +335,9 @@ impl Divider<'_> {
             let left = std::mem::take(&mut left[class]);
             let total: f64 = stops.iter().map(|stop| capacity(stop.site)).sum();
             for (stop, share) in stops.iter().zip(&mut shares[class]) {
-                // What is infinite has room for all, and rounding alone leads here.
-                let part = if total.is_finite() { capacity(stop.site) / total } else { 1.0 / stops.len() as f64 };
+                // Past what is infinite rounding alone leads; and where nothing bears anything there is no better measure.
+                let is_measure = total > 0.0 && total.is_finite();
+                let part = if is_measure { capacity(stop.site) / total } else { 1.0 / stops.len() as f64 };
                 *share += left * part;
                 self.sites[stop.site as usize].rooms().for_each(|room| loads[room] += left * part * demand);
             }
@@ -468,6 +469,16 @@ mod tests {
         let division = divide(&rooms, &sites, &classes);
         assert_eq!(division.shares, [vec![0.5, 0.5], vec![1.0, 0.0]]);
         assert_eq!(division.loads, [90.0, 30.0, 90.0]);
+    }
+
+    /// Such as one whose endpoints all drain.
+    #[test]
+    fn where_all_places_bear_nothing_they_share_alike() {
+        for demand in [0.0, 10.0] {
+            let Division { shares, loads, excess } =
+                divide(&[room(0.0, 0.0); 2], &simple(2), &[class(demand, &[0, 1], true)]);
+            assert_eq!((shares, loads, excess), (vec![vec![0.5; 2]], vec![demand / 2.0; 2], demand));
+        }
     }
 
     #[test]

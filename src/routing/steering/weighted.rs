@@ -20,10 +20,10 @@ const SALT: u64 = 0x7265_6769_6f6e;
 /// dead for that to come up once in 65,536 times.
 const MOST_DRAWS: u64 = 16;
 
-/// Draws a region of the first tier in which any weighs something and has enough healthy endpoints of each family that it has; else
-/// of the first in which any has enough of the asked one, or some; else of the first that could serve if health were not asked.
-/// In each tier it draws among the regions that are claimed, and only where none of them can serve among the others that the client
-/// may be sent to.
+/// Draws a region of the first tier in which any weighs something and has enough healthy endpoints of the asked family; else of the
+/// first in which any has some; else of the first that could serve if health were not asked. In each tier it draws among the
+/// regions that are claimed, and only where none of them can serve among the others that the client may be sent to. One whose
+/// other family is down yields to those that serve both, wherever they are, so that A and AAAA lead to the same region.
 #[allow(clippy::too_many_arguments, reason = "what a decision is made of")]
 pub(super) fn steer<'s>(
     snapshot: &'s Snapshot,
@@ -35,49 +35,108 @@ pub(super) fn steer<'s>(
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
-    let mut failover_active = false;
     let (claimed, others) = order.regions.split_at(order.claimed);
-    for least in [Candidates::FITTEST, (Health::Enough, false), (Health::Few, false), (Health::None, false)] {
-        for (tier, part) in (0..service.tiers.len()).flat_map(|tier| [(tier, claimed), (tier, others)]) {
-            let groups = || {
-                among(regions, part).filter_map(|region| {
-                    let choice = service.choice(snapshot, tier, region.region, family)?;
-                    let weight = region_weight(snapshot, service, region, choice);
-                    (weight > 0).then_some((choice, weight))
-                })
-            };
-            let serves =
-                |choice: &Choice<'_>| !choice.candidates.list.is_empty() && choice.candidates.fitness() >= least;
-            let (mut all, mut serving, mut count) = (0, 0, 0);
-            for (choice, weight) in groups() {
-                all += weight;
-                if serves(&choice) {
-                    serving += weight;
-                    count += 1;
-                } else {
-                    // One without endpoints that may be answered would not serve in full health either.
-                    failover_active |= !choice.candidates.list.is_empty();
-                }
-            }
-            if count == 0 {
+    let lines = || {
+        let parts = (0..service.tiers.len()).flat_map(move |tier| [(tier, claimed), (tier, others)]);
+        parts.map(|(tier, part)| Line { snapshot, service, regions, part, tier, family })
+    };
+    let mut failover_active = false;
+    for least in [Health::Enough, Health::Few, Health::None] {
+        for line in lines() {
+            let serves = |candidates: &Candidates| !candidates.list.is_empty() && candidates.health >= least;
+            let tally = line.tally(serves);
+            // One without endpoints that may be answered would not serve in full health either.
+            failover_active |= tally.is_any_impaired;
+            if tally.serving == 0 {
                 continue;
             }
-            let Some(sticky) = service.region_sticky else {
-                let found = at(groups().filter(|(choice, _)| serves(choice)), draw.below(serving));
-                return Steered { found, failover_active, scope };
+            let mut found = line.draw(serves, &tally, client, draw);
+            let mut places = tally.serving;
+            if least == Health::Enough
+                && tally.fittest < tally.serving
+                && let Some(both) = lines().find(|line| line.tally(Candidates::serves_both).serving > 0)
+            {
+                let tally_of_both = both.tally(Candidates::serves_both);
+                let is_same_line = (both.tier, both.part) == (line.tier, line.part);
+                places = tally.fittest + if is_same_line { 0 } else { tally_of_both.serving };
+                if found.is_some_and(|choice| !choice.candidates.other_family_serves) {
+                    found = both.draw(Candidates::serves_both, &tally_of_both, client, draw);
+                }
+            }
+            let scope = match service.region_sticky {
+                Some(sticky) if places > 1 => scope.max(sticky.prefix(client)),
+                _ => scope,
             };
-            let key = sticky.key(client) ^ SALT;
-            let own = (0..MOST_DRAWS).find_map(|again| {
-                at(groups(), place(mix(key.wrapping_add(again)), all)).filter(|choice| serves(choice))
-            });
-            let found = own.or_else(|| {
-                at(groups().filter(|(choice, _)| serves(choice)), place(mix(key.wrapping_add(MOST_DRAWS)), serving))
-            });
-            let scope = if count == 1 { scope } else { scope.max(sticky.prefix(client)) };
             return Steered { found, failover_active, scope };
         }
     }
     Steered { found: None, failover_active, scope }
+}
+
+/// The regions of a tier that stand in one part of the client's order, one after the other, each as long as it weighs.
+struct Line<'a, 's> {
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    regions: &'a [RegionWeight],
+    part: &'a [u16],
+    tier: usize,
+    family: Family,
+}
+
+/// What is on a line.
+struct Tally {
+    weight: u64,
+    serving_weight: u64,
+    /// How many regions serve.
+    serving: usize,
+    /// How many of these have no family that is down.
+    fittest: usize,
+    /// Whether health keeps a region from serving, or from serving one of its families.
+    is_any_impaired: bool,
+}
+
+impl<'s> Line<'_, 's> {
+    /// The groups that weigh something.
+    fn groups(&self) -> impl Iterator<Item = (Choice<'s>, u64)> {
+        among(self.regions, self.part).filter_map(|region| {
+            let choice = self.service.choice(self.snapshot, self.tier, region.region, self.family)?;
+            let weight = region_weight(self.snapshot, self.service, region, choice);
+            (weight > 0).then_some((choice, weight))
+        })
+    }
+
+    fn tally(&self, serves: impl Fn(&Candidates) -> bool) -> Tally {
+        let mut tally = Tally { weight: 0, serving_weight: 0, serving: 0, fittest: 0, is_any_impaired: false };
+        for (Choice { candidates, .. }, weight) in self.groups() {
+            let is_fittest = candidates.fitness() == Candidates::FITTEST;
+            tally.weight += weight;
+            tally.is_any_impaired |= !is_fittest && !candidates.list.is_empty();
+            if serves(candidates) {
+                tally.serving_weight += weight;
+                tally.serving += 1;
+                tally.fittest += usize::from(is_fittest);
+            }
+        }
+        tally
+    }
+
+    /// Draws one that serves. A client that keeps its region draws among all, and again where that one doesn't.
+    fn draw(
+        &self,
+        serves: impl Fn(&Candidates) -> bool,
+        tally: &Tally,
+        client: IpAddr,
+        draw: &mut Draw<'_>,
+    ) -> Option<Choice<'s>> {
+        let serving = || self.groups().filter(|(choice, _)| serves(choice.candidates));
+        let Some(sticky) = self.service.region_sticky else { return at(serving(), draw.below(tally.serving_weight)) };
+        let key = sticky.key(client) ^ SALT;
+        let own = (0..MOST_DRAWS).find_map(|again| {
+            at(self.groups(), place(mix(key.wrapping_add(again)), tally.weight))
+                .filter(|choice| serves(choice.candidates))
+        });
+        own.or_else(|| at(serving(), place(mix(key.wrapping_add(MOST_DRAWS)), tally.serving_weight)))
+    }
 }
 
 /// The group at a place on the line of weights.
