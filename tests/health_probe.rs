@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meridian::config::{Check, HttpCheck, Target, Timing};
+use meridian::config::{Check, HttpCheck, Target, TcpCheck, Timing};
 use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
 use meridian::health::{Load, TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -150,7 +150,11 @@ impl Server {
 }
 
 fn key(check: Check, target: Target, timeout: Duration) -> TargetKey {
-    TargetKey { check, timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
+    TargetKey { check: check.into(), timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
+}
+
+fn tcp(port: u16) -> Check {
+    Check::Tcp(TcpCheck::accepted(port))
 }
 
 fn loopback() -> Target {
@@ -162,7 +166,7 @@ fn hostname(name: &str) -> Target {
 }
 
 async fn probe(key: &TargetKey) -> Observation {
-    Prober::new([&key.check]).unwrap().observe(key).await
+    Prober::new([&*key.check]).unwrap().observe(key).await.unwrap()
 }
 
 async fn probe_http(check: HttpCheck) -> Observation {
@@ -278,7 +282,7 @@ async fn addresses_of_both_families_work() {
     let observation = probe(&key(Check::Http(server.check()), target.clone(), AMPLE)).await;
     assert_eq!(observation.outcome, Ok(()));
     assert!(server.request().contains(&format!("host: [::1]:{}\r\n", server.port)));
-    let tcp = probe(&key(Check::Tcp { port: server.port }, target, AMPLE)).await;
+    let tcp = probe(&key(tcp(server.port), target, AMPLE)).await;
     assert_eq!(tcp.outcome, Ok(()));
 }
 
@@ -290,15 +294,14 @@ async fn a_hostname_is_resolved_and_any_of_its_addresses_suffices() {
     let observation = probe(&http).await;
     assert_eq!((observation.outcome, observation.address), (Ok(()), Some(Ipv4Addr::LOCALHOST.into())));
     assert!(server.request().contains(&format!("host: localhost:{}\r\n", server.port)));
-    let tcp = key(Check::Tcp { port: server.port }, hostname("localhost"), AMPLE);
+    let tcp = key(tcp(server.port), hostname("localhost"), AMPLE);
     assert_eq!(probe(&tcp).await.outcome, Ok(()));
 }
 
 #[tokio::test]
 async fn a_hostname_without_addresses_is_a_failure() {
     // No resolver may know it (RFC 6761 section 6.4); one that can't be reached may leave it to the timeout.
-    let observation =
-        probe(&key(Check::Tcp { port: 9 }, hostname("no-such-name.invalid"), Duration::from_secs(2))).await;
+    let observation = probe(&key(tcp(9), hostname("no-such-name.invalid"), Duration::from_secs(2))).await;
     assert_eq!(observation.address, None);
     let failure = observation.outcome.unwrap_err();
     let unresolved = matches!(failure, Failure::Unresolved(_) | Failure::Timeout { phase: Phase::Resolve, .. });
@@ -309,12 +312,12 @@ async fn a_hostname_without_addresses_is_a_failure() {
 async fn a_closed_port_is_refused() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let server = Server { port, requests: Arc::default() };
-    for check in [Check::Tcp { port }, Check::Http(server.check())] {
+    for check in [tcp(port), Check::Http(server.check())] {
         let observation = probe(&key(check, loopback(), AMPLE)).await;
         assert_eq!(observation.outcome, Err(Failure::Refused));
         assert_eq!(observation.to_string(), "127.0.0.1: connection refused");
     }
-    let by_name = probe(&key(Check::Tcp { port }, hostname("localhost"), AMPLE)).await;
+    let by_name = probe(&key(tcp(port), hostname("localhost"), AMPLE)).await;
     assert_eq!(by_name.outcome, Err(Failure::Refused));
     assert!(by_name.address.is_some_and(|address| address.is_loopback()), "the last address is named");
 }
@@ -324,7 +327,7 @@ async fn closing_early_is_a_failure_of_http_but_not_of_tcp() {
     let server = Server::start(Behaviour::CloseAtOnce).await;
     let failure = probe_http(server.check()).await.outcome.unwrap_err();
     assert!(matches!(failure, Failure::Reset | Failure::NotHttp(_)), "{failure}");
-    assert_eq!(probe(&key(Check::Tcp { port: server.port }, loopback(), AMPLE)).await.outcome, Ok(()));
+    assert_eq!(probe(&key(tcp(server.port), loopback(), AMPLE)).await.outcome, Ok(()));
 }
 
 #[tokio::test]
@@ -376,7 +379,7 @@ async fn a_connection_that_is_not_made_in_time_is_told_from_a_late_response() {
         socket
     });
     let server = Server { port: address.as_socket().unwrap().port(), requests: Arc::default() };
-    for check in [Check::Tcp { port: server.port }, Check::Http(server.check())] {
+    for check in [tcp(server.port), Check::Http(server.check())] {
         let observation = probe(&key(check, loopback(), SHORT)).await;
         assert_eq!(observation.to_string(), "127.0.0.1: timed out after 300 ms while connecting");
         assert!(observation.took < SHORT + SLACK, "{:?}", observation.took);
@@ -596,10 +599,10 @@ async fn scheduler_prober_and_table_make_verdicts() {
     let server = Server::start(Behaviour::send(OK)).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), ..Timing::DEFAULT };
-    let keys = [server.port, dead].map(|port| TargetKey { check: Check::Tcp { port }, timing, target: loopback() });
+    let keys = [server.port, dead].map(|port| TargetKey { check: tcp(port).into(), timing, target: loopback() });
     let mut table = Table::default().rebuilt(keys.clone(), []);
     let (sender, mut reports) = mpsc::channel(100);
-    let prober = Prober::new(keys.iter().map(|key| &key.check)).unwrap();
+    let prober = Prober::new(keys.iter().map(|key| &*key.check)).unwrap();
     let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
         let _ = sender.try_send((Arc::clone(key), observation));
     });

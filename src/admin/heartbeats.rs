@@ -68,10 +68,8 @@ pub(super) fn push(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let outcomes: Vec<Result<(), Refusal>> = {
         let table = publisher.health();
         let outcomes = heartbeats.into_iter().map(|written| {
-            let heartbeat: Heartbeat = serde_json::from_value(written).map_err(|problem| Refusal {
-                reason: Rejection::Malformed.name(),
-                message: problem.to_string(),
-            })?;
+            let heartbeat: Heartbeat = serde_json::from_value(written)
+                .map_err(|problem| Refusal { reason: Rejection::Malformed.name(), message: problem.to_string() })?;
             let word = Word { grade: heartbeat.status.grade(), words: heartbeat.text.clone() };
             for key in targets(&table, heartbeat)? {
                 let observation = state.reloader.memory().heartbeats.hear(&key, word.clone(), now);

@@ -115,23 +115,22 @@ pub(super) const BREAKER: Kind = Kind::new(
     "`[pools.*.breaker]`",
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 );
-pub(super) const ENDPOINT: Kind =
-    Kind::new(
-        "endpoints",
-        &[
-            "region",
-            "address",
-            "hostname",
-            "weight",
-            "state",
-            "drain_at",
-            "capacity",
-            "target",
-            "probe_address",
-            "probe_port",
-            "probe_host",
-        ],
-    );
+pub(super) const ENDPOINT: Kind = Kind::new(
+    "endpoints",
+    &[
+        "region",
+        "address",
+        "hostname",
+        "weight",
+        "state",
+        "drain_at",
+        "capacity",
+        "target",
+        "probe_address",
+        "probe_port",
+        "probe_host",
+    ],
+);
 pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);
 pub(super) const SERVICE: Kind = Kind::new(
     "services",

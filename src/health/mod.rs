@@ -30,7 +30,7 @@ use domain::base::Rtype;
 pub use endpoint::{EndpointHealth, Endpoints};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
-pub use probe::{Heartbeats, Memory, Word, Details, Failure, Observation, Phases, Prober};
+pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
 pub use table::{Effect, Table, TargetHealth, TargetId};

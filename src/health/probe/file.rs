@@ -96,7 +96,9 @@ impl Watched {
             let mut octets = Vec::new();
             let read = regular_file::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut octets));
             let problem = match read {
-                Ok(length) if length as u64 > MAX_FILE_BYTES => Some(format!("larger than {} MiB", MAX_FILE_BYTES >> 20)),
+                Ok(length) if length as u64 > MAX_FILE_BYTES => {
+                    Some(format!("larger than {} MiB", MAX_FILE_BYTES >> 20))
+                }
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
             };

@@ -27,12 +27,12 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use connect::Deadline;
-use resolve::Resolver;
 pub use exec::MAX_PROGRAMS;
 pub use failure::{Failure, Phase};
 pub use heartbeat::Heartbeats;
 pub use http::MAX_BODY_BYTES;
 pub use resolve::MAX_LOOKUPS;
+use resolve::Resolver;
 pub use told::Word;
 pub(crate) use trust::nobody;
 
@@ -245,9 +245,7 @@ impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Option<Observation> {
         match &*key.check {
             Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
-            Check::Heartbeat(max_silence) => {
-                self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std())
-            }
+            Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
             _ => Some(self.ask(key).await),
         }
     }

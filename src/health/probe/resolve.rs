@@ -63,7 +63,11 @@ pub(super) struct Resolver {
 impl Resolver {
     /// Reads the system's settings; blocks while it does.
     pub(super) fn new() -> Self {
-        Self { hosts: Hosts::from_system().unwrap_or_default(), servers: servers(), permits: Semaphore::new(MAX_LOOKUPS) }
+        Self {
+            hosts: Hosts::from_system().unwrap_or_default(),
+            servers: servers(),
+            permits: Semaphore::new(MAX_LOOKUPS),
+        }
     }
 
     /// At most [`MAX_ADDRESSES`], in order, none twice.
@@ -88,12 +92,14 @@ impl Resolver {
 
     async fn look_up(&self, name: &Name, deadline: Deadline) -> Result<Vec<IpAddr>, Failure> {
         // With a final dot no search list is gone through.
-        let absolute = ResolverName::from_ascii(format!("{name}.")).map_err(|error| Failure::Local(error.to_string()))?;
-        let from_hosts = [RecordType::A, RecordType::AAAA].into_iter().filter_map(|family| {
-            self.hosts.lookup_static_host(&Query::query(absolute.clone(), family))
-        });
-        let mut addresses: Vec<IpAddr> =
-            from_hosts.flat_map(|found| found.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>()).collect();
+        let absolute =
+            ResolverName::from_ascii(format!("{name}.")).map_err(|error| Failure::Local(error.to_string()))?;
+        let from_hosts = [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|family| self.hosts.lookup_static_host(&Query::query(absolute.clone(), family)));
+        let mut addresses: Vec<IpAddr> = from_hosts
+            .flat_map(|found| found.answers().iter().filter_map(|it| it.data.ip_addr()).collect::<Vec<_>>())
+            .collect();
         if addresses.is_empty() {
             let servers = self.servers.as_ref().map_err(|problem| Failure::Local(problem.clone()))?;
             let Ok(Ok(_permit)) = deadline.within(Phase::Resolve, self.permits.acquire()).await else {

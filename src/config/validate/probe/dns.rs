@@ -19,14 +19,7 @@ pub(super) fn check(table: &Table<'_>) -> Option<DnsCheck> {
     });
     let rtype = table.or("record", Some(rtype::A), |value| Some(record(value)));
     let expect_rcode = table.or("expect_rcode", 0, |value| {
-        value.choice(&[
-            ("NOERROR", 0),
-            ("FORMERR", 1),
-            ("SERVFAIL", 2),
-            ("NXDOMAIN", 3),
-            ("NOTIMP", 4),
-            ("REFUSED", 5),
-        ])
+        value.choice(&[("NOERROR", 0), ("FORMERR", 1), ("SERVFAIL", 2), ("NXDOMAIN", 3), ("NOTIMP", 4), ("REFUSED", 5)])
     });
     let expect_answer = table.optional("expect_answer", |value| data(value, rtype?));
     Some(DnsCheck {
