@@ -22,8 +22,6 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const MIN_DEGRADED_AFTER: Duration = Duration::from_millis(1);
 const MAX_HOLD_DOWN: Duration = Duration::from_secs(3_600);
 const MIN_SILENCE: Duration = Duration::from_secs(1);
-/// Where nothing is asked, but looked up: what is said there stands.
-const LOOK: Timing = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -69,8 +67,10 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
             ("heartbeat", Kind::Heartbeat),
         ])
     });
-    let timing =
-        timing(&table, if matches!(kind, Some(Kind::File | Kind::Heartbeat)) { LOOK } else { Timing::DEFAULT });
+    let timing = match kind {
+        Some(Kind::File | Kind::Heartbeat) => look_timing(&table),
+        _ => timing(&table),
+    };
     let check = match kind {
         Some(Kind::Tcp) => tcp::check(&table).map(Check::Tcp),
         Some(Kind::Dns) => dns::check(&table).map(Check::Dns),
@@ -93,7 +93,8 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
     Some(Probe { name: entry.name.to_owned(), check: Arc::new(check?), timing })
 }
 
-fn timing(table: &Table<'_>, default: Timing) -> Timing {
+fn timing(table: &Table<'_>) -> Timing {
+    let default = Timing::DEFAULT;
     let interval =
         table.or("interval", Some(default.interval), |value| Some(value.duration(MIN_INTERVAL..=MAX_INTERVAL)));
     let timeout = table.optional("timeout", |value| {
@@ -116,16 +117,26 @@ fn timing(table: &Table<'_>, default: Timing) -> Timing {
         }
         Some(degraded_after)
     });
+    verdict_timing(table, Timing { interval, timeout, degraded_after, ..default })
+}
+
+/// Of a probe that asks nobody, so that what is said there stands at once.
+fn look_timing(table: &Table<'_>) -> Timing {
+    let default = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
+    let interval = table.or("interval", default.interval, |value| value.duration(MIN_INTERVAL..=MAX_INTERVAL));
+    let timeout = default.timeout.min(interval / 2);
+    verdict_timing(table, Timing { interval, timeout, ..default })
+}
+
+/// The keys that make verdicts of results.
+fn verdict_timing(table: &Table<'_>, default: Timing) -> Timing {
+    let hold_down = default.interval.min(Timing::MAX_DEFAULT_HOLD_DOWN);
     Timing {
-        interval,
-        timeout,
         fall: table.or("fall", default.fall, |value| value.integer(1..=100)),
         rise: table.or("rise", default.rise, |value| value.integer(1..=100)),
-        degraded_after,
-        hold_down: table.or("hold_down", interval.min(Timing::MAX_DEFAULT_HOLD_DOWN), |value| {
-            value.duration(Duration::ZERO..=MAX_HOLD_DOWN)
-        }),
+        hold_down: table.or("hold_down", hold_down, |value| value.duration(Duration::ZERO..=MAX_HOLD_DOWN)),
         manual_resume: table.or("manual_resume", default.manual_resume, Value::boolean),
+        ..default
     }
 }
 
