@@ -569,6 +569,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// The address, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Hostname(_) => None,
+        }
+    }
+
     /// The hostname, if it is one.
     pub fn hostname(&self) -> Option<&Name> {
         match self {

@@ -111,6 +111,18 @@ impl Check {
         }
     }
 
+    /// The address of this machine to connect from, where it is given.
+    pub fn source(&self) -> Option<IpAddr> {
+        match self {
+            Self::Http(check) => check.source,
+            Self::Tcp(check) => check.source,
+            Self::Tls(check) => check.source,
+            Self::Grpc(check) => check.source,
+            Self::Dns(check) => check.source,
+            Self::Icmp | Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
+        }
+    }
+
     /// How it speaks TLS; nothing where it does not.
     pub fn tls(&self) -> Option<&Tls> {
         match self {

@@ -102,6 +102,7 @@ async fn a_tls_probe_sends_nothing_and_verifies_what_an_https_probe_does() {
     let server = authority.server(&["www.example.com"], in_days(9)).await;
     let named = |name: &str| Tls { server_name: Some(name.into()), ..trusting(authority.file()).unwrap() };
     assert_eq!(probe_tls(&server, named("www.example.com")).await.0, "ok");
+    assert_eq!(probe_tls(&server, named("www.example.com.")).await.0, "ok");
     let (said, _) = probe_tls(&server, named("www.example.net")).await;
     assert!(said.starts_with("certificate not accepted: it is not for www.example.net but for "), "{said}");
     let (said, _) = probe_tls(&server, trusting(authority.file()).unwrap()).await;

@@ -154,5 +154,15 @@ pub(super) fn host(value: Value<'_>) -> Option<String> {
 
 /// An address of this machine to connect from; whether it is one shows when it is used.
 fn source(table: &Table<'_>) -> Option<IpAddr> {
-    table.optional("source", Value::address)
+    table.optional("source", |value| {
+        const EXPECTED: &str = "an address of this machine";
+        let text = value.text(EXPECTED, "\"192.0.2.53\"")?;
+        match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
+            Ok(_) => value.reject("no connection comes from there", "write one address, or leave this out"),
+            Err(_) => {
+                value.reject(format!("expected {EXPECTED}, found {text:?}"), "write for example `\"192.0.2.53\"`")
+            }
+        }
+    })
 }

@@ -108,9 +108,11 @@ impl Secured {
         address: IpAddr,
     ) -> Result<Self, Failure> {
         let clients = clients.ok_or_else(|| Failure::Local("its certificates were not loaded".into()))?;
+        // A name is absolute with its final dot or without it; RFC 6066 section 3 has none.
+        let parsed = |name: &str| ServerName::try_from(name.trim_end_matches('.').to_owned());
         let name = match (&settings.server_name, name) {
-            (Some(name), _) => ServerName::try_from(name.clone()),
-            (None, Some(host)) if !is_address(host) => ServerName::try_from(without_port(host).to_owned()),
+            (Some(name), _) => parsed(name),
+            (None, Some(host)) if !is_address(host) => parsed(without_port(host)),
             (None, _) => Ok(ServerName::from(address)),
         };
         let name = name.map_err(|_| Failure::Local("its host is no server name of TLS".into()))?;

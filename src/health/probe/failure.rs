@@ -216,7 +216,7 @@ impl Failure {
     /// What the error of a socket means.
     pub(super) fn from_io(error: &io::Error) -> Self {
         let text = excerpt(&error.to_string());
-        // No descriptors, memory, ports or permission for another connection.
+        // No descriptors, memory, ports or permission for another connection, or no way there from the source address.
         if let Some(
             libc::EMFILE
             | libc::ENFILE
@@ -224,6 +224,7 @@ impl Failure {
             | libc::ENOMEM
             | libc::EADDRNOTAVAIL
             | libc::ENETDOWN
+            | libc::EINVAL
             | libc::EACCES
             | libc::EPERM,
         ) = error.raw_os_error()
@@ -334,6 +335,7 @@ mod tests {
             (libc::ENETUNREACH, "unreachable: Network is unreachable (os error 101)"),
             (libc::EMFILE, "not probed, for a problem on this machine: Too many open files (os error 24)"),
             (libc::ENOBUFS, "not probed, for a problem on this machine: No buffer space available (os error 105)"),
+            (libc::EINVAL, "not probed, for a problem on this machine: Invalid argument (os error 22)"),
             (libc::ETIMEDOUT, "connection failed: Connection timed out (os error 110)"),
         ];
         for (code, expected) in cases {

@@ -1,5 +1,7 @@
 //! `[probes.*]` of type tls, and the keys of all that speak TLS
 
+use rustls::pki_types::ServerName;
+
 use super::{host, source};
 use crate::config::reader::{Table, Value};
 use crate::config::{ClientCertificate, Tls, TlsCheck, Trust};
@@ -13,7 +15,14 @@ pub(super) fn check(table: &Table<'_>) -> Option<TlsCheck> {
 }
 
 pub(super) fn settings(table: &Table<'_>) -> Option<Tls> {
-    let server_name = table.optional("server_name", host);
+    let server_name = table.optional("server_name", |value| {
+        let name = host(value)?;
+        if ServerName::try_from(name.trim_end_matches('.')).is_err() {
+            let hint = "use letters, digits, hyphens and underscores";
+            return value.reject(format!("{name:?} can't be a server name of TLS"), hint);
+        }
+        Some(name)
+    });
     let min_days_left = table.or("min_days_left", 0, |value| value.integer(1..=MAX_DAYS_LEFT));
     let verify = table.or("verify", true, Value::boolean);
     let ca_file = table.optional("ca_file", |value| {
