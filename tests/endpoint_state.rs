@@ -9,7 +9,7 @@ use meridian::admin::view::HealthReport;
 use meridian::config::Target;
 use meridian::health::breaker::State;
 use meridian::health::report::{Age, Source};
-use meridian::health::{Failure, Found, Load, Observation, Pushed, Rejection, Verdict};
+use meridian::health::{Details, Failure, Found, Load, Observation, Pushed, Rejection, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::live::WHOLE;
 use meridian::routing::{Draw, Family, Outcome, decide};
@@ -87,7 +87,12 @@ impl Run {
         let target = Target::Address([192, 0, 2, endpoint].into());
         let key = self.publisher.health().keys().find(|key| key.target == target).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports };
+        let observation = Observation {
+            took: Duration::from_millis(4),
+            address: None,
+            outcome,
+            details: Details { reports, ..Details::default() },
+        };
         self.publisher.observe([(key, observation)], self.now())
     }
 
@@ -509,7 +514,12 @@ fn what_a_tick_and_a_flood_of_reports_cost() {
         let success = |key: &std::sync::Arc<_>| {
             (
                 std::sync::Arc::clone(key),
-                Observation { took: Duration::from_millis(4), address: None, outcome: Ok(()), reports: Vec::new() },
+                Observation {
+                    took: Duration::from_millis(4),
+                    address: None,
+                    outcome: Ok(()),
+                    details: Details::default(),
+                },
             )
         };
         publisher.observe(chunk.iter().map(success), at(0));
@@ -539,7 +549,8 @@ fn what_a_tick_and_a_flood_of_reports_cost() {
     time("a copy of all that is known", &mut || drop(publisher.health().clone()));
     time("one observation that publishes", &mut || {
         let outcome = Err(Failure::Refused);
-        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports: Vec::new() };
+        let observation =
+            Observation { took: Duration::from_millis(4), address: None, outcome, details: Details::default() };
         publisher.observe([(std::sync::Arc::clone(&keys[0]), observation)], at(seconds));
     });
 }

@@ -109,7 +109,7 @@ impl Backends {
                 for input in &endpoint.inputs {
                     let Input::Target(target) = input else { continue };
                     let Some(key) = compiled.targets.get(target.index()) else { continue };
-                    if let (Check::Http(check), Target::Address(address)) = (&key.check, &key.target)
+                    if let (Check::Http(check), Target::Address(address)) = (&*key.check, &key.target)
                         && address.is_loopback()
                         && backends.ports.insert(*address, check.port).is_none()
                     {

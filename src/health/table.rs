@@ -158,7 +158,7 @@ impl Table {
         endpoints: impl IntoIterator<Item = Placed>,
     ) -> Self {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
-            self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
+            self.targets.iter().rev().map(|known| ((&*known.key.check, &known.key.target), known)).collect();
         let endpoints = self.endpoints.rebuilt(endpoints);
         let (mut targets, mut ids) = (Vec::new(), HashMap::new());
         for key in keys.into_iter().map(Arc::new) {
@@ -166,7 +166,7 @@ impl Table {
                 continue;
             }
             let Ok(index) = u32::try_from(targets.len()) else { break };
-            let target = match (self.find(&key), by_check.get(&(&key.check, &key.target))) {
+            let target = match (self.find(&key), by_check.get(&(&*key.check, &key.target))) {
                 (Some(same), _) => same.clone(),
                 (None, Some(&similar)) => TargetHealth {
                     key: Arc::clone(&key),
@@ -230,6 +230,7 @@ impl Table {
         let grade = match &observation.outcome {
             Err(failure) if failure.is_local() => None,
             Err(_) => Some(Grade::Failed),
+            Ok(()) if observation.details.poor.is_some() => Some(Grade::Poor),
             Ok(()) if timing.degraded_after.is_some_and(|most| observation.took > most) => Some(Grade::Poor),
             Ok(()) => Some(Grade::Good),
         };
@@ -243,9 +244,11 @@ impl Table {
                     Grade::Good | Grade::Poor => target.counts.successes += 1,
                 }
                 target.counts.poor += u64::from(grade == Grade::Poor);
-                target.durations.record(observation.took);
+                if target.key.check.measures_time() {
+                    target.durations.record(observation.took);
+                }
                 target.score = target.score.after(grade);
-                if grade != Grade::Failed {
+                if grade != Grade::Failed && target.key.check.measures_time() {
                     target.succeeded(observation.took, now);
                 }
             }
@@ -271,7 +274,7 @@ impl Table {
                 effect.breakers.extend(change.map(|change| (index, change)));
             }
         }
-        for (source, said) in &observation.reports {
+        for (source, said) in &observation.details.reports {
             let outcome = said.and_then(|load| {
                 effect.touched.iter().try_for_each(|index| match self.endpoints.get_mut(*index) {
                     Some(endpoint) => endpoint.take(&load, now, now),
@@ -353,13 +356,13 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-    use super::super::{Failure, Verdict};
+    use super::super::{Details, Failure, Verdict};
     use super::*;
-    use crate::config::Timing;
+    use crate::config::{TcpCheck, Timing};
 
     fn key(port: u16, fall: u8) -> TargetKey {
         TargetKey {
-            check: Check::Tcp { port },
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
             timing: Timing {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(1),
@@ -371,7 +374,7 @@ mod tests {
     }
 
     fn observation(outcome: Result<(), Failure>) -> Observation {
-        Observation { took: Duration::from_millis(3), address: None, outcome, reports: Vec::new() }
+        Observation { took: Duration::from_millis(3), address: None, outcome, details: Details::default() }
     }
 
     fn observe(table: &mut Table, key: &TargetKey, outcome: Result<(), Failure>) -> Effect {

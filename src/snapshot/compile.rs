@@ -13,7 +13,7 @@ use super::{
     Steering, Tier,
     winners::{self, Tables},
 };
-use crate::config::{self, Config, EndpointState, InputOf, Problem, Problems, Span, Target, WhenAllDown};
+use crate::config::{self, Check, Config, EndpointState, InputOf, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable};
 use crate::health::{Input, TargetId, TargetKey};
@@ -176,7 +176,7 @@ fn add_pools(compiled: &mut Compiled) {
                 }
                 let inputs = pool.health.inputs.iter().map(|input| match input.of {
                     InputOf::Probe(probe) => {
-                        Input::Target(targets.add(&compiled.config.probes[probe], &endpoint.target))
+                        Input::Target(targets.add_endpoint(&compiled.config.probes[probe], probe, endpoint))
                     }
                     // Where its groups are is known once all pools have theirs.
                     InputOf::Pool(_) => Input::Groups(0..0),
@@ -206,7 +206,9 @@ fn add_pools(compiled: &mut Compiled) {
         });
     }
     for canary in &compiled.config.safety.self_suspicion.canaries {
-        compiled.canaries.push(targets.add(&compiled.config.probes[canary.probe], &canary.target));
+        let probe = &compiled.config.probes[canary.probe];
+        let key = TargetKey { check: Arc::clone(&probe.check), timing: probe.timing, target: canary.target.clone() };
+        compiled.canaries.push(targets.add(key));
     }
     compiled.targets = targets.keys;
     for group in &compiled.groups {
@@ -228,11 +230,34 @@ fn add_pools(compiled: &mut Compiled) {
 struct Targets {
     keys: Vec<TargetKey>,
     ids: HashMap<TargetKey, TargetId>,
+    /// Checks with a port or a host of endpoints' own, by the probe: endpoints by the thousand share one.
+    own_checks: HashMap<(usize, Option<u16>, Option<String>), Arc<Check>>,
 }
 
 impl Targets {
-    fn add(&mut self, probe: &config::Probe, target: &Target) -> TargetId {
-        let key = TargetKey { check: probe.check.clone(), timing: probe.timing, target: target.clone() };
+    /// What a probe does at an endpoint, whose index among the probes is given too.
+    fn add_endpoint(&mut self, probe: &config::Probe, index: usize, endpoint: &config::Endpoint) -> TargetId {
+        let config::ProbedAs { address, port, host } = &endpoint.probe;
+        let host = match (host, &endpoint.target) {
+            // Where it goes is another address, but what it asks for is the same.
+            (None, Target::Hostname(name)) if address.is_some() && probe.check.host().is_none() => {
+                Some(name.to_string())
+            }
+            _ => host.clone(),
+        };
+        let check = match (*port, host) {
+            (None, None) => Arc::clone(&probe.check),
+            (port, host) => {
+                let other =
+                    |own: &(usize, Option<u16>, Option<String>)| Arc::new(probe.check.with(own.1, own.2.as_deref()));
+                Arc::clone(self.own_checks.entry((index, port, host)).or_insert_with_key(other))
+            }
+        };
+        let target = address.map_or_else(|| endpoint.target.clone(), Target::Address);
+        self.add(TargetKey { check, timing: probe.timing, target })
+    }
+
+    fn add(&mut self, key: TargetKey) -> TargetId {
         *self.ids.entry(key).or_insert_with_key(|key| {
             self.keys.push(key.clone());
             TargetId(self.keys.len() as u32 - 1)

@@ -542,7 +542,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::health::{Failure, Verdict};
+    use crate::health::{Details, Failure, Verdict};
     use crate::reload::{Loader, Origin};
     use crate::routing::{Draw, Family, Health, Outcome, decide};
 
@@ -579,7 +579,8 @@ ttl = { min = "5s", max = "60s" }
         let wanted = crate::config::Target::Address(IpAddr::from(address));
         let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() };
+        let observation =
+            Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() };
         publisher.observe([(key, observation)], Instant::now())
     }
 
@@ -682,7 +683,7 @@ ttl = { min = "5s", max = "60s" }
         let observed = generations(&|| {
             let observation = |key: &Arc<TargetKey>| {
                 let took = Duration::from_millis(1);
-                (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), reports: Vec::new() })
+                (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), details: Details::default() })
             };
             publisher.observe(keys.iter().map(observation), Instant::now()).len()
         });

@@ -2,7 +2,7 @@
 
 use crate::config::health::MAX_INPUTS;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
-use crate::config::{HealthInput, InputOf, Pool, PoolHealth, schema};
+use crate::config::{HealthInput, InputOf, Pool, PoolHealth, Probe, schema};
 
 const MAX_INPUT_WEIGHT: u32 = 1_000;
 
@@ -10,6 +10,8 @@ const MAX_INPUT_WEIGHT: u32 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'c> {
     pub(super) probes: &'c Names<'c>,
+    /// The probes, by index; nothing in the place of one that can't be read.
+    pub(super) read: &'c [Option<Probe>],
     pub(super) pools: &'c Names<'c>,
 }
 
