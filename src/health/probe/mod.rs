@@ -306,3 +306,57 @@ async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(last: u8, outcome: Result<(), Failure>) -> Attempt {
+        Attempt { address: IpAddr::from([127, 0, 0, last]), outcome, details: Details::default() }
+    }
+
+    #[test]
+    fn attempts_at_several_addresses_are_one_observation() {
+        let refused = || Err(Failure::Refused);
+        let local = || Err(Failure::Local("no descriptors".into()));
+        let unreachable = || Err(Failure::Unreachable("by a router".into()));
+        for (outcomes, expected) in [
+            (vec![Ok(())], "ok in 1.0s"),
+            (vec![refused()], "127.0.0.1: connection refused"),
+            (vec![local()], "127.0.0.1: not probed, for a problem on this machine: no descriptors"),
+            (vec![Ok(()), Ok(())], "ok in 1.0s"),
+            (vec![refused(), Err(Failure::Reset)], "127.0.0.1: connection refused"),
+            (vec![Ok(()), Ok(()), refused()], "ok in 1.0s, but 1 of 3 addresses fails: 127.0.0.3: connection refused"),
+            (
+                vec![refused(), refused(), Ok(())],
+                "ok in 1.0s, but 2 of 3 addresses fail: 127.0.0.1: connection refused",
+            ),
+            (
+                vec![unreachable(), Ok(())],
+                "ok in 1.0s, but 1 of 2 addresses fails: 127.0.0.1: unreachable: by a router",
+            ),
+            (vec![local(), Ok(())], "ok in 1.0s"),
+            (vec![local(), refused()], "127.0.0.2: connection refused"),
+            (vec![local(), local()], "127.0.0.1: not probed, for a problem on this machine: no descriptors"),
+        ] {
+            let attempts = (1..).zip(outcomes).map(|(last, outcome)| attempt(last, outcome)).collect();
+            assert_eq!(judge(attempts, Duration::from_secs(1)).to_string(), expected);
+        }
+        // No address of that kind has a route, on any machine.
+        let lost = Attempt { address: IpAddr::from([0xff02, 0, 0, 0, 0, 0, 0, 0]), ..attempt(0, unreachable()) };
+        assert!(!has_route(lost.address));
+        let told = judge(vec![lost, attempt(2, Ok(()))], Duration::from_secs(1));
+        assert_eq!(told.to_string(), "ok in 1.0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_run_at_once() {
+        let began = Instant::now();
+        let sleeps = [3, 1, 2].map(async |seconds| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            seconds
+        });
+        assert_eq!(all(sleeps.into_iter()).await, [3, 1, 2]);
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+    }
+}
