@@ -44,12 +44,7 @@ impl Heartbeats {
         let silence = now.saturating_duration_since(heard.since);
         let was_silent = std::mem::replace(&mut heard.was_silent, silence > max_silence);
         if heard.was_silent {
-            return Some(Observation {
-                took: Duration::ZERO,
-                address: None,
-                outcome: Err(Failure::Silent(max_silence)),
-                details: super::Details::default(),
-            });
+            return Some(Observation::failed(Failure::Silent(max_silence)));
         }
         heard.word.as_ref().filter(|_| was_silent).map(|word| word.observation("the endpoint reports"))
     }

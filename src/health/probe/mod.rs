@@ -91,6 +91,13 @@ impl Phases {
 /// What an answer says of load, by where it says so, or why that can't be read.
 pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
+impl Observation {
+    /// One that took no time and is about no address.
+    fn failed(failure: Failure) -> Self {
+        Self { took: Duration::ZERO, address: None, outcome: Err(failure), details: Details::default() }
+    }
+}
+
 /// `ok in 12.3ms`, or the failure with the address that it is about.
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +114,8 @@ impl fmt::Display for Observation {
 
 /// Makes observations. The scheduler's tests put a scripted one in the place of [`Prober`].
 pub trait Observe: Send + Sync + 'static {
-    /// Runs the check once, or has nothing to say. Ends within the key's timeout.
+    /// Runs the check once, or has nothing to say. Ends within the key's timeout; within twice that, where programs of other
+    /// targets are waited for.
     fn observe(&self, key: &TargetKey) -> impl Future<Output = Option<Observation>> + Send;
 }
 
@@ -117,6 +125,7 @@ pub struct Memory {
     /// What was heard of those that report by themselves.
     pub heartbeats: Heartbeats,
     files: file::Files,
+    programs: exec::Programs,
     addresses: resolve::LastAddresses,
 }
 
@@ -226,8 +235,7 @@ impl Prober {
         let addresses = match resolved {
             Ok(addresses) => addresses,
             Err(failure) => {
-                let (took, details) = (started.elapsed(), Details::default());
-                return Observation { took, address: None, outcome: Err(failure), details };
+                return Observation { took: started.elapsed(), ..Observation::failed(failure) };
             }
         };
         let resolve = key.target.hostname().map(|_| started.elapsed());
@@ -246,6 +254,10 @@ impl Observe for Prober {
         match &*key.check {
             Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
+            Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
+                Ok(_permit) => self.ask(key).await,
+                Err(failure) => Observation::failed(failure),
+            }),
             _ => Some(self.ask(key).await),
         }
     }
@@ -280,7 +292,7 @@ fn judge(attempts: Vec<Attempt>, took: Duration) -> Observation {
         Some(Attempt { address, outcome, details }) => {
             Observation { took, address: Some(address), outcome, details: Details { poor, ..details } }
         }
-        None => Observation { took, address: None, outcome: Err(Failure::NoAddress), details: Details::default() },
+        None => Observation { took, ..Observation::failed(Failure::NoAddress) },
     }
 }
 
