@@ -18,7 +18,7 @@ use crate::health::{Observation, Prober, TargetKey};
 use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
-use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_unverified_certificates};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -86,6 +86,7 @@ impl Daemon {
         if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
             warn!(%problem, "icmp probes find nothing");
         }
+        warn_of_unverified_certificates(&config);
 
         let (observations, observed) = mpsc::unbounded_channel();
         let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {

@@ -420,6 +420,7 @@ impl Reloader {
         };
         if reason == Reason::Signal {
             warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+            warn_of_unverified_certificates(&compiled.config);
             // Where it can't be raised, that was said at the start.
             if let Ok(limit) = raise_descriptor_limit() {
                 warn_of_few_descriptors(limit, &compiled.config);
@@ -513,6 +514,13 @@ pub(crate) fn warn_of_few_descriptors(limit: u64, config: &Config) {
             "connections and probes may come to more open descriptors than the limit; set LimitNOFILE={needed} in the \
              unit, or lower server.tcp.connections"
         );
+    }
+}
+
+/// Warns of probes by which whoever is between this server and an endpoint can make it look well.
+pub(crate) fn warn_of_unverified_certificates(config: &Config) {
+    for probe in config.unverified_probes() {
+        warn!(probe, "takes any certificate for its endpoints' own, as it has `verify = false`");
     }
 }
 

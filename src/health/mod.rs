@@ -35,7 +35,7 @@ pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 
-use crate::config::{Check, HttpCheck, Target, Timing};
+use crate::config::{Check, GrpcCheck, HttpCheck, Target, Timing};
 
 /// What is probed, how and when. Equal keys are one target: probed once, with one verdict, whatever the probes' names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,9 +52,12 @@ pub struct TargetKey {
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match &*self.check {
-            Check::Http(HttpCheck { tls: true, .. }) => "https",
+            Check::Http(HttpCheck { tls: Some(_), .. }) => "https",
             Check::Http(_) => "http",
             Check::Tcp(_) => "tcp",
+            Check::Tls(_) => "tls",
+            Check::Grpc(GrpcCheck { tls: Some(_), .. }) => "grpcs",
+            Check::Grpc(_) => "grpc",
             Check::Dns(_) => "dns",
             Check::Icmp => "icmp",
             Check::Exec(_) => "exec",
@@ -69,7 +72,12 @@ impl fmt::Display for TargetKey {
         match &*self.check {
             Check::Http(check) => {
                 f.write_str(&check.path)?;
-                check.host.as_ref().map_or(Ok(()), |host| write!(f, " ({host})"))
+                check.host.iter().try_for_each(|host| write!(f, " ({host})"))
+            }
+            Check::Tls(check) => check.tls.server_name.iter().try_for_each(|name| write!(f, " ({name})")),
+            Check::Grpc(check) => {
+                write!(f, "/{}", check.service)?;
+                check.host.iter().try_for_each(|host| write!(f, " ({host})"))
             }
             Check::Dns(check) => write!(f, "/{} {}", check.name, Rtype::from_int(check.rtype)),
             Check::Exec(check) => write!(f, " ({})", check.command.display()),

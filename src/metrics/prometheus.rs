@@ -13,6 +13,8 @@
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share` | E |
 //! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
+//! | `meridian_probe_phase_seconds` | 4 × E; phases that the latest probe did not have are left out |
+//! | `meridian_certificate_expiry_timestamp_seconds` | E; for probes that speak TLS |
 //! | `meridian_breaker_state`, `meridian_breaker_transitions_total` | 3 × the endpoints of pools with breakers |
 //! | `meridian_load_reports_total` | 3 sources × 12 outcomes |
 //! | `meridian_probe_duration_seconds` | 15 × T |
@@ -37,7 +39,7 @@ use crate::dns::Transport;
 use crate::health::breaker::State;
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
-use crate::health::{Rejection, Table, Verdict};
+use crate::health::{Observation, Rejection, Table, Verdict};
 use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
@@ -262,6 +264,7 @@ impl Scrape<'_> {
         let now = Instant::now();
         let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
         let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut phases, mut expiries) = (Vec::new(), Vec::new());
         for (index, group) in (0..).zip(&compiled.groups) {
             let (pool, region) = place(compiled, index);
             for index in group.endpoints.clone() {
@@ -288,6 +291,11 @@ impl Scrape<'_> {
                     let labels = with(own, "verdict", &verdict.to_string());
                     verdicts.push((labels, flag(target.machine.verdict() == verdict)));
                 }
+                let Some((_, Observation { details, .. })) = &target.last else { continue };
+                for (phase, time) in details.phases.named() {
+                    phases.extend(time.map(|time| (with(own, "phase", phase), time.as_secs_f64())));
+                }
+                expiries.extend(details.certificate_expires.map(|expires| (labels(own), expires as f64)));
             }
         }
         families.gauges(
@@ -317,6 +325,18 @@ impl Scrape<'_> {
             "What is known of the endpoint's load, as far as it is fresh; response_ms is what probes take where nothing \
              else is said.",
             loads,
+        );
+        families.gauges(
+            "meridian_probe_phase_seconds",
+            "How long the parts of the endpoint's latest probe took: \"resolve\", \"connect\", \"tls\" and \"first_byte\", \
+             from the request to the head of its answer. Those that it did not have or did not come to the end of are \
+             left out.",
+            phases,
+        );
+        families.gauges(
+            "meridian_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that the endpoint showed to its latest probe, in seconds since 1970.",
+            expiries,
         );
         families.gauges(
             "meridian_breaker_state",

@@ -1,6 +1,6 @@
 //! Endpoints and what is known of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::health::Table;
 use crate::health::endpoint::STEPS;
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
+use crate::unix_time::unix_seconds;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub struct Endpoint {
     pub last_probe: Option<String>,
     /// How many seconds ago that was.
     pub last_probe_seconds: Option<u64>,
+    /// How long the parts of the latest probe took.
+    pub last_probe_phases: Phases,
+    /// How many days are left until the certificate expires that it showed to the latest probe; 0 where none is.
+    pub certificate_days_left: Option<u64>,
     /// The part of its weight that counts now, in percent; 0 while its circuit breaker is open.
     pub weight_percent: f64,
     /// How well its probes went of late, 0 to 1.
@@ -41,6 +46,28 @@ pub struct Endpoint {
     pub load: Load,
     /// How many seconds ago something was last said of its load.
     pub load_seconds: Option<u64>,
+}
+
+/// How long the parts of a probe took, in milliseconds; those that it did not have, or did not come to the end of, are absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Looking the hostname up.
+    pub resolve_ms: Option<f64>,
+    /// Connecting by TCP.
+    pub connect_ms: Option<f64>,
+    /// Agreeing on TLS.
+    pub tls_ms: Option<f64>,
+    /// From the request to the head of its answer.
+    pub first_byte_ms: Option<f64>,
+}
+
+impl From<crate::health::Phases> for Phases {
+    fn from(phases: crate::health::Phases) -> Self {
+        // In microseconds, of which parts are of no interest.
+        let ms = |phase: Option<Duration>| phase.map(|time| time.as_micros() as f64 / 1e3);
+        let crate::health::Phases { resolve, connect, tls, first_byte } = phases;
+        Self { resolve_ms: ms(resolve), connect_ms: ms(connect), tls_ms: ms(tls), first_byte_ms: ms(first_byte) }
+    }
 }
 
 /// How busy an endpoint is; what is not known is absent.
@@ -83,6 +110,10 @@ impl Endpoint {
             probe: target.map(|target| target.key.to_string()),
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| seconds_since(*then)),
+            last_probe_phases: last.map(|(_, observation)| observation.details.phases.into()).unwrap_or_default(),
+            certificate_days_left: last
+                .and_then(|(_, observation)| observation.details.certificate_expires)
+                .map(|expires| expires.saturating_sub(unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: target.map(|target| target.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),

@@ -106,6 +106,16 @@ enum ProbedBy<'a> {
     Nothing,
 }
 
+impl ProbedBy<'_> {
+    /// Where its connections come from.
+    fn source(self) -> Option<IpAddr> {
+        match self {
+            Self::Probe(probe) => probe.check.source(),
+            Self::Unread | Self::Nothing => None,
+        }
+    }
+}
+
 /// How an endpoint is probed in its own way.
 fn probed_as(table: &Table<'_>, by: ProbedBy<'_>) -> ProbedAs {
     let read = ProbedAs {
@@ -162,6 +172,14 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>, probed_by: ProbedBy<'_>) -> 
         let capacity = capacity(&table);
         let probe = probed_as(&table, probed_by);
         let (region, target) = (region?, target?);
+        if let (Some(asked), Some(source)) = (probe.address.or(target.address()), probed_by.source())
+            && asked.is_ipv4() != source.is_ipv4()
+        {
+            return element.reject(
+                format!("{asked} can't be probed from the probe's `source`, {source}, which is of the other family"),
+                "give the endpoints of this family a pool and a probe of their own",
+            );
+        }
         let is_hostname = matches!(target, Target::Hostname(_));
         if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
             let message = if is_hostname {

@@ -15,7 +15,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Failure, Phase, Phases};
+use super::failure::coarse;
+use super::trust::{self, Clients, Protocol};
+use super::{Details, Failure, Phase, Phases};
+use crate::config::Tls;
+use crate::unix_time::unix_seconds;
+
+const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Until when an attempt may take.
 #[derive(Debug, Clone, Copy)]
@@ -77,26 +83,86 @@ fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Fail
     Ok(socket)
 }
 
-/// Agrees on TLS with the server over its connection.
+/// What TLS over a connection takes.
+#[derive(Debug)]
+pub(super) struct Secured {
+    config: Arc<ClientConfig>,
+    /// What the server is asked for, and its certificate must be for.
+    name: ServerName<'static>,
+    must_speak_http2: bool,
+    min_days_left: u16,
+}
+
+impl Secured {
+    /// As these settings say, whose files `clients` was made of. Where no server name is given it is `name`, which may have a
+    /// port; where that is an address or missing, the certificate must be for the address connected to, as TLS has no server
+    /// names that are addresses (RFC 6066 section 3).
+    ///
+    /// # Errors
+    /// [`Failure::Local`] where no name can be made of it.
+    pub(super) fn new(
+        settings: &Tls,
+        clients: Option<&Clients>,
+        protocol: Protocol,
+        name: Option<&str>,
+        address: IpAddr,
+    ) -> Result<Self, Failure> {
+        let clients = clients.ok_or_else(|| Failure::Local("its certificates were not loaded".into()))?;
+        // A name is absolute with its final dot or without it; RFC 6066 section 3 has none.
+        let parsed = |name: &str| ServerName::try_from(name.trim_end_matches('.').to_owned());
+        let name = match (&settings.server_name, name) {
+            (Some(name), _) => parsed(name),
+            (None, Some(host)) if !is_address(host) => parsed(without_port(host)),
+            (None, _) => Ok(ServerName::from(address)),
+        };
+        let name = name.map_err(|_| Failure::Local("its host is no server name of TLS".into()))?;
+        let must_speak_http2 = protocol == Protocol::Http2;
+        let config = Arc::clone(clients.speaking(protocol));
+        Ok(Self { config, name, must_speak_http2, min_days_left: settings.min_days_left })
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<IpAddr>().is_ok() || without_port(host).parse::<IpAddr>().is_ok()
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+/// Connects to `address`, by TLS if that is asked for. What the server's certificate says of its end goes to the details.
 ///
 /// # Errors
-/// What is wrong with the certificate or with the server's TLS, and a time-out.
-pub(super) async fn tls(
-    stream: TcpStream,
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+/// As [`tcp`]; what is wrong with the certificate or with the server's TLS.
+pub(super) async fn open(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    tls: Option<Secured>,
     deadline: Deadline,
-    phases: &mut Phases,
-) -> Result<Box<TlsStream<TcpStream>>, Failure> {
+    details: &mut Details,
+) -> Result<Stream, Failure> {
+    let stream = tcp(address, source, deadline, &mut details.phases).await?;
+    let Some(Secured { config, name, must_speak_http2, min_days_left }) = tls else {
+        return Ok(Stream::Plain(stream));
+    };
     let started = Instant::now();
-    // Its state is large, and most of the time there is none.
-    let handshake = Box::pin(TlsConnector::from(config).connect(name, stream));
+    let handshake = TlsConnector::from(config).connect(name, stream);
     let stream = deadline.within(Phase::Tls, handshake).await?;
-    phases.tls = Some(started.elapsed());
-    match stream {
-        Ok(stream) => Ok(Box::new(stream)),
-        Err(error) => Err(Failure::from_causes(&error).unwrap_or_else(|| Failure::from_io(&error))),
+    let stream = stream.map_err(|error| Failure::from_causes(&error).unwrap_or_else(|| Failure::from_io(&error)))?;
+    details.phases.tls = Some(started.elapsed());
+    let session = stream.get_ref().1;
+    if must_speak_http2 && session.alpn_protocol() != Some(b"h2") {
+        return Err(Failure::Tls("the server does not offer HTTP/2".into()));
     }
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    details.certificate_expires = certificate.and_then(trust::expires);
+    if let Some(expires) = details.certificate_expires {
+        let seconds_left = expires.saturating_sub(unix_seconds());
+        if seconds_left < u64::from(min_days_left) * SECONDS_PER_DAY {
+            details.poor = Some(format!("certificate expires in {}", coarse(seconds_left)));
+        }
+    }
+    Ok(Stream::Tls(Box::new(stream)))
 }
 
 /// A connection of either kind.

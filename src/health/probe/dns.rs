@@ -37,7 +37,7 @@ pub(super) async fn attempt(
     match judge(check, &answer) {
         Judgement::Final(outcome) => outcome,
         Judgement::Truncated => {
-            let mut stream = connect::tcp(address, None, deadline, &mut details.phases).await?;
+            let mut stream = connect::tcp(address, check.source, deadline, &mut details.phases).await?;
             let exchange = async {
                 let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
                 stream.write_all(&[&length.to_be_bytes()[..], &query].concat()).await?;
@@ -59,7 +59,7 @@ pub(super) async fn attempt(
 
 async fn over_udp(check: &DnsCheck, address: SocketAddr, id: u16, query: &[u8]) -> io::Result<Vec<u8>> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let socket = UdpSocket::bind((check.source.unwrap_or(any), 0)).await?;
     // What comes from another address or port is dropped by the kernel then.
     socket.connect(address).await?;
     socket.send(query).await?;

@@ -60,6 +60,13 @@ pub enum Failure {
         /// How much of the body was searched, in bytes.
         searched_bytes: usize,
     },
+    /// The body does not match the expected expression.
+    BodyUnlike {
+        /// The expression.
+        regex: String,
+        /// How much of the body was searched, in bytes.
+        searched_bytes: usize,
+    },
     /// What came over the connection lacks the expected text.
     AnswerLacks {
         /// The text.
@@ -80,8 +87,23 @@ pub enum Failure {
     Told(String),
     /// The target has not reported for longer than this.
     Silent(Duration),
-    /// The body broke off before the expected text came.
+    /// The body broke off before what is expected came.
     BodyBroken(String),
+    /// The body is no JSON, so there is no field in it; with how much of it was read, in bytes.
+    NotJson(usize),
+    /// A field of the body is not what is expected.
+    Field {
+        /// Where it is.
+        path: String,
+        /// What stands there; nothing where there is no such field.
+        found: Option<String>,
+        /// What is expected.
+        expected: String,
+    },
+    /// The health service answered that the service is not served; with the status that it gave.
+    NotServing(String),
+    /// The answer is not one of the health service of gRPC.
+    Grpc(String),
     /// This machine could not make the run, so it says nothing about the target.
     Local(String),
 }
@@ -144,6 +166,17 @@ impl fmt::Display for Failure {
             Self::BodyLacks { text, searched_bytes } => {
                 write!(f, "body lacks \"{text}\" in its first {searched_bytes} bytes")
             }
+            Self::BodyUnlike { regex, searched_bytes } => {
+                write!(f, "body does not match \"{regex}\" in its first {searched_bytes} bytes")
+            }
+            Self::BodyBroken(reason) => write!(f, "body broke off before what is expected: {reason}"),
+            Self::NotJson(bytes) => write!(f, "body is no JSON ({bytes} bytes were read)"),
+            Self::Field { path, found: None, expected } => write!(f, "body has no field {path} (expected {expected})"),
+            Self::Field { path, found: Some(found), expected } => {
+                write!(f, "field {path} is {found} (expected {expected})")
+            }
+            Self::NotServing(status) => write!(f, "the health service says {status}"),
+            Self::Grpc(reason) => write!(f, "no answer of the health service: {reason}"),
             Self::AnswerLacks { text, searched_bytes } => {
                 write!(f, "answer lacks \"{text}\" in its first {searched_bytes} bytes")
             }
@@ -151,7 +184,6 @@ impl fmt::Display for Failure {
             Self::Program { status, line } if line.is_empty() => write!(f, "program failed with {status}"),
             Self::Program { status, line } => write!(f, "program failed with {status}: {line}"),
             Self::Silent(time) => write!(f, "no heartbeat for {time:?}"),
-            Self::BodyBroken(reason) => write!(f, "body broke off before the expected text: {reason}"),
             Self::Local(reason) => write!(f, "not probed, for a problem on this machine: {reason}"),
         }
     }
@@ -184,7 +216,7 @@ impl Failure {
     /// What the error of a socket means.
     pub(super) fn from_io(error: &io::Error) -> Self {
         let text = excerpt(&error.to_string());
-        // No descriptors, memory, ports or permission for another connection.
+        // No descriptors, memory, ports or permission for another connection, or no way there from the source address.
         if let Some(
             libc::EMFILE
             | libc::ENFILE
@@ -192,6 +224,7 @@ impl Failure {
             | libc::ENOMEM
             | libc::EADDRNOTAVAIL
             | libc::ENETDOWN
+            | libc::EINVAL
             | libc::EACCES
             | libc::EPERM,
         ) = error.raw_os_error()
@@ -215,6 +248,9 @@ impl Failure {
         let reason = match error {
             rustls::Error::InvalidCertificate(reason) => reason,
             rustls::Error::InvalidMessage(_) => return Self::Tls("the answer is not TLS".into()),
+            rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+                return Self::Tls("the server does not offer the version of HTTP asked for".into());
+            }
             rustls::Error::AlertReceived(alert) => return Self::Tls(format!("the server refused with {alert:?}")),
             other => return Self::Tls(excerpt(&other.to_string())),
         };
@@ -277,7 +313,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// Seconds in the largest unit that gives at least two of it.
-fn coarse(seconds: u64) -> String {
+pub(super) fn coarse(seconds: u64) -> String {
     match seconds {
         172_800.. => format!("{} days", seconds / 86_400),
         7_200.. => format!("{} hours", seconds / 3_600),
@@ -299,6 +335,7 @@ mod tests {
             (libc::ENETUNREACH, "unreachable: Network is unreachable (os error 101)"),
             (libc::EMFILE, "not probed, for a problem on this machine: Too many open files (os error 24)"),
             (libc::ENOBUFS, "not probed, for a problem on this machine: No buffer space available (os error 105)"),
+            (libc::EINVAL, "not probed, for a problem on this machine: Invalid argument (os error 22)"),
             (libc::ETIMEDOUT, "connection failed: Connection timed out (os error 110)"),
         ];
         for (code, expected) in cases {

@@ -3,14 +3,17 @@
 mod body;
 mod connect;
 mod dns;
+mod exchange;
 mod exec;
 mod failure;
 mod file;
+mod grpc;
 mod heartbeat;
 mod http;
 mod icmp;
 mod resolve;
 mod tcp;
+mod tls;
 mod told;
 mod trust;
 
@@ -18,12 +21,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use connect::Deadline;
@@ -34,15 +36,17 @@ pub use http::MAX_BODY_BYTES;
 pub use resolve::MAX_LOOKUPS;
 use resolve::Resolver;
 pub use told::Word;
+use trust::Clients;
 pub(crate) use trust::nobody;
 
 use super::report::Source;
 use super::{Load, Rejection, Table, TargetKey};
-use crate::config::{Check, HttpCheck, Problem, Problems, Target};
+use crate::config::{Check, Problems, Target, Trust};
 use crate::zone::Name;
 
 /// The most addresses of a hostname that are probed.
 pub const MAX_ADDRESSES: usize = 8;
+
 /// What one run of a probe found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
@@ -66,6 +70,8 @@ pub struct Details {
     pub phases: Phases,
     /// What the answer says of load, by where it says so.
     pub reports: Reports,
+    /// When the server's certificate expires, in seconds since 1970; nothing where it shows none.
+    pub certificate_expires: Option<u64>,
 }
 
 /// How long the parts of a run took that it came to the end of.
@@ -144,45 +150,32 @@ impl Memory {
 /// Makes observations over the network. Holds what the checks of one configuration share, and nothing per target.
 #[derive(Debug)]
 pub struct Prober {
-    /// For plain HTTP.
-    plain: ClientConfig,
-    /// For HTTPS by `ca_file`; without one, the system's authorities.
-    trusted: HashMap<Option<PathBuf>, ClientConfig>,
+    clients: HashMap<Trust, Clients>,
     /// Made for the first hostname.
     resolver: OnceLock<Resolver>,
     memory: Arc<Memory>,
 }
 
 impl Prober {
-    /// Reads the certificate authorities that these checks need; blocks while it does. The system's are read only if an
-    /// HTTPS check relies on them.
+    /// Reads the certificates that these checks need; blocks while it does. The system's authorities are read only if a
+    /// check relies on them.
     ///
     /// # Errors
-    /// Every `ca_file` that can't be read or holds no certificate, and a system without authorities.
+    /// Every file that can't be read or does not hold what it should, and a system without authorities.
     pub fn new<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Result<Self, Problems> {
-        let mut trusted: HashMap<Option<PathBuf>, Result<ClientConfig, Problem>> = HashMap::new();
+        let mut clients = HashMap::new();
         let mut problems = Vec::new();
-        for check in checks {
-            let Check::Http(HttpCheck { tls: true, ca_file, .. }) = check else { continue };
-            trusted.entry(ca_file.clone()).or_insert_with(|| match ca_file {
-                Some(path) => trust::authorities(path),
-                None => trust::system(),
-            });
+        let trusts: HashSet<&Trust> = checks.into_iter().filter_map(|check| Some(&check.tls()?.trust)).collect();
+        for trust in trusts {
+            match Clients::new(trust) {
+                Ok(made) => drop(clients.insert(trust.clone(), made)),
+                Err(problem) => problems.push(problem),
+            }
         }
-        let trusted = trusted
-            .into_iter()
-            .filter_map(|(ca_file, config)| match config {
-                Ok(config) => Some((ca_file, config)),
-                Err(problem) => {
-                    problems.push(problem);
-                    None
-                }
-            })
-            .collect();
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { plain: trust::nobody(), trusted, resolver: OnceLock::new(), memory: Arc::default() })
+        Ok(Self { clients, resolver: OnceLock::new(), memory: Arc::default() })
     }
 
     /// The same with what the probers before it knew.
@@ -205,17 +198,17 @@ impl Prober {
         details: &mut Details,
     ) -> Result<(), Failure> {
         let deadline = Deadline::after(time);
+        let clients = key.check.tls().and_then(|tls| self.clients.get(&tls.trust));
+        let hostname = key.target.hostname().map(ToString::to_string);
+        let name = hostname.as_deref();
         match &*key.check {
+            Check::Http(check) => http::attempt(check, clients, name, address, deadline, details).await,
             Check::Tcp(check) => tcp::attempt(check, address, deadline, details).await,
+            Check::Tls(check) => tls::attempt(check, clients, name, address, deadline, details).await,
+            Check::Grpc(check) => grpc::attempt(check, clients, name, address, deadline, details).await,
             Check::Dns(check) => dns::attempt(check, address, deadline, details).await,
             Check::Icmp => icmp::attempt(address, deadline).await,
             Check::Exec(check) => exec::attempt(check, address, deadline).await,
-            Check::Http(check) => {
-                let tls = if check.tls { self.trusted.get(&check.ca_file) } else { Some(&self.plain) };
-                let tls = tls.ok_or_else(|| Failure::Local("its certificate authorities were not loaded".into()))?;
-                let hostname = key.target.hostname().map(ToString::to_string);
-                http::attempt(check, tls, hostname.as_deref(), address, time, &mut details.reports).await
-            }
             // None is asked.
             Check::File(_) | Check::Heartbeat(_) => Ok(()),
         }
@@ -254,11 +247,12 @@ impl Observe for Prober {
         match &*key.check {
             Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
+            // Its state is large, and most of the time a target has no run under way.
             Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
-                Ok(_permit) => self.ask(key).await,
+                Ok(_permit) => Box::pin(self.ask(key)).await,
                 Err(failure) => Observation::failed(failure),
             }),
-            _ => Some(self.ask(key).await),
+            _ => Some(Box::pin(self.ask(key)).await),
         }
     }
 }
@@ -290,6 +284,7 @@ fn judge(attempts: Vec<Attempt>, took: Duration) -> Observation {
     let best = told.iter().position(|attempt| attempt.outcome.is_ok()).unwrap_or(0);
     match told.into_iter().nth(best).or_else(|| rest.into_iter().next()) {
         Some(Attempt { address, outcome, details }) => {
+            let poor = poor.or(details.poor);
             Observation { took, address: Some(address), outcome, details: Details { poor, ..details } }
         }
         None => Observation { took, ..Observation::failed(Failure::NoAddress) },

@@ -20,7 +20,7 @@ pub(super) async fn attempt(
     details: &mut Details,
 ) -> Result<(), Failure> {
     let address = SocketAddr::new(address, check.port);
-    let mut stream = connect::tcp(address, None, deadline, &mut details.phases).await?;
+    let mut stream = connect::tcp(address, check.source, deadline, &mut details.phases).await?;
     if let Some(send) = &check.send {
         let sent = deadline.within(Phase::Send, stream.write_all(send.as_bytes())).await?;
         sent.map_err(|error| Failure::from_io(&error))?;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use domain::base::Rtype;
 
+use super::source;
 use crate::config::reader::{Table, Value};
 use crate::config::{DnsCheck, DnsData};
 use crate::zone::{Name, rtype};
@@ -24,6 +25,7 @@ pub(super) fn check(table: &Table<'_>) -> Option<DnsCheck> {
     let expect_answer = table.optional("expect_answer", |value| data(value, rtype?));
     Some(DnsCheck {
         port: table.or("port", 53, |value| value.integer(1..=u16::MAX)),
+        source: source(table),
         name: name?,
         rtype: rtype?,
         recursion: table.or("recursion", false, Value::boolean),

@@ -1,5 +1,6 @@
 //! `[probes.*]` of type tcp
 
+use super::source;
 use crate::config::TcpCheck;
 use crate::config::reader::{Table, Value};
 
@@ -10,7 +11,7 @@ pub(super) fn check(table: &Table<'_>) -> Option<TcpCheck> {
     let port = table.required("port", "port = 443", |value| value.integer(1..=u16::MAX));
     let send = table.optional("send", |value| text(value, "\"PING\\r\\n\""));
     let expect = table.optional("expect", |value| text(value, "\"+PONG\""));
-    Some(TcpCheck { port: port?, send, expect })
+    Some(TcpCheck { port: port?, source: source(table), send, expect })
 }
 
 fn text(value: Value<'_>, example: &str) -> Option<String> {
