@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use divan::Bencher;
+use meridian::config::{Adaptive, Balance, Performance};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, decide};
 use meridian::snapshot::Publisher;
@@ -12,19 +13,9 @@ fn main() {
     divan::main();
 }
 
-const BALANCES: [&str; 11] = [
-    "weighted",
-    "round-robin",
-    "random",
-    "ip-hash",
-    "consistent-hash",
-    "least-connections",
-    "least-response-time",
-    "power-of-two",
-    "resource-aware",
-    "performance",
-    "adaptive",
-];
+fn balances() -> [&'static str; 11] {
+    Balance::all(Performance::DEFAULT, Adaptive::DEFAULT).map(Balance::name)
+}
 
 /// So many that where they are found among networks is not learnt by heart.
 const MANY_CLIENTS: usize = 4096;
@@ -80,12 +71,12 @@ fn bench(bencher: Bencher<'_, '_>, endpoints: usize, clients: usize, settings: &
     });
 }
 
-#[divan::bench(args = BALANCES, consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
-fn balances<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
+#[divan::bench(args = balances(), consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
+fn each_balance<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
     bench(bencher, ENDPOINTS, MANY_CLIENTS, &format!("steering = \"priority\"\nbalance = \"{balance}\""));
 }
 
-#[divan::bench(args = BALANCES, consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
+#[divan::bench(args = balances(), consts = [3, 24, 1000], sample_count = 300, sample_size = 4096)]
 fn balances_that_stick<const ENDPOINTS: usize>(bencher: Bencher<'_, '_>, balance: &str) {
     bench(
         bencher,

@@ -116,6 +116,15 @@ impl Run {
         self.publisher.current().generation
     }
 
+    /// For how long an answer lives.
+    fn ttl_seconds(&self) -> u32 {
+        let snapshot = self.publisher.current();
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut draw = Draw { rng: &mut rng, advance: false, worker: usize::MAX, unix_seconds: 0 };
+        let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+        decide(&snapshot, &snapshot.compiled.services[0], client, Family::V4, &mut draw).ttl
+    }
+
     /// How often each endpoint is answered.
     fn draws(&self, times: u32) -> [f64; 3] {
         let snapshot = self.publisher.current();
@@ -196,6 +205,7 @@ fn a_relapse_ends_the_ramp_and_a_reload_does_not() {
     assert_eq!(run.share(3), WHOLE / 16 * 8);
     run.assert_shares([1.0, 2.0, 1.5]);
     (0..3).for_each(|_| drop(run.observe(3, false)));
+    assert_eq!(run.share(3), WHOLE, "what is down warms up no more");
     (0..2).for_each(|_| drop(run.observe(3, true)));
     assert_eq!(run.share(3), WHOLE / 16);
 }
@@ -222,6 +232,7 @@ fn an_open_breaker_is_as_down_and_a_half_open_one_gets_its_small_share() {
     let [Event::Breaker(change)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(change.transition.to, State::HalfOpen);
     run.assert_shares([0.05, 2.0, 3.0]);
+    assert_eq!(run.share(1), WHOLE.div_ceil(20), "the nearest to 0.05");
 
     run.push(successes(2)).unwrap();
     run.assert_shares([0.05, 2.0, 3.0]);
@@ -234,6 +245,41 @@ fn an_open_breaker_is_as_down_and_a_half_open_one_gets_its_small_share() {
     assert_eq!(run.share(1), 0);
     let health = run.publisher.health();
     assert_eq!(health.endpoints().get(0).unwrap().breaker().unwrap().transitions(), [1, 2, 1]);
+}
+
+#[test]
+fn an_endpoint_warms_up_once_its_breaker_closes() {
+    let mut run = Run::new("slow_start = \"160s\"", BREAKER);
+    run.push(pushed(Pushed { failures: 5, ..Pushed::default() })).unwrap();
+    run.at(30.0);
+    run.push(pushed(Pushed { successes: 3, ..Pushed::default() })).unwrap();
+    run.assert_shares([1.0 / 16.0, 2.0, 3.0]);
+    run.at(110.0);
+    run.assert_shares([0.5, 2.0, 3.0]);
+}
+
+#[test]
+fn a_reload_keeps_what_a_breaker_counted_unless_its_rules_change() {
+    for (breaker, expected) in [(BREAKER, State::Open), (&BREAKER.replace("0.05", "0.1"), State::Closed)] {
+        let run = Run::new("", BREAKER);
+        run.push(pushed(Pushed { failures: 4, ..Pushed::default() })).unwrap();
+        run.publisher.replace(compiled("", breaker, ""));
+        run.push(pushed(Pushed { failures: 1, ..Pushed::default() })).unwrap();
+        let health = run.publisher.health();
+        assert_eq!(health.endpoints().get(0).unwrap().breaker().unwrap().state(), expected, "{breaker}");
+    }
+}
+
+#[test]
+fn while_a_breaker_is_half_open_answers_live_for_the_minimum() {
+    let mut run = Run::balanced("", BREAKER, "ttl = { min = \"5s\", max = \"60s\" }");
+    assert_eq!(run.ttl_seconds(), 60);
+    run.push(pushed(Pushed { failures: 5, ..Pushed::default() })).unwrap();
+    assert_eq!(run.ttl_seconds(), 60, "the others serve");
+    run.at(30.0);
+    assert_eq!(run.ttl_seconds(), 5);
+    run.push(pushed(Pushed { successes: 3, ..Pushed::default() })).unwrap();
+    assert_eq!(run.ttl_seconds(), 60);
 }
 
 #[test]
@@ -358,6 +404,7 @@ fn what_is_pushed_is_checked() {
     }
     assert_eq!(run.load(1), Load { connections: Some(2.0), ..utilization(0.25) });
     let health = run.publisher.health();
+    assert_eq!(health.endpoints().get(0).unwrap().load_age(run.now()), Some(Duration::ZERO), "of the newest");
     assert_eq!(health.reports().get(Source::Pushed, Ok(())), 4);
     assert_eq!(health.reports().get(Source::Pushed, Err(Rejection::TooOld)), 2);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::admin::view::{Explanation, Question, Source};
-use meridian::config::Target;
+use meridian::config::{Adaptive, Balance, Performance, Target};
 use meridian::health::report::Age;
 use meridian::health::{Details, Failure, Load, Observation, Pushed};
 use meridian::reload::{Loader, Origin};
@@ -22,25 +22,14 @@ use serde::Deserialize;
 /// The second since 1970 at which everything happens: 2026-11-21T12:00:00Z.
 const NOW: u32 = 1_795_262_400;
 const SEED: u64 = 1;
-/// What a file stands for whose name begins so.
-const STRATEGIES: [&str; 18] = [
+/// Each has a file, and so has each balance.
+const STRATEGIES: [&str; 7] = [
     "steering-proximity",
     "steering-geo",
     "steering-priority",
     "steering-weighted",
     "steering-latency",
     "steering-load",
-    "balance-weighted",
-    "balance-round-robin",
-    "balance-random",
-    "balance-ip-hash",
-    "balance-consistent-hash",
-    "balance-least-connections",
-    "balance-least-response-time",
-    "balance-power-of-two",
-    "balance-resource-aware",
-    "balance-performance",
-    "balance-adaptive",
     "sticky",
 ];
 const DATABASE: &str = "geo.mmdb";
@@ -148,8 +137,9 @@ fn explained(input: &Input, folder: &Path) -> String {
     let (outcomes, _) = publisher.push(&reports, now);
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     publisher.tick(now, NOW);
+    publisher.follow_demand(now);
     let question = Question::parse("www.example.com", Some(&input.ask), input.client.as_deref()).unwrap();
-    let (snapshot, health) = (publisher.current(), publisher.health().clone());
+    let (snapshot, health) = (publisher.current(), publisher.health());
     let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, SEED, now, NOW);
     format!("{}\n\n{explanation}", input.why)
 }
@@ -198,8 +188,10 @@ fn explanations_are_as_expected() {
         }
     }
     fs::remove_dir_all(beside).unwrap();
-    for strategy in STRATEGIES {
-        assert!(paths.contains(&folder.join(strategy).with_extension("toml")), "no {strategy}.toml");
+    let balances =
+        Balance::all(Performance::DEFAULT, Adaptive::DEFAULT).map(|balance| format!("balance-{}", balance.name()));
+    for strategy in STRATEGIES.map(str::to_owned).into_iter().chain(balances) {
+        assert!(paths.contains(&folder.join(&strategy).with_extension("toml")), "no {strategy}.toml");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

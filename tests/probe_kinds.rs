@@ -90,7 +90,7 @@ mod tcp {
             (vec![], true, "answer lacks \"220 ready\" in its first 0 bytes"),
         ] {
             let (port, _) = server(parts.clone(), closes).await;
-            let check = TcpCheck { port, send: None, expect: Some("220 ready".into()) };
+            let check = TcpCheck { port, source: None, send: None, expect: Some("220 ready".into()) };
             let parts: Vec<_> = parts.iter().map(|part| part.get(..20).unwrap_or(part)).collect();
             assert_eq!(said(&probe(Check::Tcp(check), AMPLE).await), expected, "{parts:?}");
         }
@@ -99,7 +99,7 @@ mod tcp {
     #[tokio::test]
     async fn what_is_sent_arrives() {
         let (port, received) = server(Vec::new(), false).await;
-        let check = TcpCheck { port, send: Some("PING\r\n\0".into()), expect: None };
+        let check = TcpCheck { port, source: None, send: Some("PING\r\n\0".into()), expect: None };
         assert_eq!(said(&probe(Check::Tcp(check), AMPLE).await), "ok");
         let began = Instant::now();
         // A connection that is reset may take what it brought with it.
@@ -107,7 +107,7 @@ mod tcp {
             sleep(Duration::from_millis(5)).await;
         }
         let (port, received) = server(vec![b"PONG".to_vec()], false).await;
-        let check = TcpCheck { port, send: Some("PING\r\n\0".into()), expect: Some("NEVER".into()) };
+        let check = TcpCheck { port, source: None, send: Some("PING\r\n\0".into()), expect: Some("NEVER".into()) };
         let late = said(&probe(Check::Tcp(check), SHORT).await);
         assert_eq!(late, "timed out after 300 ms while waiting for the response");
         assert_eq!(*received.lock().unwrap(), b"PING\r\n\0");
@@ -118,7 +118,7 @@ mod tcp {
         let (silent, _) = server(Vec::new(), false).await;
         let (drips, _) = server(vec![b"x".to_vec(); 10_000], false).await;
         for port in [silent, drips] {
-            let check = TcpCheck { port, send: None, expect: Some("220".into()) };
+            let check = TcpCheck { port, source: None, send: None, expect: Some("220".into()) };
             let expected = "timed out after 300 ms while waiting for the response";
             assert_eq!(said(&probe(Check::Tcp(check), SHORT).await), expected);
         }
@@ -129,7 +129,7 @@ mod tcp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         // More than the buffers of both sides hold is not sent in one probe, so this is all that can be said.
-        let check = TcpCheck { port, send: Some("x".repeat(65_536)), expect: Some("y".into()) };
+        let check = TcpCheck { port, source: None, send: Some("x".repeat(65_536)), expect: Some("y".into()) };
         let late = said(&probe(Check::Tcp(check), SHORT).await);
         assert!(late.starts_with("timed out after 300 ms while"), "{late}");
     }
@@ -194,7 +194,7 @@ mod dns {
 
     fn check(port: u16, rtype: u16, expect_answer: Option<DnsData>) -> DnsCheck {
         let name = "www.example.com".parse().map(|name: domain::base::Name<Vec<u8>>| name).unwrap();
-        DnsCheck { port, name, rtype, recursion: false, expect_rcode: 0, expect_answer }
+        DnsCheck { port, source: None, name, rtype, recursion: false, expect_rcode: 0, expect_answer }
     }
 
     fn one() -> Option<DnsData> {

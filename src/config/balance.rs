@@ -30,6 +30,23 @@ pub enum Balance {
 }
 
 impl Balance {
+    /// Each, with these settings where there are some.
+    pub fn all(performance: Performance, adaptive: Adaptive) -> [Self; 11] {
+        [
+            Self::Weighted,
+            Self::RoundRobin,
+            Self::Random,
+            Self::IpHash,
+            Self::ConsistentHash,
+            Self::LeastConnections,
+            Self::LeastResponseTime,
+            Self::PowerOfTwo,
+            Self::ResourceAware,
+            Self::Performance(performance),
+            Self::Adaptive(adaptive),
+        ]
+    }
+
     /// As the configuration has it.
     pub fn name(self) -> &'static str {
         match self {

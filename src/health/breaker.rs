@@ -187,10 +187,7 @@ impl Breaker {
                 let (all, failed) = self.window.sums();
                 let cause = if self.row >= rules.failures {
                     Cause::Row(self.row)
-                } else if failed > 0
-                    && all >= rules.min_reports.into()
-                    && failed as f64 >= rules.error_rate * all as f64
-                {
+                } else if all >= rules.min_reports.into() && failed as f64 >= rules.error_rate * all as f64 {
                     Cause::Rate(failed, all)
                 } else {
                     return None;
@@ -323,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_a_little_behind_forgets_nothing() {
+        let mut run = Run::new();
+        assert_eq!(run.at(0, 1, 0), []);
+        assert_eq!(run.at(5_000, 3, 4), []);
+        assert_eq!(run.at(4_000, 0, 0), []);
+        assert_eq!(run.at(5_500, 1, 1), [(Open, Rate(5, 10))]);
+    }
+
+    #[test]
     fn the_whole_way_round_at_exact_times() {
         let mut run = Run::new();
         assert_eq!(run.at(0, 0, 3), [(Open, Row(3))]);
@@ -346,7 +352,8 @@ mod tests {
     #[test]
     fn other_rules_keep_the_state_and_forget_the_counts() {
         let mut run = Run::new();
-        run.at(0, 4, 5);
+        run.at(0, 4, 4);
+        run.at(50, 0, 1);
         run.breaker = run.breaker.with_other_rules();
         assert_eq!(run.at(100, 0, 2), []);
         assert_eq!(run.at(200, 0, 1), [(Open, Row(3))]);
@@ -416,9 +423,7 @@ mod tests {
                     let within = self.seen.iter().filter(|seen| part(seen.0) + u64::from(PARTS) > part(now));
                     let (all, failed) =
                         within.fold((0, 0), |(all, failed), seen| (all + seen.1 + seen.2, failed + seen.2));
-                    let rate = all >= RULES.min_reports
-                        && failed > 0
-                        && f64::from(failed) / f64::from(all) >= RULES.error_rate;
+                    let rate = all >= RULES.min_reports && f64::from(failed) / f64::from(all) >= RULES.error_rate;
                     if row >= RULES.failures || rate {
                         let soon = self.closed_once && now - self.since < self.open_ms;
                         self.open_ms = if soon { (self.open_ms * 2).min(first_ms * 8) } else { first_ms };

@@ -172,8 +172,12 @@ mod tests {
             (Utilization, f64::NAN, Err(NotFinite)),
             (ResponseMs, 0.0, Err(Absurd)),
             (ResponseMs, 0.001, Ok(())),
+            (ResponseMs, 3.6e6, Ok(())),
+            (ResponseMs, 3.7e6, Err(Absurd)),
             (ErrorRate, 1.0, Ok(())),
             (ErrorRate, 1.01, Err(Absurd)),
+            (RequestsPerSecond, 1e9, Ok(())),
+            (RequestsPerSecond, 1e10, Err(Absurd)),
             (RequestsPerSecond, f64::INFINITY, Err(NotFinite)),
             (RequestsPerSecond, f64::NEG_INFINITY, Err(NotFinite)),
         ] {

@@ -211,6 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn every_source_and_outcome_has_a_count_of_its_own() {
+        let outcomes = || std::iter::once(Ok(())).chain(Rejection::ALL.map(Err));
+        let mut counts = ReportCounts::default();
+        for source in Source::ALL {
+            for outcome in outcomes() {
+                assert_eq!(counts.get(source, outcome), 0, "{source:?} {outcome:?}");
+                counts.add(source, outcome);
+                assert_eq!(counts.get(source, outcome), 1, "{source:?} {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
     fn indices_are_those_of_the_lists() {
         assert!(Source::ALL.iter().enumerate().all(|(index, source)| *source as usize == index));
         assert!(Rejection::ALL.iter().enumerate().all(|(index, rejection)| *rejection as usize == index));

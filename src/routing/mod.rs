@@ -16,6 +16,8 @@ pub mod live;
 mod simulation;
 mod steering;
 pub mod sticky;
+#[cfg(test)]
+mod tests;
 
 pub use crate::config::Sticky;
 pub use balance::{Draw, MAX_PICKS, Method, Picks};

@@ -1,22 +1,13 @@
 use std::time::Instant;
 
 use meridian::admin::view::{Explanation, Found, Question, ServiceDecision, Source};
+use meridian::config::{Adaptive, Balance, Performance};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::Publisher;
 
-const BALANCES: [&str; 11] = [
-    "weighted",
-    "round-robin",
-    "random",
-    "ip-hash",
-    "consistent-hash",
-    "least-connections",
-    "least-response-time",
-    "power-of-two",
-    "resource-aware",
-    "performance",
-    "adaptive",
-];
+fn balances() -> [&'static str; 11] {
+    Balance::all(Performance::DEFAULT, Adaptive::DEFAULT).map(Balance::name)
+}
 
 /// A service for each balance; the endpoints weigh 1 and 3.
 pub(crate) fn publisher() -> Publisher {
@@ -34,7 +25,7 @@ endpoints = [
 nameservers = ["ns1.example.net"]
 "#
     .to_owned();
-    for balance in BALANCES {
+    for balance in balances() {
         for (prefix, settings) in [
             ("", ""),
             ("sticky-", "sticky = { v4 = 20, v6 = 40 }\n"),
@@ -67,7 +58,7 @@ fn shares(decision: &ServiceDecision) -> Vec<f64> {
 fn each_balance_is_explained() {
     let publisher = publisher();
     let by_weight = "drawn at random by weight; this is one draw, and the next may differ";
-    for balance in BALANCES {
+    for balance in balances() {
         let (decision, _) = explain(&publisher, balance);
         let (reason, scope, even) = match balance {
             "round-robin" => ("in turn; each answer begins one further than the last", 0, true),
@@ -104,7 +95,7 @@ fn each_balance_is_explained() {
 #[test]
 fn what_sticks_is_explained_with_its_prefix() {
     let publisher = publisher();
-    for balance in BALANCES.into_iter().filter(|balance| *balance != "ip-hash") {
+    for balance in balances().into_iter().filter(|balance| *balance != "ip-hash") {
         let (decision, _) = explain(&publisher, &format!("sticky-{balance}"));
         let reason = "by consistent hash of the client's /20, which keeps its endpoint as long as that serves and its weight stays";
         assert!(decision.pick_reason.ends_with(reason), "{balance}: {}", decision.pick_reason);
@@ -117,7 +108,7 @@ fn what_sticks_is_explained_with_its_prefix() {
 #[test]
 fn a_fixed_order_of_all_depends_on_nobody() {
     let publisher = publisher();
-    for balance in BALANCES {
+    for balance in balances() {
         let (decision, _) = explain(&publisher, &format!("fixed-{balance}"));
         assert!(decision.pick_reason.ends_with("; in the order of the file"), "{balance}: {}", decision.pick_reason);
         assert_eq!(

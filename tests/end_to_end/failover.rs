@@ -13,7 +13,7 @@ use crate::support::binary::Meridian;
 use crate::support::dns::{Answer, Client};
 use crate::support::folder::Folder;
 use crate::support::wait_until;
-use crate::{BOSTON, FRANKFURT, REGIONS, SYDNEY};
+use crate::{BOSTON, FRANKFURT, REGIONS, SERVER, SYDNEY};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const FALL: u32 = 3;
@@ -52,10 +52,7 @@ impl Site {
         let [us, eu, ap] = Backend::start_all([1, 2, 3].map(|host| Ipv4Addr::new(127, 0, 11, host)));
         let config = format!(
             r#"
-{REGIONS}
-server.listen = ["127.0.0.1:0"]
-admin.listen = "127.0.0.1:0"
-zones."geo.example".nameservers = ["ns1.example.net"]
+{REGIONS}{SERVER}
 
 [probes.web]
 type = "http"

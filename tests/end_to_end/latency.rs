@@ -1,14 +1,12 @@
 //! Round trips from a file and through the admin interface change answers without a signal.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::REGIONS;
 use crate::support::binary::Meridian;
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
-use crate::support::{PATIENCE, wait_until};
+use crate::support::wait_until;
 
 const TOKEN: &str = "a-token-for-tests-only";
 
@@ -42,13 +40,17 @@ steering = "latency"
 "#,
         token.display()
     );
-    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    let meridian = Meridian::serve(&folder.put("meridian.toml", &config));
     let says = || ask(meridian.dns, "www.geo.example A 198.18.1.0/24").to_string();
     assert_eq!(says(), "NoError 192.0.2.1");
 
+    // What waits for a restart is told of when it is read, and not whenever measurements come.
+    folder.put("meridian.toml", format!("server.workers = 2\n{config}"));
+    assert!(meridian.reload().contains("it takes effect after a restart"));
     let before = meridian.process.written();
     folder.put("latency.csv", measured(20, 10));
-    meridian.wait_for_reload(before);
+    let log = meridian.wait_for_reload(before);
+    assert!(!log.contains("it takes effect after a restart"), "{log}");
     assert_eq!(says(), "NoError 192.0.2.2");
 
     // One with a bad line leaves all as it is.
@@ -63,17 +65,7 @@ steering = "latency"
     let body = format!(
         "{{\"measurements\": [{{\"network\": \"198.18.0.0/16\", \"region\": \"us-east\", \"ms\": 5, \"measured\": {now}}}]}}"
     );
-    let length = body.len();
-    let mut stream = TcpStream::connect(meridian.admin.unwrap()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "POST /api/v1/latency HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    let response = meridian.post("/api/v1/latency", TOKEN, &body);
     assert!(response.contains("\"accepted\":1"), "{response}");
     wait_until("the measurement to be taken in", || says() == "NoError 192.0.2.1");
 }

@@ -22,6 +22,12 @@ regions.us-east.location = [39.04, -77.49]
 regions.eu-central.location = [50.11, 8.68]
 regions.ap-southeast.location = [-33.87, 151.21]
 ";
+/// A server with its admin interface, and a zone without a file.
+const SERVER: &str = r#"
+server.listen = ["127.0.0.1:0"]
+admin.listen = "127.0.0.1:0"
+zones."geo.example".nameservers = ["ns1.example.net"]
+"#;
 
 /// Networks of universities, in the built-in database.
 const FRANKFURT: &str = "141.2.0.0/16";

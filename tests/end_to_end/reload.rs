@@ -13,7 +13,7 @@ use crate::support::folder::Folder;
 use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, free_port, udp_client, wait_until};
-use crate::{BOSTON, FRANKFURT, REGIONS};
+use crate::{BOSTON, FRANKFURT, REGIONS, SERVER};
 
 const FAILED: &str = "the old configuration goes on serving";
 
@@ -312,10 +312,7 @@ fn verdicts_outlive_a_reload() {
     let config = |ttl: u32| {
         format!(
             r#"
-{REGIONS}
-server.listen = ["127.0.0.1:0"]
-admin.listen = "127.0.0.1:0"
-zones."geo.example".nameservers = ["ns1.example.net"]
+{REGIONS}{SERVER}
 [probes.web]
 type = "http"
 port = {port}

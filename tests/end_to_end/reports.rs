@@ -2,12 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use crate::REGIONS;
 use crate::support::backend::Backend;
 use crate::support::binary::Meridian;
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
 use crate::support::wait_until;
+use crate::{REGIONS, SERVER};
 
 const ASKED: usize = 200;
 
@@ -16,10 +16,7 @@ fn a_load_header_changes_a_backends_share_of_the_answers() {
     let [first, second] = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 12, host)));
     let config = format!(
         r#"
-{REGIONS}
-server.listen = ["127.0.0.1:0"]
-admin.listen = "127.0.0.1:0"
-zones."geo.example".nameservers = ["ns1.example.net"]
+{REGIONS}{SERVER}
 [probes.web]
 type = "http"
 path = "/"

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use hickory_proto::op::ResponseCode;
 
-use crate::REGIONS;
 use crate::support::binary::Meridian;
 use crate::support::dns::Client;
 use crate::support::folder::Folder;
 use crate::support::free_port;
 use crate::support::process::Process;
+use crate::{REGIONS, SERVER};
 
 /// A copy of unbound's program in this folder: Debian's AppArmor profile, which goes by the path, keeps the original from
 /// reading a configuration that isn't in /etc.
@@ -78,10 +78,7 @@ fn one_cache_serves_each_subnet_its_own_region() {
     let folder = Folder::new("resolver");
     let config = format!(
         r#"
-{REGIONS}
-server.listen = ["127.0.0.1:0"]
-admin.listen = "127.0.0.1:0"
-zones."geo.example".nameservers = ["ns1.example.net"]
+{REGIONS}{SERVER}
 
 # Neither is in the built-in database, and each is the other's neighbour.
 [[geoip.networks]]

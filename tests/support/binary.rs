@@ -60,6 +60,15 @@ impl Meridian {
         get(self.admin.expect("an admin interface"), path)
     }
 
+    /// The body that it answers to a POST of JSON by whoever bears this token.
+    pub(crate) fn post(&self, path: &str, token: &str, json: &str) -> String {
+        let headers = format!(
+            "Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            json.len()
+        );
+        request(self.admin.expect("an admin interface"), &format!("POST {path}"), &headers, json)
+    }
+
     /// The sum of a metric's series that have this label.
     pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         let text = self.get("/metrics");
@@ -89,13 +98,18 @@ impl Meridian {
 
 /// The body that an HTTP server answers to a GET, with status 200.
 pub(crate) fn get(server: SocketAddr, path: &str) -> String {
+    request(server, &format!("GET {path}"), "", "")
+}
+
+/// The same of a request with this method and path, these further header lines, and this body.
+fn request(server: SocketAddr, what: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n{body}").unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     match response.split_once("\r\n\r\n") {
         Some((head, body)) if head.starts_with("HTTP/1.1 200") => body.to_owned(),
-        _ => panic!("GET {path}: {response}"),
+        _ => panic!("{what}: {response}"),
     }
 }

@@ -16,19 +16,7 @@ pub(super) fn balance(table: &Table<'_>, sticky: Stickiness) -> (Balance, Option
     let performance = table.or("performance", Performance::DEFAULT, performance);
     let adaptive = table.or("adaptive", Adaptive::DEFAULT, adaptive);
     let balance = table.or("balance", Some(Balance::Weighted), |value| {
-        Some(value.choice(&[
-            ("weighted", Balance::Weighted),
-            ("round-robin", Balance::RoundRobin),
-            ("random", Balance::Random),
-            ("ip-hash", Balance::IpHash),
-            ("consistent-hash", Balance::ConsistentHash),
-            ("least-connections", Balance::LeastConnections),
-            ("least-response-time", Balance::LeastResponseTime),
-            ("power-of-two", Balance::PowerOfTwo),
-            ("resource-aware", Balance::ResourceAware),
-            ("performance", Balance::Performance(performance)),
-            ("adaptive", Balance::Adaptive(adaptive)),
-        ]))
+        Some(value.choice(&Balance::all(performance, adaptive).map(|balance| (balance.name(), balance))))
     });
     let Some(balance) = balance else { return (Balance::Weighted, None) };
     const NOT_THIS_BALANCE: &str = "has no meaning with this `balance`";
