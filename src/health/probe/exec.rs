@@ -4,11 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::connect::Deadline;
 use super::failure::excerpt;
@@ -16,14 +18,30 @@ use super::{Failure, Phase};
 use crate::config::ExecCheck;
 use crate::server::kill_group;
 
-/// The most programs that run at once.
+/// The most targets for which programs run at once; one for each address of a hostname.
 pub const MAX_PROGRAMS: usize = 64;
 /// How much of a program's output is read, in bytes.
 const MAX_OUTPUT_BYTES: u64 = 4096;
 /// Where programs look for others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-static PROGRAMS: Semaphore = Semaphore::const_new(MAX_PROGRAMS);
+/// Programs that run.
+#[derive(Debug)]
+pub(super) struct Programs(Semaphore);
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_PROGRAMS))
+    }
+}
+
+impl Programs {
+    /// Waits until a program may run, for this time at most, which is none of the program's own.
+    pub(super) async fn admit(&self, time: Duration) -> Result<SemaphorePermit<'_>, Failure> {
+        let admitted = timeout(time, self.0.acquire()).await;
+        admitted.ok().and_then(Result::ok).ok_or_else(|| Failure::Local(format!("{MAX_PROGRAMS} programs run already")))
+    }
+}
 
 /// All processes of a program's group, which end with this value.
 struct Group(u32);
@@ -37,9 +55,6 @@ impl Drop for Group {
 
 /// Runs the program, in a process group of its own, until it ends or the time does.
 pub(super) async fn attempt(check: &ExecCheck, address: IpAddr, deadline: Deadline) -> Result<(), Failure> {
-    let Ok(Ok(_permit)) = deadline.within(Phase::Program, PROGRAMS.acquire()).await else {
-        return Err(Failure::Local(format!("{MAX_PROGRAMS} programs run already")));
-    };
     let local = |error: io::Error| Failure::Local(format!("{}: {error}", check.command.display()));
     let (reader, writer) = io::pipe().map_err(local)?;
     let mut child = command(check, address, writer).map_err(local)?.spawn().map_err(local)?;

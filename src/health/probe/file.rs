@@ -14,7 +14,7 @@ use tracing::warn;
 use super::connect::Deadline;
 use super::failure::excerpt;
 use super::told::Word;
-use super::{Details, Failure, Observation, Phase};
+use super::{Failure, Observation, Phase};
 use crate::config::Target;
 use crate::health::Grade;
 use crate::regular_file;
@@ -41,10 +41,8 @@ impl Files {
                 None => Arc::clone(files.entry(path.to_owned()).or_default()),
             }
         };
-        let local = |problem: String| {
-            let outcome = Err(Failure::Local(format!("{}: {problem}", path.display())));
-            Some(Observation { took: Duration::ZERO, address: None, outcome, details: Details::default() })
-        };
+        let local =
+            |problem: String| Some(Observation::failed(Failure::Local(format!("{}: {problem}", path.display()))));
         let deadline = Deadline::after(time);
         // A disk that hangs keeps this lock, and one thread.
         let Ok(mut held) = deadline.within(Phase::Response, watched.lock_owned()).await else {

@@ -44,12 +44,7 @@ impl Heartbeats {
         let silence = now.saturating_duration_since(heard.since);
         let was_silent = std::mem::replace(&mut heard.was_silent, silence > max_silence);
         if heard.was_silent {
-            return Some(Observation {
-                took: Duration::ZERO,
-                address: None,
-                outcome: Err(Failure::Silent(max_silence)),
-                details: super::Details::default(),
-            });
+            return Some(Observation::failed(Failure::Silent(max_silence)));
         }
         heard.word.as_ref().filter(|_| was_silent).map(|word| word.observation("the endpoint reports"))
     }
@@ -99,8 +94,8 @@ mod tests {
         assert_eq!(look(41), Some("ok in 0.0ns".to_owned()));
         assert_eq!((look(42), look(70)), (None, None));
         assert_eq!(look(71), silent);
-        heartbeats.hear(&key(), word(Grade::Good), start + 60 * SECOND);
-        assert_eq!(look(72), silent, "a word that comes late is none");
+        heartbeats.hear(&key(), word(Grade::Good), start + 35 * SECOND);
+        assert_eq!(look(72), silent, "it is no younger for that");
     }
 
     #[test]

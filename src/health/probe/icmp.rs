@@ -100,7 +100,8 @@ fn checksum(octets: &[u8]) -> u16 {
 /// Whether a datagram is the answer: others, such as what a raw socket sees of other programs, are passed over.
 fn is_answer(datagram: &[u8], is_ipv4: bool, is_raw: bool, nonce: &[u8; NONCE]) -> bool {
     let message = match datagram.first() {
-        Some(first) if is_raw && is_ipv4 => datagram.get(usize::from(first & 0x0f) * 4..),
+        // Its header has at least five words, and says how many (RFC 791 section 3.1).
+        Some(first) if is_raw && is_ipv4 => datagram.get(usize::from(first & 0x0f).max(5) * 4..),
         first => first.map(|_| datagram),
     };
     let reply = if is_ipv4 { 0 } else { 129 };

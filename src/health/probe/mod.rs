@@ -46,6 +46,7 @@ use crate::zone::Name;
 
 /// The most addresses of a hostname that are probed.
 pub const MAX_ADDRESSES: usize = 8;
+
 /// What one run of a probe found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
@@ -96,6 +97,13 @@ impl Phases {
 /// What an answer says of load, by where it says so, or why that can't be read.
 pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
+impl Observation {
+    /// One that took no time and is about no address.
+    fn failed(failure: Failure) -> Self {
+        Self { took: Duration::ZERO, address: None, outcome: Err(failure), details: Details::default() }
+    }
+}
+
 /// `ok in 12.3ms`, or the failure with the address that it is about.
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +120,8 @@ impl fmt::Display for Observation {
 
 /// Makes observations. The scheduler's tests put a scripted one in the place of [`Prober`].
 pub trait Observe: Send + Sync + 'static {
-    /// Runs the check once, or has nothing to say. Ends within the key's timeout.
+    /// Runs the check once, or has nothing to say. Ends within the key's timeout; within twice that, where programs of other
+    /// targets are waited for.
     fn observe(&self, key: &TargetKey) -> impl Future<Output = Option<Observation>> + Send;
 }
 
@@ -122,6 +131,7 @@ pub struct Memory {
     /// What was heard of those that report by themselves.
     pub heartbeats: Heartbeats,
     files: file::Files,
+    programs: exec::Programs,
     addresses: resolve::LastAddresses,
 }
 
@@ -218,8 +228,7 @@ impl Prober {
         let addresses = match resolved {
             Ok(addresses) => addresses,
             Err(failure) => {
-                let (took, details) = (started.elapsed(), Details::default());
-                return Observation { took, address: None, outcome: Err(failure), details };
+                return Observation { took: started.elapsed(), ..Observation::failed(failure) };
             }
         };
         let resolve = key.target.hostname().map(|_| started.elapsed());
@@ -239,6 +248,10 @@ impl Observe for Prober {
             Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
             // Its state is large, and most of the time a target has no run under way.
+            Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
+                Ok(_permit) => Box::pin(self.ask(key)).await,
+                Err(failure) => Observation::failed(failure),
+            }),
             _ => Some(Box::pin(self.ask(key)).await),
         }
     }
@@ -274,7 +287,7 @@ fn judge(attempts: Vec<Attempt>, took: Duration) -> Observation {
             let poor = poor.or(details.poor);
             Observation { took, address: Some(address), outcome, details: Details { poor, ..details } }
         }
-        None => Observation { took, address: None, outcome: Err(Failure::NoAddress), details: Details::default() },
+        None => Observation { took, ..Observation::failed(Failure::NoAddress) },
     }
 }
 
@@ -299,4 +312,58 @@ async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
         Poll::Ready(std::mem::take(&mut pending).into_iter().filter_map(|(_, output)| output).collect())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(last: u8, outcome: Result<(), Failure>) -> Attempt {
+        Attempt { address: IpAddr::from([127, 0, 0, last]), outcome, details: Details::default() }
+    }
+
+    #[test]
+    fn attempts_at_several_addresses_are_one_observation() {
+        let refused = || Err(Failure::Refused);
+        let local = || Err(Failure::Local("no descriptors".into()));
+        let unreachable = || Err(Failure::Unreachable("by a router".into()));
+        for (outcomes, expected) in [
+            (vec![Ok(())], "ok in 1.0s"),
+            (vec![refused()], "127.0.0.1: connection refused"),
+            (vec![local()], "127.0.0.1: not probed, for a problem on this machine: no descriptors"),
+            (vec![Ok(()), Ok(())], "ok in 1.0s"),
+            (vec![refused(), Err(Failure::Reset)], "127.0.0.1: connection refused"),
+            (vec![Ok(()), Ok(()), refused()], "ok in 1.0s, but 1 of 3 addresses fails: 127.0.0.3: connection refused"),
+            (
+                vec![refused(), refused(), Ok(())],
+                "ok in 1.0s, but 2 of 3 addresses fail: 127.0.0.1: connection refused",
+            ),
+            (
+                vec![unreachable(), Ok(())],
+                "ok in 1.0s, but 1 of 2 addresses fails: 127.0.0.1: unreachable: by a router",
+            ),
+            (vec![local(), Ok(())], "ok in 1.0s"),
+            (vec![local(), refused()], "127.0.0.2: connection refused"),
+            (vec![local(), local()], "127.0.0.1: not probed, for a problem on this machine: no descriptors"),
+        ] {
+            let attempts = (1..).zip(outcomes).map(|(last, outcome)| attempt(last, outcome)).collect();
+            assert_eq!(judge(attempts, Duration::from_secs(1)).to_string(), expected);
+        }
+        // No address of that kind has a route, on any machine.
+        let lost = Attempt { address: IpAddr::from([0xff02, 0, 0, 0, 0, 0, 0, 0]), ..attempt(0, unreachable()) };
+        assert!(!has_route(lost.address));
+        let told = judge(vec![lost, attempt(2, Ok(()))], Duration::from_secs(1));
+        assert_eq!(told.to_string(), "ok in 1.0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_run_at_once() {
+        let began = Instant::now();
+        let sleeps = [3, 1, 2].map(async |seconds| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            seconds
+        });
+        assert_eq!(all(sleeps.into_iter()).await, [3, 1, 2]);
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+    }
 }
