@@ -337,10 +337,6 @@ mod tests {
             (libc::EPIPE, "connection closed by the other side"),
             (libc::EMFILE, "not probed, for a problem on this machine: Too many open files (os error 24)"),
             (libc::ENOBUFS, "not probed, for a problem on this machine: No buffer space available (os error 105)"),
-<<<<<<< HEAD
-=======
-            (libc::EINVAL, "not probed, for a problem on this machine: Invalid argument (os error 22)"),
->>>>>>> kinds
             (libc::ENFILE, "not probed, for a problem on this machine: Too many open files in system (os error 23)"),
             (libc::ENOMEM, "not probed, for a problem on this machine: Cannot allocate memory (os error 12)"),
             (
@@ -350,10 +346,7 @@ mod tests {
             (libc::ENETDOWN, "not probed, for a problem on this machine: Network is down (os error 100)"),
             (libc::EACCES, "not probed, for a problem on this machine: Permission denied (os error 13)"),
             (libc::EPERM, "not probed, for a problem on this machine: Operation not permitted (os error 1)"),
-<<<<<<< HEAD
             (libc::EINVAL, "not probed, for a problem on this machine: Invalid argument (os error 22)"),
-=======
->>>>>>> kinds
             (libc::ETIMEDOUT, "connection failed: Connection timed out (os error 110)"),
         ];
         for (code, expected) in cases {
