@@ -177,7 +177,7 @@ async fn what_is_no_http2_is_told_in_time() {
     let server = Server::start(Behaviour::CloseAtOnce).await;
     assert_ne!(said(check(server.port), SHORT).await, "ok");
     // Pings without end, faster than they can be answered.
-    let server = Server::start(Behaviour::FloodAtOnce(settings, b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678")).await;
+    let server = Server::start(Behaviour::FloodAtOnce(SETTINGS, PING)).await;
     let said = said(check(server.port), SHORT).await;
     assert!(said.starts_with(late) || said.starts_with(invalid), "{said}");
 }
