@@ -25,6 +25,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// How much later than its timeout a run may be noticed to end.
 const SLACK: Duration = Duration::from_millis(500);
 
+const ECHO: Check = Check::Icmp { source: None };
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn key(check: impl Into<Arc<Check>>, address: IpAddr, timeout: Duration) -> TargetKey {
@@ -326,19 +327,19 @@ mod dns {
 
 #[tokio::test]
 async fn an_echo_request_is_answered_or_not() {
-    if let Some(problem) = Prober::forbidden([&Check::Icmp]) {
+    if let Some(problem) = Prober::forbidden([&ECHO]) {
         eprintln!("skipped: {problem}");
         return;
     }
     let prober = Prober::new([]).unwrap();
-    let near = prober.observe(&key(Check::Icmp, LOOPBACK, AMPLE)).await.unwrap();
+    let near = prober.observe(&key(ECHO, LOOPBACK, AMPLE)).await.unwrap();
     assert_eq!((said(&near).as_str(), near.address), ("ok", Some(LOOPBACK)));
     // Many at once see each other's answers where their sockets are raw.
     let all: Vec<_> = (1..=50_u8)
         .map(|last| {
             tokio::spawn({
                 let prober = Prober::new([]).unwrap();
-                async move { said(&prober.observe(&key(Check::Icmp, [127, 0, 0, last].into(), AMPLE)).await.unwrap()) }
+                async move { said(&prober.observe(&key(ECHO, [127, 0, 0, last].into(), AMPLE)).await.unwrap()) }
             })
         })
         .collect();
@@ -346,11 +347,16 @@ async fn an_echo_request_is_answered_or_not() {
         assert_eq!(one.await.unwrap(), "ok");
     }
     if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-        let near = prober.observe(&key(Check::Icmp, Ipv6Addr::LOCALHOST.into(), AMPLE)).await.unwrap();
+        let near = prober.observe(&key(ECHO, Ipv6Addr::LOCALHOST.into(), AMPLE)).await.unwrap();
         assert_eq!(said(&near), "ok");
     }
+    let from = |source: [u8; 4]| Check::Icmp { source: Some(source.into()) };
+    let own = prober.observe(&key(from([127, 0, 0, 9]), LOOPBACK, AMPLE)).await.unwrap();
+    assert_eq!(said(&own), "ok");
+    let not_own = prober.observe(&key(from([192, 0, 2, 77]), LOOPBACK, AMPLE)).await.unwrap();
+    assert!(not_own.outcome.as_ref().unwrap_err().is_local(), "{not_own}");
     // An address of which nobody may send or answer anything (RFC 1112 section 4).
-    let nowhere = prober.observe(&key(Check::Icmp, [240, 0, 0, 1].into(), SHORT)).await.unwrap();
+    let nowhere = prober.observe(&key(ECHO, [240, 0, 0, 1].into(), SHORT)).await.unwrap();
     assert_ne!(said(&nowhere), "ok");
 }
 

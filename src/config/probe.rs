@@ -72,7 +72,10 @@ pub enum Check {
     /// `type = "dns"`
     Dns(DnsCheck),
     /// `type = "icmp"`: an echo request is answered.
-    Icmp,
+    Icmp {
+        /// As [`HttpCheck::source`].
+        source: Option<IpAddr>,
+    },
     /// `type = "exec"`
     Exec(ExecCheck),
     /// `type = "file"`: the file's line for the address says so.
@@ -91,7 +94,7 @@ impl Check {
             Self::Grpc(check) => Some(check.port),
             Self::Dns(check) => Some(check.port),
             Self::Exec(check) => check.port,
-            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => None,
+            Self::Icmp { .. } | Self::File(_) | Self::Heartbeat(_) => None,
         }
     }
 
@@ -118,7 +121,8 @@ impl Check {
             Self::Tls(check) => check.source,
             Self::Grpc(check) => check.source,
             Self::Dns(check) => check.source,
-            Self::Icmp | Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
+            Self::Icmp { source } => *source,
+            Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
         }
     }
 
@@ -171,7 +175,7 @@ impl Check {
             }
             Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = new_port.unwrap_or(*port),
             Self::Exec(ExecCheck { port, .. }) => *port = new_port.or(*port),
-            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => {}
+            Self::Icmp { .. } | Self::File(_) | Self::Heartbeat(_) => {}
         }
         check
     }

@@ -196,7 +196,11 @@ impl Prober {
 
     /// What this process may not do that one of these checks needs: it will find nothing, and no target fails by that.
     pub fn forbidden<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<String> {
-        if checks.into_iter().any(|check| *check == Check::Icmp) { icmp::permission().err() } else { None }
+        if checks.into_iter().any(|check| matches!(check, Check::Icmp { .. })) {
+            icmp::permission().err()
+        } else {
+            None
+        }
     }
 
     /// One attempt at one address.
@@ -220,7 +224,7 @@ impl Prober {
             Check::Tls(check) => tls::attempt(check, clients, name, address, deadline, details).await,
             Check::Grpc(check) => grpc::attempt(check, clients, name, address, deadline, details).await,
             Check::Dns(check) => dns::attempt(check, address, deadline, details).await,
-            Check::Icmp => icmp::attempt(address, deadline).await,
+            Check::Icmp { source } => icmp::attempt(address, *source, deadline).await,
             Check::Exec(check) => exec::attempt(check, address, deadline).await,
             // None is asked.
             Check::File(_) | Check::Heartbeat(_) => Ok(()),
