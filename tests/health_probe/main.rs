@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meridian::config::{Check, HttpCheck, HttpVersion, Target, TcpCheck, Timing, Tls, Trust};
-use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
+use meridian::health::probe::{Failure, Observation, Observe, Prober};
 use meridian::health::{Load, TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -182,7 +182,7 @@ async fn a_client_shows_its_certificate_where_it_has_one() {
             Ok(()) => assert!(is_served),
             // It may be told why, or find the connection gone when it sends its request.
             Err(Failure::Tls(reason)) => {
-                assert!(!is_served && reason.starts_with("the server refused with "), "{reason}")
+                assert!(!is_served && reason.starts_with("the server refused with "), "{reason}");
             }
             Err(failure) => assert!(!is_served && matches!(failure, Failure::Reset), "{failure}"),
         }
