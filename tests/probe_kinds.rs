@@ -143,11 +143,13 @@ mod dns {
     const CNAME: u16 = 5;
     const TXT: u16 = 16;
 
-    /// What a server sends for a query, one datagram each; `None` is from another port.
+    /// What a server sends for a query: datagrams, each from its own port or from another.
     type Script = fn(&[u8]) -> Vec<(Vec<u8>, bool)>;
+    /// What it sends over TCP.
+    type OverTcp = fn(&[u8]) -> Vec<u8>;
 
-    /// Over UDP by this script; over TCP it sends these octets after the query, if any.
-    async fn server(script: Script, over_tcp: Option<fn(&[u8]) -> Vec<u8>>) -> u16 {
+    /// Answers one query over each.
+    async fn server(script: Script, over_tcp: Option<OverTcp>) -> u16 {
         // The same port for both.
         let (listener, socket) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -295,7 +297,6 @@ mod dns {
     async fn what_was_cut_off_is_asked_for_over_tcp() {
         let truncated: Script = |query| vec![(answer(query, 2, 0, &[]), true)];
         let cut: Script = |query| vec![(answer(query, 2, 0, &[ONE])[..40].to_vec(), true)];
-        type OverTcp = fn(&[u8]) -> Vec<u8>;
         let cases: &[(Script, OverTcp, &str)] = &[
             (truncated, |query| framed(&answer(query, 0, 0, &[ONE])), "ok"),
             (cut, |query| framed(&answer(query, 0, 0, &[ONE])), "ok"),
