@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meridian::config::{Check, DnsCheck, DnsData, ExecCheck, Target, TcpCheck, Timing};
-use meridian::health::TargetKey;
 use meridian::health::probe::{MAX_PROGRAMS, Observation, Observe, Prober};
+use meridian::health::{Input, TargetKey};
 use meridian::reload::{Loader, Origin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -670,7 +670,14 @@ fn endpoints_are_probed_where_they_say_and_the_same_once() {
         "icmp://10.0.0.1",
     ];
     assert_eq!(targets, expected);
-    let by_endpoint: Vec<u32> = compiled.endpoints.iter().map(|endpoint| endpoint.target.unwrap().0).collect();
+    let by_endpoint: Vec<u32> = compiled
+        .endpoints
+        .iter()
+        .map(|endpoint| match &*endpoint.inputs {
+            [Input::Target(target)] => target.0,
+            others => panic!("one target each: {others:?}"),
+        })
+        .collect();
     assert_eq!(by_endpoint, [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert!(Arc::ptr_eq(&compiled.targets[0].check, &compiled.targets[4].check), "one check for all");
 }
