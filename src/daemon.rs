@@ -90,6 +90,7 @@ impl Daemon {
         }));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
         runtime.spawn(keep_time(Arc::clone(reloader.publisher())));
+        runtime.spawn(follow_demand(Arc::clone(reloader.publisher())));
 
         let workers: Vec<Arc<WorkerCounters>> =
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
@@ -213,6 +214,16 @@ async fn keep_time(publisher: Arc<Publisher>) {
     loop {
         seconds.tick().await;
         publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
+    }
+}
+
+/// Lets clients go where there is room, on a thread of its own, as finding that out may take long.
+async fn follow_demand(publisher: Arc<Publisher>) {
+    loop {
+        publisher.flows_due().await;
+        let publisher = Arc::clone(&publisher);
+        // Fails only when all ends.
+        let _ = tokio::task::spawn_blocking(move || publisher.follow_demand(Instant::now())).await;
     }
 }
 

@@ -526,6 +526,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::routing::Family;
+    use crate::snapshot::Snapshot;
 
     #[test]
     fn a_file_of_a_configuration_that_never_served_is_not_measured_by() {
@@ -549,6 +551,30 @@ mod tests {
         let compiled = loader.load_latency_over(&serving).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(compiled.latency.unwrap().counts(), [1, 0, 0]);
+    }
+
+    #[test]
+    fn measurements_make_only_the_maps_by_latency_anew() {
+        let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n[latency]\n\
+                    [regions.us]\nlocation = [0, 0]\n[regions.eu]\nlocation = [0, 90]\n[pools.p]\nendpoints = [{ region = \
+                    \"us\", address = \"192.0.2.1\" }, { region = \"eu\", address = \"192.0.2.2\" }]\n\
+                    [services.\"near.a.example\"]\npool = \"p\"\n\
+                    [services.\"fast.a.example\"]\npool = \"p\"\nsteering = \"latency\"\n";
+        let mut loader = Loader::new(Origin::Embedded(text.to_owned()));
+        let publisher = Publisher::new(loader.load().unwrap().compiled);
+        let before = publisher.current();
+        let after = publisher.replace(loader.load_latency_over(&before.compiled).unwrap());
+        let same = |steering: &str| {
+            let named = |service: &&crate::snapshot::Service| service.steering.name() == steering;
+            let map = |of: &Compiled| Arc::clone(&of.maps[of.services.iter().find(named).unwrap().steering.map()]);
+            Arc::ptr_eq(&map(&before.compiled), &map(&after.compiled))
+        };
+        assert!(same("proximity") && !same("latency"));
+        let list = |snapshot: &Snapshot| std::ptr::from_ref(snapshot.live.candidates(0, Family::V4));
+        assert_eq!(list(&before), list(&after), "nothing else was laid out anew");
+        // Another text, be it of the same words, is another configuration.
+        let after = publisher.replace(loader.load().unwrap().compiled);
+        assert_ne!(list(&before), list(&after));
     }
 
     #[test]

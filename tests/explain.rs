@@ -132,8 +132,9 @@ fn explained(input: &Input, folder: &Path) -> String {
     let (outcomes, _) = publisher.push(&reports, now);
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     publisher.tick(now, NOW);
+    publisher.follow_demand(now);
     let question = Question::parse("www.example.com", Some(&input.ask), input.client.as_deref()).unwrap();
-    let (snapshot, health) = (publisher.current(), publisher.health().clone());
+    let (snapshot, health) = (publisher.current(), publisher.health());
     let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, SEED, now, NOW);
     format!("{}\n\n{explanation}", input.why)
 }

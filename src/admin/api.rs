@@ -111,11 +111,9 @@ async fn require_token(State(state): Shared, request: Request, next: Next) -> Re
 }
 
 impl super::State {
-    /// Snapshot and health of one generation. Health is copied, so that observations wait no longer than that takes.
+    /// Snapshot and health of one generation.
     fn read(&self) -> (Arc<Snapshot>, Table) {
-        let publisher = self.reloader.publisher();
-        let health = publisher.health();
-        (publisher.current(), health.clone())
+        self.reloader.publisher().current_with_health()
     }
 }
 
@@ -164,11 +162,10 @@ struct Readiness {
 
 async fn ready(State(state): Shared) -> (StatusCode, Json<Readiness>) {
     let ready = !state.stopping.load(Ordering::Relaxed);
-    let publisher = state.reloader.publisher();
-    let health = publisher.health();
+    let (snapshot, health) = state.read();
     let unknown = health.targets().iter().filter(|target| target.machine.verdict() == Verdict::Unknown).count();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let generation = publisher.current().generation;
+    let generation = snapshot.generation;
     (status, Json(Readiness { ready, generation, targets: health.targets().len(), unknown_targets: unknown }))
 }
 

@@ -9,7 +9,6 @@ use reqwest::{Client, Url};
 
 use crate::admin::Token;
 use crate::admin::view::{Explanation, Question, Source};
-use crate::health::Table;
 use crate::health::probe::nobody;
 use crate::reload::{Loader, Origin};
 use crate::snapshot::Publisher;
@@ -88,7 +87,7 @@ fn explain(arguments: &Arguments) -> Result<String, Error> {
 fn from_file(path: PathBuf, question: &Question) -> Result<Explanation, Error> {
     let prepared = Loader::new(Origin::File(path)).load()?;
     let publisher = Publisher::new(prepared.compiled);
-    let (snapshot, health): (_, Table) = (publisher.current(), publisher.health().clone());
+    let (snapshot, health) = publisher.current_with_health();
     let (now, unix_seconds) = (Instant::now(), unix_seconds_modulo());
     Ok(Explanation::new(&snapshot, &health, Source::File, question, fastrand::u64(..), now, unix_seconds))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::breaker::{self, Breaker, State};
+use super::chunks::Chunks;
 use super::{Grade, Load, Measure, Rejection, TargetHealth, TargetId, Transition, Verdict};
 use crate::config::{self, Target};
 
@@ -224,7 +225,7 @@ impl Score {
 /// The endpoints of one generation of the configuration, by their index in it.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
-    all: Vec<EndpointHealth>,
+    all: Chunks<EndpointHealth>,
     index: Arc<Index>,
 }
 
@@ -256,11 +257,11 @@ impl Endpoints {
                 None => EndpointHealth::new(placed),
             });
         }
-        Self { all, index: Arc::new(Index { by_name, by_target }) }
+        Self { all: all.into_iter().collect(), index: Arc::new(Index { by_name, by_target }) }
     }
 
     /// All, by index.
-    pub fn all(&self) -> &[EndpointHealth] {
+    pub fn all(&self) -> &Chunks<EndpointHealth> {
         &self.all
     }
 
@@ -269,8 +270,9 @@ impl Endpoints {
         self.all.get(index as usize)
     }
 
-    pub(super) fn all_mut(&mut self) -> &mut [EndpointHealth] {
-        &mut self.all
+    /// One, to be written.
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut EndpointHealth> {
+        self.all.get_mut(index as usize)
     }
 
     /// Those that a target is probed for.
@@ -291,8 +293,9 @@ impl Endpoints {
         region: Option<&'a str>,
     ) -> impl Iterator<Item = u32> + 'a {
         let found = self.index.by_name.get(pool).and_then(|destinations| destinations.get(destination));
-        let is_there =
-            move |index: &u32| region.is_none_or(|region| &*self.all[*index as usize].placed.region == region);
+        let is_there = move |index: &u32| {
+            region.is_none_or(|region| self.get(*index).is_some_and(|known| &*known.placed.region == region))
+        };
         found.into_iter().flatten().copied().filter(is_there)
     }
 }

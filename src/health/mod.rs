@@ -10,8 +10,11 @@
 //!
 //! Beside its verdict each endpoint has a state of its own ([`endpoint`]): its [`load`], from [`report`]s that come with
 //! probes' answers ([`orca`], or JSON in the body) or are pushed, how far it has warmed up, and its circuit [`breaker`].
+//!
+//! What is known is kept in [`chunks`], so that reading all of it out keeps no observation waiting.
 
 pub mod breaker;
+pub mod chunks;
 pub mod endpoint;
 pub mod load;
 pub mod machine;
@@ -24,6 +27,7 @@ pub mod table;
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use chunks::Chunks;
 pub use endpoint::{EndpointHealth, Endpoints};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};

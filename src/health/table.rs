@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::breaker;
+use super::chunks::Chunks;
 use super::endpoint::{EndpointHealth, Endpoints, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
 use super::{Grade, Load, Machine, Observation, TargetKey, Transition, Verdict};
@@ -133,11 +134,13 @@ pub struct Effect {
 /// All targets and endpoints of one generation of the configuration.
 ///
 /// Its size is the number of distinct targets and of endpoints configured. An observation is taken by key, not by index, so one that was
-/// under way during a reload counts for its own target or for none.
+/// under way during a reload counts for its own target or for none. A clone shares what it can: it costs little, and so
+/// does what is written after it.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    targets: Vec<TargetHealth>,
-    ids: HashMap<Arc<TargetKey>, TargetId>,
+    targets: Chunks<TargetHealth>,
+    /// Shared by clones, as it never changes.
+    ids: Arc<HashMap<Arc<TargetKey>, TargetId>>,
     endpoints: Endpoints,
     reports: ReportCounts,
 }
@@ -155,12 +158,12 @@ impl Table {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
             self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
         let endpoints = self.endpoints.rebuilt(endpoints);
-        let mut table = Self { endpoints, reports: self.reports, ..Self::default() };
+        let (mut targets, mut ids) = (Vec::new(), HashMap::new());
         for key in keys.into_iter().map(Arc::new) {
-            if table.ids.contains_key(&key) {
+            if ids.contains_key(&key) {
                 continue;
             }
-            let Ok(index) = u32::try_from(table.targets.len()) else { break };
+            let Ok(index) = u32::try_from(targets.len()) else { break };
             let target = match (self.find(&key), by_check.get(&(&key.check, &key.target))) {
                 (Some(same), _) => same.clone(),
                 (None, Some(&similar)) => TargetHealth {
@@ -170,10 +173,10 @@ impl Table {
                 },
                 (None, None) => TargetHealth::new(Arc::clone(&key)),
             };
-            table.ids.insert(Arc::clone(&target.key), TargetId(index));
-            table.targets.push(target);
+            ids.insert(Arc::clone(&target.key), TargetId(index));
+            targets.push(target);
         }
-        table
+        Self { targets: targets.into_iter().collect(), ids: Arc::new(ids), endpoints, reports: self.reports }
     }
 
     /// The index of a target.
@@ -187,7 +190,7 @@ impl Table {
     }
 
     /// All targets, in the order of their [`TargetId`]s.
-    pub fn targets(&self) -> &[TargetHealth] {
+    pub fn targets(&self) -> &Chunks<TargetHealth> {
         &self.targets
     }
 
@@ -248,7 +251,11 @@ impl Table {
         let mut effect = Effect { transition: transition.map(|transition| (id, transition)), ..Effect::default() };
         effect.touched = self.endpoints.of_target(id).to_vec();
         for &index in &effect.touched {
-            let endpoint = &mut self.endpoints.all_mut()[index as usize];
+            // Most have nothing that this changes, and are not to be copied for it.
+            if transition.is_none() && self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
+                continue;
+            }
+            let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
             if let Some(transition) = transition {
                 endpoint.turned(transition, now);
             }
@@ -260,9 +267,10 @@ impl Table {
         }
         for (source, said) in &observation.reports {
             let outcome = said.and_then(|load| {
-                let taken =
-                    effect.touched.iter().map(|index| self.endpoints.all_mut()[*index as usize].take(&load, now, now));
-                taken.collect()
+                effect.touched.iter().try_for_each(|index| match self.endpoints.get_mut(*index) {
+                    Some(endpoint) => endpoint.take(&load, now, now),
+                    None => Ok(()),
+                })
             });
             self.reports.add(*source, outcome);
             effect.rejected.extend(outcome.err().map(|rejection| (*source, rejection)));
@@ -273,29 +281,24 @@ impl Table {
         Some(effect)
     }
 
-    /// Takes reports that were pushed by `now`; says of each whether it counts.
+    /// Takes a report that was pushed by `now`, adding to what others changed.
+    ///
+    /// # Errors
+    /// Where it does not count.
     pub fn push(
         &mut self,
-        reports: &[Result<Pushed, Rejection>],
+        pushed: &Result<Pushed, Rejection>,
         now: Instant,
-    ) -> (Effect, Vec<Result<(), Rejection>>) {
-        let mut effect = Effect::default();
-        let outcomes = reports.iter().map(|pushed| {
-            let outcome = pushed
-                .as_ref()
-                .map_err(|rejection| *rejection)
-                .and_then(|pushed| self.push_one(pushed, now, &mut effect));
-            self.reports.add(report::Source::Pushed, outcome);
-            effect.rejected.extend(outcome.err().map(|rejection| (report::Source::Pushed, rejection)));
-            outcome
-        });
-        let outcomes = outcomes.collect();
-        effect.touched.sort_unstable();
-        effect.touched.dedup();
-        (effect, outcomes)
+        effect: &mut Effect,
+    ) -> Result<(), Rejection> {
+        let outcome =
+            pushed.as_ref().map_err(|rejection| *rejection).and_then(|pushed| self.take_pushed(pushed, now, effect));
+        self.reports.add(report::Source::Pushed, outcome);
+        effect.rejected.extend(outcome.err().map(|rejection| (report::Source::Pushed, rejection)));
+        outcome
     }
 
-    fn push_one(&mut self, pushed: &Pushed, now: Instant, effect: &mut Effect) -> Result<(), Rejection> {
+    fn take_pushed(&mut self, pushed: &Pushed, now: Instant, effect: &mut Effect) -> Result<(), Rejection> {
         if !self.endpoints.has_pool(&pushed.pool) {
             return Err(Rejection::UnknownPool);
         }
@@ -311,7 +314,7 @@ impl Table {
         let measured = now.checked_sub(*age).ok_or(Rejection::TooOld)?;
         let mut outcome = Err(Rejection::UnknownEndpoint);
         for index in found {
-            let endpoint = &mut self.endpoints.all_mut()[index as usize];
+            let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
             if let Err(rejection) = endpoint.take(load, measured, now) {
                 outcome = outcome.or(Err(rejection));
                 continue;
@@ -328,8 +331,11 @@ impl Table {
 
     /// What time alone changes of these endpoints: breakers that were open for long enough.
     pub fn advance(&mut self, endpoints: &[u32], now: Instant) -> Vec<(u32, breaker::Transition)> {
-        let all = self.endpoints.all_mut();
-        endpoints.iter().filter_map(|index| Some((*index, all.get_mut(*index as usize)?.advance(now)?))).collect()
+        let advance = |index: &u32| {
+            let is_open = self.endpoints.get(*index)?.breaker()?.state() == breaker::State::Open;
+            Some((*index, self.endpoints.get_mut(*index).filter(|_| is_open)?.advance(now)?))
+        };
+        endpoints.iter().filter_map(advance).collect()
     }
 
     fn find(&self, key: &TargetKey) -> Option<&TargetHealth> {

@@ -350,7 +350,7 @@ impl Scrape<'_> {
     fn add_probes(&self, families: &mut Families) {
         // What differs in headers or timing only is shown under one name, and a series may be there only once.
         let mut targets: BTreeMap<String, (Counts, Histogram)> = BTreeMap::new();
-        for target in self.health.targets() {
+        for target in self.health.targets().iter() {
             let (counts, durations) = targets.entry(target.key.to_string()).or_default();
             counts.successes += target.counts.successes;
             counts.failures += target.counts.failures;

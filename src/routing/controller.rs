@@ -164,8 +164,9 @@ impl Controller {
         }
     }
 
-    /// Counts what came since the last time, if that is not just now. Counters that no service has any more are forgotten.
-    pub(crate) fn measure(&mut self, compiled: &Compiled, standings: &[Standing], now: Instant) {
+    /// Counts what came since the last time, if that is not just now. `standing` tells of an endpoint, by its index. Counters
+    /// that no service has any more are forgotten.
+    pub(crate) fn measure(&mut self, compiled: &Compiled, standing: &impl Fn(u32) -> Standing, now: Instant) {
         let passed = self.measured.map(|measured| now.saturating_duration_since(measured));
         if loads(compiled).next().is_none() {
             *self = Self { reported: std::mem::take(&mut self.reported), ..Self::default() };
@@ -191,17 +192,16 @@ impl Controller {
             self.answers.insert(key, (counter, rates));
         }
         if let Some(passed) = passed {
-            self.learn_reported(compiled, standings, weight(passed.as_secs_f64(), REPORTED_SMOOTHING));
+            self.learn_reported(compiled, standing, weight(passed.as_secs_f64(), REPORTED_SMOOTHING));
         }
     }
 
     /// Learns what an answer per second means in each region, in requests per second.
-    fn learn_reported(&mut self, compiled: &Compiled, standings: &[Standing], weight: f64) {
+    fn learn_reported(&mut self, compiled: &Compiled, standing: &impl Fn(u32) -> Standing, weight: f64) {
         let mut regions: BTreeMap<u16, (f64, f64)> = BTreeMap::new();
         let answered_by = self.answered(compiled, |_| true, |rates| rates.smoothed.first().copied().unwrap_or(0.0));
         for (group, by_group) in compiled.groups.iter().zip(answered_by) {
-            let endpoints = standings.get(group.endpoints.start as usize..group.endpoints.end as usize);
-            let healthy = endpoints.unwrap_or_default().iter().filter(|standing| standing.is_healthy());
+            let healthy = group.endpoints.clone().map(standing).filter(Standing::is_healthy);
             let (mut reporting, mut all, mut sum) = (0.0, 0.0, 0.0);
             for standing in healthy {
                 all += 1.0;
@@ -249,11 +249,11 @@ impl Controller {
     }
 
     /// Makes the flows of all services that are steered by load.
-    pub(crate) fn flows(&self, compiled: &Compiled, live: &Live, standings: &[Standing]) -> Flows {
+    pub(crate) fn flows(&self, compiled: &Compiled, live: &Live, standing: &impl Fn(u32) -> Standing) -> Flows {
         if loads(compiled).next().is_none() {
             return Flows::default();
         }
-        let (rooms, sites, mut shown) = self.rooms(compiled, standings);
+        let (rooms, sites, mut shown) = self.rooms(compiled, standing);
         let mut classes: Vec<Class> = Vec::new();
         let mut known: HashMap<(Vec<Stop>, bool), usize> = HashMap::new();
         // For each service the class that each of its own is a part of.
@@ -307,7 +307,7 @@ impl Controller {
     }
 
     /// What there is room in, and for each group and family (twice the group, and one more for IPv6) what it takes from.
-    fn rooms(&self, compiled: &Compiled, standings: &[Standing]) -> (Vec<Room>, Vec<Site>, Vec<RoomLoad>) {
+    fn rooms(&self, compiled: &Compiled, standing: &impl Fn(u32) -> Standing) -> (Vec<Room>, Vec<Site>, Vec<RoomLoad>) {
         let (mut rooms, mut shown) = (Vec::new(), Vec::new());
         let mut sites = vec![Site { rooms: [None; 2] }; compiled.groups.len() * 2];
         let mut units: BTreeMap<u16, CapacityUnit> = BTreeMap::new();
@@ -346,7 +346,7 @@ impl Controller {
                 add(region, None, in_answers(capacity), groups.iter().map(|group| foreign[*group]).sum())
             });
             for group in groups.iter().copied().filter(|group| is_used[*group]) {
-                let capacities = [Family::V4, Family::V6].map(|family| bearing(compiled, standings, group, family));
+                let capacities = [Family::V4, Family::V6].map(|family| bearing(compiled, standing, group, family));
                 let total: f64 = capacities.iter().flatten().map(|capacity| capacity.most).sum();
                 for (family, capacity) in [Family::V4, Family::V6].into_iter().zip(capacities) {
                     let own = capacity.and_then(|capacity| {
@@ -362,7 +362,7 @@ impl Controller {
 }
 
 /// The services that are steered by load, with their indices.
-fn loads(compiled: &Compiled) -> impl Iterator<Item = (usize, &Service, &LoadSteering)> {
+pub(crate) fn loads(compiled: &Compiled) -> impl Iterator<Item = (usize, &Service, &LoadSteering)> {
     compiled.services.iter().enumerate().filter_map(|(index, service)| match &service.steering {
         Steering::Load(load) => Some((index, service, &**load)),
         _ => None,
@@ -401,16 +401,16 @@ fn family(class: usize) -> Family {
 
 /// What the healthy endpoints of a group and family can bear together, if they have capacities. What drains is to be left, so it
 /// bears nothing.
-fn bearing(compiled: &Compiled, standings: &[Standing], group: usize, family: Family) -> Option<Capacity> {
+fn bearing(compiled: &Compiled, standing: &impl Fn(u32) -> Standing, group: usize, family: Family) -> Option<Capacity> {
     let mut sum: Option<Capacity> = None;
     for index in compiled.groups[group].endpoints.clone() {
         let endpoint = &compiled.endpoints[index as usize];
         let of_family = endpoint.address().is_none_or(|address| Family::of(address) == family);
         let Some(capacity) = endpoint.capacity.filter(|_| of_family) else { continue };
         let sum = sum.get_or_insert(Capacity { most: 0.0, target: 0.0 });
-        let Some(standing) = standings.get(index as usize).filter(|standing| standing.is_healthy()) else { continue };
+        let standing = standing(index);
         let stays = matches!(standing.drain, Drain::None | Drain::Planned(_));
-        if stays && endpoint.state != EndpointState::Disabled && endpoint.weight > 0 {
+        if standing.is_healthy() && stays && endpoint.state != EndpointState::Disabled && endpoint.weight > 0 {
             // One that warms up bears less.
             let share = f64::from(standing.share) / f64::from(WHOLE);
             sum.most += capacity.most * share;

@@ -199,26 +199,41 @@ impl Live {
         live
     }
 
-    /// Lays out anew at `now` those lists in whose groups `has_changed` says that an endpoint has, and those whose adaptive balance
-    /// is due to choose again; the others stay as they are.
+    /// Lays out anew at `now` those lists in whose groups an endpoint has changed, and those whose adaptive balance is due to
+    /// choose again; the others stay as they are. `changed` is ascending.
     #[must_use]
     pub fn updated(
         &self,
         compiled: &Compiled,
         standing: impl Fn(u32) -> Standing,
-        has_changed: impl Fn(u32) -> bool,
+        changed: &[u32],
         now: Instant,
     ) -> Self {
         let mut next = self.clone();
         for (index, layout) in (0..).zip(&compiled.layouts) {
             let controller = self.adaptive.get(&index).map(Arc::as_ref);
-            if compiled.groups[layout.group as usize].endpoints.clone().any(&has_changed)
+            let endpoints = &compiled.groups[layout.group as usize].endpoints;
+            let first = changed.partition_point(|endpoint| *endpoint < endpoints.start);
+            if changed.get(first).is_some_and(|endpoint| *endpoint < endpoints.end)
                 || controller.is_some_and(|controller| controller.is_due(now))
             {
                 next.lists[index as usize] = Arc::new(next.lay_out(compiled, index, controller, &standing, now));
             }
         }
         next
+    }
+
+    /// These lists, which were made of `before`, but those of `latest` where others laid them out anew meanwhile; and its flows.
+    #[must_use]
+    pub(crate) fn beside(mut self, before: &Self, latest: &Self) -> Self {
+        let others = (0..).zip(&mut self.lists).zip(before.lists.iter().zip(&latest.lists));
+        for ((index, list), (before, latest_list)) in others {
+            if !Arc::ptr_eq(before, latest_list) {
+                *list = Arc::clone(latest_list);
+                self.adaptive.extend(latest.adaptive.get(&index).map(|chosen| (index, Arc::clone(chosen))));
+            }
+        }
+        Self { flows: Arc::clone(&latest.flows), ..self }
     }
 
     /// Whether an adaptive balance is to choose again though nothing has changed: then [`Self::updated`] lets it.
@@ -497,12 +512,13 @@ pool = "many"
         let live = Live::build(&compiled_first, standing, None, start);
         assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
 
+        let all: Vec<u32> = (0..compiled_first.endpoints.len() as u32).collect();
         // Both are held back, and due one after the other though nothing changes any more.
         utilization.set(0.9);
-        let live = live.updated(&compiled_first, standing, |_| true, at(10));
+        let live = live.updated(&compiled_first, standing, &all, at(10));
         assert_eq!(chosen(&compiled_first, &live), ["round-robin"; 2]);
         assert!(!live.is_due(at(29)) && live.is_due(at(30)));
-        let live = live.updated(&compiled_first, standing, |_| false, at(30));
+        let live = live.updated(&compiled_first, standing, &[], at(30));
         assert_eq!(chosen(&compiled_first, &live), ["least-connections", "round-robin"]);
         assert!(!live.is_due(at(59)) && live.is_due(at(60)));
 
@@ -510,7 +526,7 @@ pool = "many"
         let compiled_second = compiled("[services.\"0.example.com\"]\npool = \"many\"");
         let live = Live::build(&compiled_second, standing, Some((&compiled_first, &live)), at(40));
         assert_eq!(chosen(&compiled_second, &live), ["least-connections", "round-robin"]);
-        let live = live.updated(&compiled_second, standing, |_| false, at(60));
+        let live = live.updated(&compiled_second, standing, &[], at(60));
         assert_eq!(chosen(&compiled_second, &live), ["least-connections"; 2]);
         let first = compiled_second.services[0].tiers[0].first_layout;
         assert_eq!(live.adaptive(first).unwrap().timeline().len(), 2);

@@ -82,6 +82,7 @@ impl World {
         }
         self.now += Duration::from_secs(1);
         self.publisher.tick(self.now, 0);
+        self.publisher.follow_demand(self.now);
         loads
     }
 
@@ -98,6 +99,7 @@ impl World {
             (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
         });
         self.publisher.observe(observations.collect::<Vec<_>>(), self.now);
+        self.publisher.follow_demand(self.now);
     }
 }
 
@@ -448,6 +450,7 @@ fn a_question_for_both_families_counts_once_where_it_leads() {
             (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
         });
         world.publisher.observe(observations.collect::<Vec<_>>(), world.now);
+        world.publisher.follow_demand(world.now);
         let snapshot = world.publisher.current();
         let mut rng = fastrand::Rng::with_seed(1);
         let mut draw = Draw { rng: &mut rng, advance: true, worker: 0, unix_seconds: 0 };
@@ -485,9 +488,13 @@ fn reported_load_bounds_as_soon_as_it_is_known() {
         for second in seconds {
             (0..100).for_each(|_| load(&snapshot).demand.add(0, class(&snapshot, 0)));
             (0..100).for_each(|_| compiled.services[0].tallies[0].add(0));
-            controller.measure(compiled, standings, world.now + Duration::from_secs(second));
+            controller.measure(
+                compiled,
+                &|endpoint| standings[endpoint as usize],
+                world.now + Duration::from_secs(second),
+            );
         }
-        let flows = controller.flows(compiled, &snapshot.live, standings);
+        let flows = controller.flows(compiled, &snapshot.live, &|endpoint| standings[endpoint as usize]);
         let steps = flows.way(load(&snapshot).index, class(&snapshot, 0)).steps;
         assert_eq!(steps[0].region, 0);
         f64::from(steps[0].end) / f64::from(u32::MAX)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::steering::Maps;
+use super::steering::{MadeMaps, Maps};
 use super::zones::load_zones;
 use super::{
     AllDown, Binding, Compiled, Endpoint, Group, GroupKind, Layout, LoadSteering, NO_GROUP, Outdated, Pool, Service,
@@ -59,12 +59,13 @@ pub struct Geography {
 pub struct Carried {
     tallies: Tallies,
     tables: Tables,
+    maps: MadeMaps,
 }
 
 impl Carried {
     /// Nothing is left, and each of this many workers has a column in tallies.
     pub fn new(workers: usize) -> Self {
-        Self { tallies: Tallies::new(workers), tables: Tables::default() }
+        Self { tallies: Tallies::new(workers), tables: Tables::default(), maps: MadeMaps::default() }
     }
 
     /// Forgets tallies that no service counts in any more.
@@ -150,7 +151,7 @@ pub fn assemble(
         config,
     };
     add_pools(&mut compiled);
-    add_services(&mut compiled, &mut carried.tallies)?;
+    add_services(&mut compiled, carried)?;
     winners::add(&mut compiled, &mut carried.tables);
     Ok(compiled)
 }
@@ -206,8 +207,8 @@ fn add_pools(compiled: &mut Compiled) {
     }
 }
 
-fn add_services(compiled: &mut Compiled, tallies: &mut Tallies) -> Result<(), Problem> {
-    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps, compiled.latency.as_deref());
+fn add_services(compiled: &mut Compiled, Carried { tallies, maps: made, .. }: &mut Carried) -> Result<(), Problem> {
+    let mut maps = Maps::new(&compiled.config, &compiled.database, &compiled.geo_maps, compiled.latency.as_ref(), made);
     // By pool: the first layout of each way in which services pick from it.
     let mut first_layouts: HashMap<usize, Vec<u32>> = HashMap::new();
     let mut load_services = 0;

@@ -11,6 +11,7 @@ mod geo_maps;
 mod latency;
 mod load;
 mod publish;
+mod rotations;
 mod steering;
 mod winners;
 mod zones;
@@ -64,7 +65,7 @@ pub struct Compiled {
     /// Round trips that count, where the configuration has `[latency]`.
     pub latency: Option<Arc<LatencyTable>>,
     /// Steering maps, each shared by the services that are steered by the same.
-    pub maps: Vec<RegionMap>,
+    pub maps: Vec<Arc<RegionMap>>,
     /// In the order of [`Config::services`].
     pub services: Vec<Service>,
     /// In the order of [`Config::pools`].

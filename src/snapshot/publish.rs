@@ -2,24 +2,29 @@
 //!
 //! All writers, a reload, a change of health and the passing of time, go through one lock and each makes the next
 //! generation, so that an older state can never replace a newer one. Readers never wait: they load an [`ArcSwap`].
+//!
+//! A verdict waits for that lock before it reaches the answers, so nobody holds it for long. What is to be read out is cloned,
+//! which shares it ([`Chunks`]); what takes long is made of such a clone; and what comes in great numbers is taken in parts,
+//! between which those go first who wait. Only a reload of another configuration holds it while all lists are laid out.
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::drains::Drains;
 use super::event::{BreakerChange, Change, Event};
-use super::{Compiled, Snapshot, TargetId};
+use super::{Compiled, Snapshot, Steering};
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
-use crate::health::{Measure, Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
+use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
 use crate::routing::live::{Drain, Standing, WHOLE};
-use crate::routing::{Controller, Flows, Live};
+use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
 
 /// Where workers read the current snapshot.
@@ -30,19 +35,24 @@ pub type Published = ArcSwap<Snapshot>;
 pub struct Publisher {
     published: Arc<Published>,
     known: Mutex<Known>,
+    /// How many wait for `known`.
+    waiting: AtomicUsize,
+    /// What makes the flows of services that are steered by load, which takes long. Who has it may wait for `known`; the other way
+    /// round never.
+    controller: Mutex<Controller>,
+    /// Signalled where flows may have to follow.
+    flows_due: Notify,
 }
 
-/// What only the writers see.
-#[derive(Debug)]
+/// What only the writers see. A clone shares most of it.
+#[derive(Debug, Clone)]
 struct Known {
     table: Table,
-    drains: Drains,
-    /// What makes the flows of services that are steered by load.
-    controller: Controller,
-    /// What the published lists were made of, by endpoint.
-    standings: Vec<Standing>,
+    drains: Arc<Drains>,
+    /// What the published lists were made of, by endpoint; of loads, what the tick saw last where any list is laid out by them.
+    standings: Chunks<Standing>,
     /// Whether any list that an endpoint is in is laid out by loads.
-    reads_load: Vec<bool>,
+    reads_load: Arc<[bool]>,
     /// Whether an endpoint may stand otherwise than in `standings`, by endpoint: something arrived since the tick looked at it,
     /// or time alone moves it.
     is_restless: Vec<bool>,
@@ -56,6 +66,9 @@ struct Known {
 
 /// Of reports that don't count for the same reason one is told in this time.
 const REJECTIONS_APART: Duration = Duration::from_secs(1);
+/// So many endpoints, observations and reports together are looked at before those go first who wait: under a millisecond's
+/// work.
+const ENDPOINTS_AT_ONCE: usize = 1_000;
 
 impl Publisher {
     /// Publishes the first snapshot, with every verdict unknown.
@@ -67,27 +80,18 @@ impl Publisher {
     pub fn starting_at(compiled: Compiled, now: Instant, unix_seconds: u32) -> Self {
         let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
         let drains = Drains::new(&compiled, None, unix_seconds);
-        let standings = standings(&compiled, &table, &drains, now, unix_seconds);
-        let reads_load = reads_load(&compiled);
-        let mut live = Live::build(&compiled, |endpoint| standings[endpoint as usize], None, now);
-        let is_restless = vec![true; standings.len()];
+        let known = Known::new(&compiled, table, drains, now, unix_seconds);
+        let mut live = Live::build(&compiled, |endpoint| known.standing(endpoint), None, now);
         let mut controller = Controller::default();
-        controller.measure(&compiled, &standings, now);
-        live.set_flows(controller.flows(&compiled, &live, &standings));
+        controller.measure(&compiled, &|endpoint| known.standing(endpoint), now);
+        live.set_flows(controller.flows(&compiled, &live, &|endpoint| known.standing(endpoint)));
         let first = Snapshot { generation: 1, compiled: Arc::new(compiled), live };
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
-            known: Mutex::new(Known {
-                table,
-                drains,
-                controller,
-                standings,
-                reads_load,
-                is_restless,
-                now,
-                unix_seconds,
-                told: HashMap::new(),
-            }),
+            known: Mutex::new(known),
+            waiting: AtomicUsize::new(0),
+            controller: Mutex::new(controller),
+            flows_due: Notify::new(),
         }
     }
 
@@ -101,54 +105,95 @@ impl Publisher {
         self.published.load_full()
     }
 
-    /// What is known of all targets and endpoints. Hold it only to read it out: observations wait meanwhile, queries
-    /// don't.
-    pub fn health(&self) -> impl Deref<Target = Table> {
-        Reading(self.known())
+    /// What is known of all targets and endpoints now.
+    pub fn health(&self) -> Table {
+        self.known().table.clone()
+    }
+
+    /// The current snapshot and what is known of its targets and endpoints.
+    pub fn current_with_health(&self) -> (Arc<Snapshot>, Table) {
+        let known = self.known();
+        (self.current(), known.table.clone())
+    }
+
+    fn current_with_standings(&self) -> (Arc<Snapshot>, Chunks<Standing>) {
+        let known = self.known();
+        (self.current(), known.standings.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        known
     }
 
-    /// Replaces the configuration, carrying over what is known of every target and endpoint that stays.
+    /// As [`Self::known`], for one part of many: a lock that is given back goes to who asks first, be it the same again.
+    fn known_after_others(&self) -> MutexGuard<'_, Known> {
+        while self.waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+        self.known()
+    }
+
+    fn controller(&self) -> MutexGuard<'_, Controller> {
+        self.controller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the configuration, carrying over what is known of every target and endpoint that stays, where round robin stands,
+    /// and the demand by which services are steered by load.
     pub fn replace(&self, compiled: Compiled) -> Arc<Snapshot> {
-        let mut known = self.known();
-        known.table = known.table.rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
-        known.reads_load = reads_load(&compiled);
+        // Nobody makes flows for the old one any more.
+        let mut controller = self.controller();
+        let compiled = Arc::new(compiled);
         let current = self.current();
-        known.drains = Drains::new(&compiled, Some((&current.compiled, &known.drains)), known.unix_seconds);
-        known.standings = standings(&compiled, &known.table, &known.drains, known.now, known.unix_seconds);
-        known.is_restless = vec![true; known.standings.len()];
-        known.controller.follow(&current.compiled, &compiled);
-        let before = Some((current.compiled.as_ref(), &current.live));
-        let live = Live::build(&compiled, |endpoint| known.standings[endpoint as usize], before, known.now);
-        self.store(&known, Arc::new(compiled), live)
+        controller.follow(&current.compiled, &compiled);
+        let flows = is_steered_by_load(&compiled).then(|| {
+            let known = self.known().clone();
+            let (known, live) = known.replaced(&self.current(), &compiled);
+            controller.flows(&compiled, &live, &|endpoint| known.standing(endpoint))
+        });
+        compiled.continue_rotations(&current.compiled);
+        drop(current);
+        let mut known = self.known();
+        let (next, mut live) = known.replaced(&self.current(), &compiled);
+        *known = next;
+        live.set_flows(flows.unwrap_or_default());
+        self.flows_due.notify_one();
+        self.store(compiled, live)
     }
 
-    /// Takes in observations made by `now`, publishes once what follows from all of them, and returns what there is to
-    /// say. An observation of a target that is gone is dropped.
+    /// Takes in observations made by `now`, publishes what follows from them, once for those that come to no more than 1,000
+    /// endpoints, and returns what there is to say. An observation of a target that is gone is dropped.
     pub fn observe(
         &self,
         observations: impl IntoIterator<Item = (Arc<TargetKey>, Observation)>,
         now: Instant,
     ) -> Vec<Event> {
-        let mut known = self.known();
-        known.now = known.now.max(now);
-        let current = self.current();
         let mut events = Vec::new();
-        let mut touched = Vec::new();
-        for (key, observation) in observations {
-            let reason = observation.to_string();
-            let Some(effect) = known.table.observe(&key, observation, now) else { continue };
-            if let Some((target, transition)) = effect.transition {
-                let endpoints = endpoints_of(&current.compiled, target);
-                events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
+        let mut observations = observations.into_iter().peekable();
+        while observations.peek().is_some() {
+            let mut known = self.known_after_others();
+            known.now = known.now.max(now);
+            let current = self.current();
+            let (mut touched, mut looked_at) = (Vec::new(), 0);
+            while looked_at < ENDPOINTS_AT_ONCE
+                && let Some((key, observation)) = observations.next()
+            {
+                looked_at += 1;
+                let Some(effect) = known.table.observe(&key, observation, now) else { continue };
+                looked_at += effect.touched.len();
+                if let Some((target, transition)) = effect.transition {
+                    let last = known.table.get(target).and_then(|target| target.last.as_ref());
+                    let reason = last.map(|(_, observation)| observation.to_string()).unwrap_or_default();
+                    let endpoints = places(&current.compiled, &effect.touched);
+                    events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
+                }
+                events.extend(known.tell(&effect, &key));
+                touched.extend(effect.touched);
             }
-            events.extend(known.tell(&effect, &key));
-            touched.extend(effect.touched);
+            self.publish_what_is_urgent(&mut known, &current, &touched);
         }
-        self.publish_what_is_urgent(&mut known, &current, &touched);
         events
     }
 
@@ -159,75 +204,122 @@ impl Publisher {
         reports: &[Result<Pushed, Rejection>],
         now: Instant,
     ) -> (Vec<Result<(), Rejection>>, Vec<Event>) {
-        let mut known = self.known();
-        known.now = known.now.max(now);
-        let (effect, outcomes) = known.table.push(reports, now);
-        let events = known.tell(&effect, &"the admin interface");
-        self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched);
+        let (mut outcomes, mut events) = (Vec::new(), Vec::new());
+        let mut reports = reports.iter().peekable();
+        while reports.peek().is_some() {
+            let mut known = self.known_after_others();
+            known.now = known.now.max(now);
+            let (mut effect, mut looked_at) = (Effect::default(), 0);
+            while looked_at < ENDPOINTS_AT_ONCE
+                && let Some(report) = reports.next()
+            {
+                let touched = effect.touched.len();
+                outcomes.push(known.table.push(report, now, &mut effect));
+                looked_at += 1 + effect.touched.len() - touched;
+            }
+            events.extend(known.tell(&effect, &"the admin interface"));
+            self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched);
+        }
         (outcomes, events)
     }
 
-    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, drains begin and end, and
-    /// demand is measured. Publishes the lists in which that changes anything, and those in which only loads have changed
-    /// since, and where clients go by load, if that moves enough of them. To be called once per second, with the time in
-    /// seconds since 1970 too.
+    /// Does what time alone does: endpoints warm up, open breakers are tried, reports grow too old, and drains begin and end.
+    /// Publishes the lists in which that changes anything, and those in which only loads have changed since. To be called once per
+    /// second, with the time in seconds since 1970 too, and followed by [`Self::follow_demand`].
     pub fn tick(&self, now: Instant, unix_seconds: u32) -> Vec<Event> {
-        let mut known = self.known();
-        known.now = known.now.max(now);
-        known.unix_seconds = unix_seconds;
-        let current = self.current();
-        let restless: Vec<u32> = (0..).zip(&known.is_restless).filter_map(|(index, it)| it.then_some(index)).collect();
-        let changes = known.table.advance(&restless, now);
-        let events = changes.into_iter().filter_map(|change| breaker_event(&known.table, change)).collect();
-        let changed = known.look_again(&current.compiled, &restless);
-        let Known { controller, standings, .. } = &mut *known;
-        controller.measure(&current.compiled, standings, now);
-        if !changed.is_empty() || current.live.is_due(now) {
-            self.update(&known, &current, |endpoint| changed.binary_search(&endpoint).is_ok());
-        } else {
-            let flows = known.controller.flows(&current.compiled, &current.live, &known.standings);
-            if !flows.is_like(current.live.flows()) {
-                self.store_with(flows, Arc::clone(&current.compiled), current.live.clone());
+        let mut events = Vec::new();
+        let mut changed = Vec::new();
+        let mut next = 0;
+        let begun = self.current();
+        loop {
+            let mut known = self.known_after_others();
+            if !is_same_configuration(&self.current().compiled, &begun.compiled) {
+                // All its lists were just laid out.
+                return events;
             }
+            known.now = known.now.max(now);
+            known.unix_seconds = unix_seconds;
+            let restless: Vec<u32> = known.restless_from(next).take(ENDPOINTS_AT_ONCE).collect();
+            let Some(last) = restless.last() else { break };
+            next = last + 1;
+            let changes = known.table.advance(&restless, now);
+            events.extend(changes.into_iter().filter_map(|change| breaker_event(&known.table, change)));
+            changed.extend(known.look_again(&begun.compiled, &restless));
+        }
+        self.flows_due.notify_one();
+        let (current, standings) = self.current_with_standings();
+        let is_same = |snapshot: &Snapshot| is_same_configuration(&snapshot.compiled, &begun.compiled);
+        if !is_same(&current) || changed.is_empty() && !current.live.is_due(now) {
+            return events;
+        }
+        let live = current.live.updated(&current.compiled, |endpoint| at(&standings, endpoint), &changed, now);
+        let _known = self.known();
+        let latest = self.current();
+        if is_same(&latest) {
+            self.store(Arc::clone(&latest.compiled), live.beside(&current.live, &latest.live));
         }
         events
     }
 
-    /// Publishes what has changed of these endpoints but for their loads alone, which wait for the next tick.
+    /// Measures demand and makes anew where clients go by load, and publishes that if it moves enough of them. What takes long of
+    /// it is done beside the publications of health: until it is done, clients who were to go to a region that died go to
+    /// the next that lives. To be called at [`Self::flows_due`].
+    pub fn follow_demand(&self, now: Instant) {
+        let compiled = Arc::clone(&self.current().compiled);
+        if !is_steered_by_load(&compiled) {
+            // What was measured is forgotten.
+            self.controller().measure(&compiled, &|_| Standing::UNPROBED, now);
+            return;
+        }
+        let mut controller = self.controller();
+        let (current, standings) = self.current_with_standings();
+        let standing = |endpoint| at(&standings, endpoint);
+        controller.measure(&current.compiled, &standing, now);
+        let flows = controller.flows(&current.compiled, &current.live, &standing);
+        if flows.is_like(current.live.flows()) {
+            return;
+        }
+        let _known = self.known();
+        // Of the same configuration, as whoever replaces that waits for the controller.
+        let latest = self.current();
+        let mut live = latest.live.clone();
+        live.set_flows(flows);
+        self.store(Arc::clone(&latest.compiled), live);
+    }
+
+    /// Waits until [`Self::follow_demand`] is to be called: health or the configuration changed, or a tick passed.
+    pub async fn flows_due(&self) {
+        self.flows_due.notified().await;
+    }
+
+    /// Publishes what has changed of these endpoints but for loads that lists are laid out by, which wait for the next tick.
     fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
+        let compiled = &current.compiled;
         let mut urgent = vec![];
         for &endpoint in touched {
-            let new = standing(&current.compiled, &known.table, &known.drains, endpoint, known.now, known.unix_seconds);
-            let Some(old) = known.standings.get_mut(endpoint as usize) else { continue };
-            known.is_restless[endpoint as usize] = true;
-            if differ(&new, old) {
-                *old = new;
+            let index = endpoint as usize;
+            let new = known.standing_now(compiled, endpoint);
+            let Some(old) = known.standings.get(index) else { continue };
+            let is_urgent = differ(&new, old);
+            let reads_load = known.reads_load[index];
+            known.is_restless[index] = reads_load || moves(&new, reads_load);
+            if (is_urgent || !reads_load) && new != *old {
+                known.standings.set(index, new);
+            }
+            if is_urgent {
                 urgent.push(endpoint);
             }
         }
         if !urgent.is_empty() {
             urgent.sort_unstable();
-            self.update(known, current, |endpoint| urgent.binary_search(&endpoint).is_ok());
+            let live = current.live.updated(compiled, |endpoint| known.standing(endpoint), &urgent, known.now);
+            self.store(Arc::clone(compiled), live);
+            self.flows_due.notify_one();
         }
     }
 
-    /// Publishes the lists of groups of which `has_changed` says that an endpoint has.
-    fn update(&self, known: &Known, current: &Snapshot, has_changed: impl Fn(u32) -> bool) {
-        let compiled = &current.compiled;
-        let live =
-            current.live.updated(compiled, |endpoint| known.standings[endpoint as usize], has_changed, known.now);
-        self.store(known, Arc::clone(compiled), live);
-    }
-
-    /// Publishes the next generation, with the flows that follow from the demand as it is known.
-    fn store(&self, known: &Known, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
-        let flows = known.controller.flows(&compiled, &live, &known.standings);
-        self.store_with(flows, compiled, live)
-    }
-
     /// Publishes the next generation. What is known is locked meanwhile, so that there is one writer.
-    fn store_with(&self, flows: Flows, compiled: Arc<Compiled>, mut live: Live) -> Arc<Snapshot> {
-        live.set_flows(flows);
+    fn store(&self, compiled: Arc<Compiled>, live: Live) -> Arc<Snapshot> {
         let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
         self.published.store(Arc::clone(&next));
         next
@@ -235,14 +327,57 @@ impl Publisher {
 }
 
 impl Known {
+    fn new(compiled: &Compiled, table: Table, drains: Drains, now: Instant, unix_seconds: u32) -> Self {
+        let mut known = Self {
+            table,
+            drains: Arc::new(drains),
+            standings: Chunks::default(),
+            reads_load: reads_load(compiled),
+            is_restless: vec![true; compiled.endpoints.len()],
+            now,
+            unix_seconds,
+            told: HashMap::new(),
+        };
+        let endpoints = 0..compiled.endpoints.len() as u32;
+        known.standings = endpoints.map(|endpoint| known.standing_now(compiled, endpoint)).collect();
+        known
+    }
+
+    /// What is known of the endpoints of another configuration, and its lists without flows.
+    fn replaced(&self, current: &Snapshot, compiled: &Compiled) -> (Self, Live) {
+        if is_same_configuration(&current.compiled, compiled) {
+            return (self.clone(), current.live.clone());
+        }
+        let table = self.table.rebuilt(compiled.targets.iter().cloned(), placed(compiled));
+        let drains = Drains::new(compiled, Some((&current.compiled, &self.drains)), self.unix_seconds);
+        let told = self.told.clone();
+        let known = Self { told, ..Self::new(compiled, table, drains, self.now, self.unix_seconds) };
+        let before = Some((current.compiled.as_ref(), &current.live));
+        let live = Live::build(compiled, |endpoint| known.standing(endpoint), before, known.now);
+        (known, live)
+    }
+
+    /// What lists are made of.
+    fn standing(&self, endpoint: u32) -> Standing {
+        at(&self.standings, endpoint)
+    }
+
+    /// The restless endpoints from an index on.
+    fn restless_from(&self, first: u32) -> impl Iterator<Item = u32> {
+        let is_restless = self.is_restless.get(first as usize..).unwrap_or_default();
+        (first..).zip(is_restless).filter_map(|(endpoint, is_restless)| is_restless.then_some(endpoint))
+    }
+
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
     fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
         for &endpoint in endpoints {
             let index = endpoint as usize;
-            let new = standing(compiled, &self.table, &self.drains, endpoint, self.now, self.unix_seconds);
-            let old = std::mem::replace(&mut self.standings[index], new);
+            let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
+            if new != old {
+                self.standings.set(index, new);
+            }
             if differ(&new, &old) || reads_load && new.load != old.load {
                 changed.push(endpoint);
             }
@@ -264,23 +399,39 @@ impl Known {
         }
         events
     }
-}
 
-/// The table, while its lock is held.
-struct Reading<'a>(MutexGuard<'a, Known>);
-
-impl Deref for Reading<'_> {
-    type Target = Table;
-
-    fn deref(&self) -> &Table {
-        &self.0.table
+    /// What is known of an endpoint.
+    fn standing_now(&self, compiled: &Compiled, index: u32) -> Standing {
+        let endpoint = &compiled.endpoints[index as usize];
+        let Some(known) = self.table.endpoints().get(index) else { return Standing::UNPROBED };
+        let target = self.table.target_of(known);
+        let (verdict, flip) = match target {
+            Some(target) => (target.machine.verdict(), target.soonest_change(self.now)),
+            None if endpoint.target.is_some() => (Verdict::Unknown, None),
+            None => (Verdict::Up, None),
+        };
+        Standing {
+            verdict,
+            flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
+            share: known.share(target, self.now, WHOLE),
+            load: known.load(target, self.now).rounded(),
+            drain: self.drains.of(index, self.unix_seconds),
+            settles: known.settles(self.now),
+        }
     }
 }
 
-/// What the lists are made of.
-fn standings(compiled: &Compiled, table: &Table, drains: &Drains, now: Instant, unix_seconds: u32) -> Vec<Standing> {
-    let of = |(endpoint, _)| standing(compiled, table, drains, endpoint, now, unix_seconds);
-    (0..).zip(&compiled.endpoints).map(of).collect()
+fn at(standings: &Chunks<Standing>, endpoint: u32) -> Standing {
+    standings.get(endpoint as usize).copied().unwrap_or(Standing::UNPROBED)
+}
+
+/// Whether two differ in geography alone, so that targets, endpoints and layouts are the same: they are of the same reading.
+fn is_same_configuration(a: &Compiled, b: &Compiled) -> bool {
+    Arc::ptr_eq(&a.config.source, &b.config.source)
+}
+
+fn is_steered_by_load(compiled: &Compiled) -> bool {
+    compiled.services.iter().any(|service| matches!(service.steering, Steering::Load(_)))
 }
 
 /// Whether two standings differ in more than load.
@@ -298,40 +449,13 @@ fn moves(standing: &Standing, reads_load: bool) -> bool {
 }
 
 /// Whether any list that an endpoint is in is laid out by loads, by endpoint.
-fn reads_load(compiled: &Compiled) -> Vec<bool> {
+fn reads_load(compiled: &Compiled) -> Arc<[bool]> {
     let mut reads_load = vec![false; compiled.endpoints.len()];
     for layout in compiled.layouts.iter().filter(|layout| layout.balance.reads_load()) {
         let endpoints = &compiled.groups[layout.group as usize].endpoints;
         reads_load[endpoints.start as usize..endpoints.end as usize].fill(true);
     }
-    reads_load
-}
-
-/// What is known of an endpoint.
-fn standing(
-    compiled: &Compiled,
-    table: &Table,
-    drains: &Drains,
-    index: u32,
-    now: Instant,
-    unix_seconds: u32,
-) -> Standing {
-    let endpoint = &compiled.endpoints[index as usize];
-    let Some(known) = table.endpoints().get(index) else { return Standing::UNPROBED };
-    let target = table.target_of(known);
-    let (verdict, flip) = match target {
-        Some(target) => (target.machine.verdict(), target.soonest_change(now)),
-        None if endpoint.target.is_some() => (Verdict::Unknown, None),
-        None => (Verdict::Up, None),
-    };
-    Standing {
-        verdict,
-        flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
-        share: known.share(target, now, WHOLE),
-        load: known.load(target, now).rounded(),
-        drain: drains.of(index, unix_seconds),
-        settles: known.settles(now),
-    }
+    reads_load.into()
 }
 
 /// The endpoints with their identity and the rules of their pool, by index.
@@ -371,12 +495,16 @@ fn breaker_event(table: &Table, (endpoint, transition): (u32, breaker::Transitio
     }))
 }
 
-fn endpoints_of(compiled: &Compiled, target: TargetId) -> Vec<String> {
+/// The pools and regions of these endpoints, which are in the order of their indices.
+fn places(compiled: &Compiled, endpoints: &[u32]) -> Vec<String> {
     let config = &compiled.config;
-    let concerned = compiled.groups.iter().filter(|group| {
-        group.endpoints.clone().any(|endpoint| compiled.endpoints[endpoint as usize].target == Some(target))
-    });
-    concerned
+    let mut groups: Vec<usize> = endpoints
+        .iter()
+        .map(|endpoint| compiled.groups.partition_point(|group| group.endpoints.end <= *endpoint))
+        .collect();
+    groups.dedup();
+    let groups = groups.into_iter().filter_map(|group| compiled.groups.get(group));
+    groups
         .map(|group| format!("{}/{}", config.pools[group.pool].name, config.regions[usize::from(group.region)].name))
         .collect()
 }
@@ -386,12 +514,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::Duration;
 
     use super::*;
     use crate::health::Failure;
     use crate::reload::{Loader, Origin};
-    use crate::routing::{Draw, Family, Outcome, decide};
+    use crate::routing::{Draw, Family, Health, Outcome, decide};
 
     const CONFIGURATION: &str = r#"
 [server]
@@ -478,6 +605,122 @@ ttl = { min = "5s", max = "60s" }
         }
         assert_eq!(generations, [1, 2, 2, 2, 3, 4]);
         assert_eq!(publisher.replace(compiled(CONFIGURATION)).generation, 5);
+    }
+
+    #[test]
+    fn a_verdict_does_not_wait_for_flows() {
+        let by_load = format!("{CONFIGURATION}steering = \"load\"\n")
+            .replace("location = [50, 8]", "location = [50, 8]\ncapacity = 100")
+            .replace("location = [40, -77]", "location = [40, -77]\ncapacity = 100");
+        let publisher = Publisher::new(compiled(&by_load));
+        let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let flows = || {
+            let snapshot = publisher.current();
+            let Steering::Load(load) = &snapshot.compiled.services[0].steering else { panic!("steered by load") };
+            let (order, _) = snapshot.compiled.maps[load.map].lookup(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99)));
+            let way = snapshot.live.flows().way(load.index, load.class(order, Family::V4));
+            way.steps.iter().map(|step| step.region).collect::<Vec<u16>>()
+        };
+        assert_eq!((answer(&publisher).0, flows()), (near.into(), vec![0]));
+        // Somebody finds out where clients go meanwhile.
+        let busy = publisher.controller();
+        assert_eq!(observe(&publisher, near, false).len(), 1);
+        publisher.tick(Instant::now(), 0);
+        assert_eq!((answer(&publisher).0, flows()), (far.into(), vec![0]), "what died is passed over");
+        assert_eq!(observe(&publisher, far, true).len(), 1);
+        drop(busy);
+        publisher.follow_demand(Instant::now());
+        assert_eq!((answer(&publisher).0, flows()), (far.into(), vec![1]));
+    }
+
+    /// Endpoints of a pool whose breakers open at once, where connections count.
+    fn many(count: u32) -> String {
+        let endpoint =
+            |host: u32| format!("{{ region = \"near\", address = \"{}\" }}", Ipv4Addr::from_bits(10 << 24 | host));
+        let endpoints: Vec<String> = (0..count).map(endpoint).collect();
+        CONFIGURATION.replace("ttl = {", "balance = \"least-connections\"\nttl = {").replace(
+            "endpoints = [{ region = \"near\", address = \"192.0.2.1\" }",
+            &format!("breaker = {{ failures = 1 }}\nendpoints = [{}", endpoints.join(",")),
+        )
+    }
+
+    #[test]
+    fn what_comes_in_great_numbers_is_taken_in_parts() {
+        let publisher = Publisher::new(compiled(&many(2_500)));
+        let generations = |work: &dyn Fn() -> usize| {
+            let before = publisher.current().generation;
+            (work(), publisher.current().generation - before)
+        };
+        let keys: Vec<_> = publisher.health().keys().collect();
+        assert_eq!(keys.len(), 2_501);
+        let observed = generations(&|| {
+            let observation = |key: &Arc<TargetKey>| {
+                let took = Duration::from_millis(1);
+                (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), reports: Vec::new() })
+            };
+            publisher.observe(keys.iter().map(observation), Instant::now()).len()
+        });
+        // Each observation and its endpoint are two of a thousand.
+        assert_eq!(observed, (2_501, 6));
+        let pushed = generations(&|| {
+            let report = |host: u32| {
+                let endpoint = Ipv4Addr::from_bits(10 << 24 | host).to_string();
+                Ok(Pushed { pool: "web".to_owned(), endpoint, failures: 1, ..Pushed::default() })
+            };
+            let reports: Vec<_> = (0..2_500).map(report).collect();
+            let (outcomes, events) = publisher.push(&reports, Instant::now());
+            assert!(outcomes.len() == 2_500 && outcomes.iter().all(Result::is_ok));
+            events.len()
+        });
+        assert_eq!(pushed, (2_500, 5));
+        // All breakers are tried: one publication for all, though they are looked at in parts.
+        let later = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(generations(&|| publisher.tick(later, 0).len()), (2_500, 1));
+    }
+
+    #[test]
+    fn lists_that_others_published_meanwhile_stay() {
+        let publisher = Publisher::new(compiled(&CONFIGURATION.replace("fall = 3", "fall = 1")));
+        let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let before = publisher.current();
+        let health = |live: &Live| [0, 1].map(|layout| live.candidates(layout, Family::V4).health == Health::Enough);
+        assert_eq!(health(&before.live), [true, true]);
+        // Far is laid out while near dies.
+        let dead = Standing { share: 0, ..Standing::UNPROBED };
+        let own = before.live.updated(&before.compiled, |_| dead, &[1], Instant::now());
+        assert_eq!(health(&own), [true, false]);
+        observe(&publisher, near, false);
+        let latest = publisher.current();
+        assert_eq!(health(&latest.live), [false, true]);
+        assert_eq!(health(&own.clone().beside(&before.live, &latest.live)), [false, false]);
+        // What others published of the same list is newer.
+        observe(&publisher, far, true);
+        assert_eq!(health(&own.beside(&before.live, &publisher.current().live)), [false, true]);
+    }
+
+    #[test]
+    fn round_robin_goes_on_over_a_reload() {
+        let configuration = CONFIGURATION.replace("far\", address = \"192.0.2.2", "near\", address = \"192.0.2.2")
+            + "balance = \"round-robin\"\n[services.\"a.example.com\"]\npool = \"web\"\n";
+        let publisher = Publisher::new(compiled(&configuration));
+        let stands = |of: &str| {
+            let snapshot = publisher.current();
+            let mut services = snapshot.compiled.config.services.iter();
+            let index = services.position(|service| service.name.to_string().trim_end_matches('.') == of);
+            let rotations = &snapshot.compiled.services[index.unwrap()].rotations;
+            rotations.iter().map(|rotation| rotation.load(Ordering::Relaxed)).collect::<Vec<u32>>()
+        };
+        let before = publisher.current();
+        let rotations = &before.compiled.services[0].rotations;
+        [7, 9].into_iter().zip(rotations).for_each(|(stands, it)| it.store(stands, Ordering::Relaxed));
+        // The pool gets a region ahead of the one that it has, and another service comes first.
+        let changed = configuration
+            .replace("endpoints = [", "endpoints = [{ region = \"ahead\", address = \"192.0.2.9\" },")
+            .replace("[regions.near]", "[regions.ahead]\nlocation = [0, 0]\n[regions.near]")
+            .replace("[services.\"www.", "[services.\"0.example.com\"]\npool = \"web\"\n[services.\"www.");
+        publisher.replace(compiled(&changed));
+        assert_eq!(stands("www.example.com"), [0, 0, 7, 9]);
+        assert_eq!(stands("0.example.com"), [0; 4]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! How services choose among regions, and the maps that they share for it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
 
 use super::{OrderedBy, RegionWeight, Steering};
-use crate::config::{self, Config, Problem};
-use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
+use crate::config::{self, Config, Problem, Source};
+use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap, TooManyOrders};
 
 /// Steering maps of one's own; beyond that, services of further sets of regions share one of all regions. A map of a large
 /// database takes megabytes.
@@ -22,14 +23,43 @@ struct Key {
     rules: Option<usize>,
 }
 
+/// What steering maps are made of beside their keys. It is the same only where it is the same in memory.
+#[derive(Debug)]
+struct Inputs {
+    source: Weak<Source>,
+    database: Weak<Database>,
+    geo_maps: Weak<[GeoMap]>,
+    /// Of maps by latency alone.
+    latency: Option<Weak<LatencyTable>>,
+}
+
+impl PartialEq for Inputs {
+    fn eq(&self, other: &Self) -> bool {
+        let same_latency = match (&self.latency, &other.latency) {
+            (Some(latency), Some(other)) => latency.ptr_eq(other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_latency
+            && self.source.ptr_eq(&other.source)
+            && self.database.ptr_eq(&other.database)
+            && self.geo_maps.ptr_eq(&other.geo_maps)
+    }
+}
+
+/// The maps that were made, so that none is made anew while one of the same serves.
+#[derive(Debug, Default)]
+pub(super) struct MadeMaps(HashMap<Key, (Inputs, Weak<RegionMap>)>);
+
 /// Makes each steering map once.
 pub(super) struct Maps<'a> {
     config: &'a Config,
-    database: &'a Database,
-    geo_maps: &'a [GeoMap],
-    latency: Option<&'a LatencyTable>,
+    database: &'a Arc<Database>,
+    geo_maps: &'a Arc<[GeoMap]>,
+    latency: Option<&'a Arc<LatencyTable>>,
     known: HashMap<Key, usize>,
-    maps: Vec<RegionMap>,
+    maps: Vec<Arc<RegionMap>>,
+    made: &'a mut MadeMaps,
     /// How many of them tell clients apart, and so take memory.
     large: usize,
 }
@@ -37,15 +67,17 @@ pub(super) struct Maps<'a> {
 impl<'a> Maps<'a> {
     pub(super) fn new(
         config: &'a Config,
-        database: &'a Database,
-        geo_maps: &'a [GeoMap],
-        latency: Option<&'a LatencyTable>,
+        database: &'a Arc<Database>,
+        geo_maps: &'a Arc<[GeoMap]>,
+        latency: Option<&'a Arc<LatencyTable>>,
+        made: &'a mut MadeMaps,
     ) -> Self {
-        Self { config, database, geo_maps, latency, known: HashMap::new(), maps: Vec::new(), large: 0 }
+        made.0.retain(|_, (_, map)| map.strong_count() > 0);
+        Self { config, database, geo_maps, latency, known: HashMap::new(), maps: Vec::new(), made, large: 0 }
     }
 
     /// The maps that were asked for.
-    pub(super) fn finish(self) -> Vec<RegionMap> {
+    pub(super) fn finish(self) -> Vec<Arc<RegionMap>> {
         self.maps
     }
 
@@ -99,19 +131,7 @@ impl<'a> Maps<'a> {
         let index = match self.known.get(&key) {
             Some(known) => *known,
             None => {
-                let rules = key.rules.and_then(|rules| self.geo_maps.get(rules));
-                let networks = &self.config.geoip.networks;
-                let regions = &self.config.regions;
-                let map = RegionMap::compile(
-                    self.database,
-                    networks,
-                    regions,
-                    &key.members,
-                    key.measure,
-                    rules,
-                    self.latency,
-                );
-                let map = map.map_err(|error| problem(error.to_string()))?;
+                let map = self.made_or_new(&key).map_err(|error| problem(error.to_string()))?;
                 self.large += usize::from(!map.is_same_for_everyone());
                 if self.large > MAX_MAPS {
                     return Err(problem(format!("more than {MAX_MAPS} steering maps are needed"))
@@ -129,6 +149,28 @@ impl<'a> Maps<'a> {
             .hint("add a rule with one of its regions, or leave out `fence`"));
         }
         Ok(index)
+    }
+
+    /// The map of a key: the one that was made of the same, if it still serves.
+    fn made_or_new(&mut self, key: &Key) -> Result<Arc<RegionMap>, TooManyOrders> {
+        let latency = self.latency.filter(|_| key.measure == Measure::Latency);
+        let inputs = Inputs {
+            source: Arc::downgrade(&self.config.source),
+            database: Arc::downgrade(self.database),
+            geo_maps: Arc::downgrade(self.geo_maps),
+            latency: latency.map(Arc::downgrade),
+        };
+        let made = self.made.0.get(key).filter(|(of, _)| *of == inputs);
+        if let Some(map) = made.and_then(|(_, map)| map.upgrade()) {
+            return Ok(map);
+        }
+        let rules = key.rules.and_then(|rules| self.geo_maps.get(rules));
+        let (networks, regions) = (&self.config.geoip.networks, &self.config.regions);
+        let latency = latency.map(Arc::as_ref);
+        let map = RegionMap::compile(self.database, networks, regions, &key.members, key.measure, rules, latency)?;
+        let map = Arc::new(map);
+        self.made.0.insert(key.clone(), (inputs, Arc::downgrade(&map)));
+        Ok(map)
     }
 
     /// The regions of all services that are steered by the same.

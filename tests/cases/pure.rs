@@ -34,6 +34,7 @@ impl Core {
         let targets = publisher.current().compiled.targets.clone();
         let observations = targets.into_iter().filter_map(|key| Some((observation(file, &key)?, key)));
         publisher.observe(observations.map(|(observation, key)| (Arc::new(key), observation)), Instant::now());
+        publisher.follow_demand(Instant::now());
         Ok(Self {
             snapshot: publisher.current(),
             context: WorkerContext::new(0, SEED, Arc::default()),
