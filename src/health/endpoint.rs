@@ -299,3 +299,40 @@ impl Endpoints {
         found.into_iter().flatten().copied().filter(is_there)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_score_that_is_not_down_is_never_less_than_a_step() {
+        let steps = |failures| (0..failures).fold(Score::FULL, |score, _| score.after(Grade::Failed)).steps();
+        assert_eq!([0, 1, 21, 100].map(steps), [16, 14, 1, 1]);
+    }
+
+    #[test]
+    fn a_half_open_breaker_lets_something_through() {
+        let breaker = config::Breaker { half_open_share: 0.001, ..config::Breaker::DEFAULT };
+        let rules = Rules {
+            load_max_age: Duration::from_secs(30),
+            health_weighted: true,
+            slow_start: None,
+            breaker: Some(breaker),
+        };
+        let mut endpoint = EndpointHealth::new(Placed {
+            pool: "web".into(),
+            region: "here".into(),
+            destination: Target::Address([192, 0, 2, 1].into()),
+            target: None,
+            rules: rules.into(),
+        });
+        let now = Instant::now();
+        endpoint.record(0, breaker.failures, now).unwrap();
+        assert_eq!(endpoint.share(None, now, 100), 0);
+        let later = now + breaker.open_for;
+        endpoint.advance(later).unwrap();
+        assert_eq!((endpoint.share(None, later, 100), endpoint.share(None, later, 10_000)), (1, 10));
+    }
+}

@@ -347,6 +347,7 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+    use super::super::endpoint::Rules;
     use super::super::{Failure, Verdict};
     use super::*;
     use crate::config::Timing;
@@ -441,6 +442,55 @@ mod tests {
         let carried = new.get(TargetId(0)).unwrap();
         assert_eq!(*carried.key, key(1, 2));
         assert_eq!((carried.machine.verdict(), carried.soonest_change(Instant::now())), (Verdict::Up, None));
+    }
+
+    /// 192.0.2.1 in this pool and region.
+    fn placed(pool: &str, region: &str) -> Placed {
+        let load_max_age = Duration::from_secs(30);
+        Placed {
+            pool: pool.into(),
+            region: region.into(),
+            destination: Target::Address([192, 0, 2, 1].into()),
+            target: Some(TargetId(0)),
+            rules: Rules { load_max_age, health_weighted: true, slow_start: None, breaker: None }.into(),
+        }
+    }
+
+    fn connections(table: &Table, endpoint: u32) -> Option<f64> {
+        table.endpoints().get(endpoint).unwrap().load(None, Instant::now()).connections
+    }
+
+    #[test]
+    fn what_a_probe_is_told_of_load_counts_for_all_that_share_its_target() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], [placed("web", "here"), placed("api", "here")]);
+        let load = Load { connections: Some(7.0), ..Load::default() };
+        let reports = vec![(report::Source::Header, Ok(load))];
+        let effect = table.observe(&key, Observation { reports, ..observation(Ok(())) }, Instant::now()).unwrap();
+        assert_eq!(effect.touched, [0, 1]);
+        assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(7.0); 2]);
+    }
+
+    #[test]
+    fn a_reload_tells_endpoints_of_one_address_apart_by_region() {
+        let mut old = Table::default().rebuilt([key(1, 3)], [placed("web", "here"), placed("web", "there")]);
+        let load = Load { connections: Some(7.0), ..Load::default() };
+        let region = Some("there".to_owned());
+        let report = Pushed { pool: "web".into(), endpoint: "192.0.2.1".into(), region, load, ..Pushed::default() };
+        old.push(&Ok(report), Instant::now(), &mut Effect::default()).unwrap();
+        let new = old.rebuilt([key(1, 3)], [placed("web", "there"), placed("web", "here")]);
+        assert_eq!([0, 1].map(|endpoint| connections(&new, endpoint)), [Some(7.0), None]);
+    }
+
+    #[test]
+    fn a_response_time_follows_the_newest_by_an_eighth() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], []);
+        for took_ms in [8, 16] {
+            let took = Duration::from_millis(took_ms);
+            table.observe(&key, Observation { took, ..observation(Ok(())) }, Instant::now()).unwrap();
+        }
+        assert_eq!(table.get(TargetId(0)).unwrap().response.unwrap().1, 9.0);
     }
 
     #[test]
