@@ -702,6 +702,10 @@ fn a_handshake_that_cannot_succeed_is_counted() {
     wait_until("it is counted", || site.counters(Transport::Quic).handshake_failures.get() == 1);
 }
 
+/// How a client of HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: u8 = 4;
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -709,11 +713,50 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn heads_of_http_1_are_bounded() {
+    let site = Site::start(LIMITS);
+    let ask = |fields: String| exchange(&mut site.https(), &format!("{}{fields}", get(&query(1))), b"").0;
+    // And the host.
+    assert_eq!(ask("\r\na: b".repeat(63)), 200);
+    assert_eq!(ask("\r\na: b".repeat(64)), 431);
+    assert_eq!(ask(format!("\r\na: {}", "b".repeat(15_000))), 200);
+    let mut stream = site.https();
+    stream.write_all(format!("{}\r\na: {}\r\n\r\n", get(&query(1)), "b".repeat(20_000)).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // What was not read of it may cut the answer off.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn a_client_of_http_2_is_told_the_bounds_and_the_end() {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    const MAX_HEADER_LIST_SIZE: u16 = 6;
+    const GOAWAY: u8 = 7;
+    let site = Site::start(TcpLimits { idle_timeout: Duration::from_millis(400), ..LIMITS });
+    let mut stream = tls_connect(site.address(Transport::Https), site.identity.client(&["h2"])).unwrap();
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).unwrap();
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received);
+    let (mut rest, mut frames) = (&received[..], Vec::new());
+    while let [a, b, c, kind, _, _, _, _, _, after @ ..] = rest {
+        let (payload, next) = after.split_at(u32::from_be_bytes([0, *a, *b, *c]) as usize);
+        frames.push((*kind, payload));
+        rest = next;
+    }
+    let (SETTINGS, settings) = frames[0] else { panic!("{frames:?}") };
+    let setting = |wanted: u16| {
+        let mut all = settings.chunks_exact(6).map(|setting| setting.split_at(2));
+        all.find_map(|(id, value)| (id == wanted.to_be_bytes()).then(|| u32::from_be_bytes(value.try_into().unwrap())))
+    };
+    assert_eq!([MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE].map(setting), [Some(100), Some(16_384)]);
+    assert!(frames.iter().any(|(kind, _)| *kind == GOAWAY), "{frames:?}");
+}
+
+#[test]
 fn floods_of_http_2_are_cut_off() {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const HEADERS: u8 = 1;
     const RESET: u8 = 3;
-    const SETTINGS: u8 = 4;
     const PING: u8 = 6;
     const CONTINUATION: u8 = 9;
     // GET https:/ of nobody, by the static table.

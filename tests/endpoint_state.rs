@@ -27,6 +27,7 @@ port = 80
 interval = "5s"
 fall = 3
 rise = 2
+hold_down = "0s"
 [pools.web]
 probe = "tcp"
 POOL
@@ -267,6 +268,24 @@ fn a_reload_keeps_what_a_breaker_counted_unless_its_rules_change() {
         run.push(pushed(Pushed { failures: 1, ..Pushed::default() })).unwrap();
         let health = run.publisher.health();
         assert_eq!(health.endpoints().get(0).unwrap().breaker().unwrap().state(), expected, "{breaker}");
+    }
+}
+
+#[test]
+fn a_result_that_comes_before_the_tick_counts_where_a_breaker_is_to_be_tried() {
+    for is_probed in [true, false] {
+        let mut run = Run::new("", BREAKER);
+        run.push(pushed(Pushed { failures: 5, ..Pushed::default() })).unwrap();
+        run.seconds = 30.0;
+        for _ in 0..3 {
+            if is_probed {
+                run.observe(1, true);
+            } else {
+                run.push(pushed(Pushed { successes: 1, ..Pushed::default() })).unwrap();
+            }
+        }
+        let health = run.publisher.health();
+        assert_eq!(health.endpoints().get(0).unwrap().breaker().unwrap().transitions(), [1, 1, 1], "{is_probed}");
     }
 }
 

@@ -13,6 +13,8 @@ mod explain;
 mod query;
 mod rate_limit;
 mod respond;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tsig;
 

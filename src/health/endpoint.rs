@@ -46,6 +46,23 @@ pub enum Input {
     Groups(Range<u32>),
 }
 
+impl Rules {
+    /// Of a pool of one endpoint with nothing configured.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self {
+            load_max_age: Duration::from_secs(30),
+            health_weighted: true,
+            slow_start: None,
+            breaker: None,
+            health: PoolHealth::default(),
+            min_healthy: 1,
+            endpoints: 0..1,
+            dependents: Vec::new(),
+        }
+    }
+}
+
 /// An endpoint's identity, which lasts over reloads, and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Placed {
@@ -465,5 +482,43 @@ impl Endpoints {
             region.is_none_or(|region| self.get(*index).is_some_and(|known| &*known.placed.region == region))
         };
         found.into_iter().flatten().copied().filter(is_there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_score_that_is_not_down_is_never_less_than_a_step() {
+        let steps = |failures| (0..failures).fold(Score::FULL, |score, _| score.after(Grade::Failed)).steps();
+        assert_eq!([0, 1, 21, 100].map(steps), [16, 14, 1, 1]);
+    }
+
+    #[test]
+    fn a_half_open_breaker_lets_something_through() {
+        let breaker = config::Breaker { half_open_share: 0.001, ..config::Breaker::DEFAULT };
+        let rules = Rules { breaker: Some(breaker), ..Rules::plain() };
+        let mut endpoint = EndpointHealth::new(Placed {
+            pool: "web".into(),
+            region: "here".into(),
+            destination: Target::Address([192, 0, 2, 1].into()),
+            region_index: 0,
+            group: 0,
+            is_enabled: true,
+            inputs: Box::default(),
+            rules: rules.into(),
+        });
+        let now = Instant::now();
+        endpoint.record(0, breaker.failures, now).unwrap();
+        assert_eq!(endpoint.share(&Found::UNPROBED, now, 100), 0);
+        let later = now + breaker.open_for;
+        endpoint.advance(later).unwrap();
+        assert_eq!(
+            (endpoint.share(&Found::UNPROBED, later, 100), endpoint.share(&Found::UNPROBED, later, 10_000)),
+            (1, 10)
+        );
     }
 }

@@ -356,9 +356,10 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-    use super::super::{Details, Failure, Verdict};
+    use super::super::endpoint::Rules;
+    use super::super::{Details, Failure, Found, Verdict};
     use super::*;
-    use crate::config::{TcpCheck, Timing};
+    use crate::config::{PoolHealth, TcpCheck, Timing};
 
     fn key(port: u16, fall: u8) -> TargetKey {
         TargetKey {
@@ -450,6 +451,63 @@ mod tests {
         let carried = new.get(TargetId(0)).unwrap();
         assert_eq!(*carried.key, key(1, 2));
         assert_eq!((carried.machine.verdict(), carried.soonest_change(Instant::now())), (Verdict::Up, None));
+    }
+
+    /// 192.0.2.1 in this pool and region.
+    fn placed(pool: &str, region: &str) -> Placed {
+        Placed {
+            pool: pool.into(),
+            region: region.into(),
+            destination: Target::Address([192, 0, 2, 1].into()),
+            region_index: 0,
+            group: 0,
+            is_enabled: true,
+            inputs: [Input::Target(TargetId(0))].into(),
+            rules: Rules { health: PoolHealth::of_probe(0), ..Rules::plain() }.into(),
+        }
+    }
+
+    fn connections(table: &Table, endpoint: u32) -> Option<f64> {
+        table.endpoints().get(endpoint).unwrap().load(&Found::UNPROBED, Instant::now()).connections
+    }
+
+    #[test]
+    fn what_a_probe_is_told_of_load_counts_for_all_that_share_its_target() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], [placed("web", "here"), placed("api", "here")]);
+        let load = Load { connections: Some(7.0), ..Load::default() };
+        let reports = vec![(report::Source::Header, Ok(load))];
+        let effect = table
+            .observe(
+                &key,
+                Observation { details: Details { reports, ..Details::default() }, ..observation(Ok(())) },
+                Instant::now(),
+            )
+            .unwrap();
+        assert_eq!(effect.touched, [0, 1]);
+        assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(7.0); 2]);
+    }
+
+    #[test]
+    fn a_reload_tells_endpoints_of_one_address_apart_by_region() {
+        let mut old = Table::default().rebuilt([key(1, 3)], [placed("web", "here"), placed("web", "there")]);
+        let load = Load { connections: Some(7.0), ..Load::default() };
+        let region = Some("there".to_owned());
+        let report = Pushed { pool: "web".into(), endpoint: "192.0.2.1".into(), region, load, ..Pushed::default() };
+        old.push(&Ok(report), Instant::now(), &mut Effect::default()).unwrap();
+        let new = old.rebuilt([key(1, 3)], [placed("web", "there"), placed("web", "here")]);
+        assert_eq!([0, 1].map(|endpoint| connections(&new, endpoint)), [Some(7.0), None]);
+    }
+
+    #[test]
+    fn a_response_time_follows_the_newest_by_an_eighth() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], []);
+        for took_ms in [8, 16] {
+            let took = Duration::from_millis(took_ms);
+            table.observe(&key, Observation { took, ..observation(Ok(())) }, Instant::now()).unwrap();
+        }
+        assert_eq!(table.get(TargetId(0)).unwrap().response.unwrap().1, 9.0);
     }
 
     #[test]

@@ -447,11 +447,16 @@ fn stops(
             }
         }
     }
-    // As without load: one whose other family is down yields where any serves both.
-    let is_yielding = found.iter().any(|(_, candidates)| candidates.serves_both());
-    let least = if is_yielding { Candidates::FITTEST } else { (Health::Enough, false) };
+    // As without load: one whose other family is down yields where any serves both, and its own clients go to none but such.
+    let nearest =
+        found.iter().map(|(_, candidates)| *candidates).find(|candidates| candidates.health == Health::Enough);
+    let does_serve: fn(&Candidates) -> bool = match nearest {
+        _ if !found.iter().any(|(_, candidates)| candidates.serves_both()) => |it| it.health == Health::Enough,
+        Some(nearest) if !nearest.other_family_serves => Candidates::serves_both,
+        _ => |it| it.fitness() == Candidates::FITTEST,
+    };
     let stops: Vec<Stop> =
-        found.iter().filter(|(_, candidates)| candidates.fitness() >= least).map(|(stop, _)| *stop).collect();
+        found.iter().filter(|(_, candidates)| does_serve(candidates)).map(|(stop, _)| *stop).collect();
     let is_home = stops.first().is_some_and(|first| {
         homes.iter().any(|(tier, group)| *tier == first.tier && group * 2 + family.index() as u32 == first.site)
     });

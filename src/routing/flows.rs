@@ -131,3 +131,69 @@ impl Flows {
             && (self.excess > 0.0) == (other.excess > 0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flows() -> Flows {
+        let flow = Flow { first: 0, count: 2, is_displaced: false };
+        let steps = vec![Step { end: u32::MAX / 2, tier: 0, region: 0 }, Step { end: u32::MAX, tier: 0, region: 1 }];
+        let room = RoomLoad { region: 0, endpoints: None, load: 50.0, target: 80.0, capacity: 100.0 };
+        let home = HomeLoad { service: 0, region: 0, demand: 100.0, overflow: 0.5 };
+        Flows {
+            services: vec![ServiceFlows { flows: vec![flow], steps }],
+            rooms: vec![room, RoomLoad { endpoints: Some((0, Family::V4)), ..room }],
+            homes: vec![home, HomeLoad { region: 1, ..home }],
+            excess: 1.0,
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_would_notice_is_alike() {
+        let is_like = |change: fn(&mut Flows)| {
+            let mut changed = flows();
+            change(&mut changed);
+            assert_eq!(flows().is_like(&changed), changed.is_like(&flows()));
+            flows().is_like(&changed)
+        };
+        let alike: [fn(&mut Flows); 8] = [
+            |_| {},
+            |flows| flows.services[0].steps[0].end += SAME_SHARE - 1,
+            |flows| flows.rooms[0].load += 5.0,
+            |flows| flows.rooms[0].target += 4.0,
+            |flows| flows.rooms[0].capacity += 5.0,
+            |flows| flows.homes[0].demand += 6.0,
+            |flows| flows.homes[0].overflow += 0.04,
+            |flows| flows.excess = 1000.0,
+        ];
+        for (index, change) in alike.into_iter().enumerate() {
+            assert!(is_like(change), "{index} of those that are alike");
+        }
+        let other: [fn(&mut Flows); 20] = [
+            |flows| flows.services[0].steps[0].end += SAME_SHARE,
+            |flows| flows.services[0].steps[0].region = 2,
+            |flows| flows.services[0].steps[0].tier = 1,
+            |flows| flows.services[0].flows[0].is_displaced = true,
+            |flows| flows.services[0].flows[0].first = 1,
+            |flows| flows.services[0].flows[0].count = 1,
+            |flows| flows.services.clear(),
+            |flows| flows.rooms[0].load += 6.0,
+            |flows| flows.rooms[0].target += 5.0,
+            |flows| flows.rooms[0].capacity += 6.0,
+            |flows| flows.rooms[0].region = 1,
+            |flows| flows.rooms[1].endpoints = Some((0, Family::V6)),
+            |flows| flows.rooms.truncate(1),
+            |flows| flows.homes[0].demand += 7.0,
+            |flows| flows.homes[0].overflow += 0.06,
+            |flows| flows.homes[0].service = 1,
+            |flows| flows.homes[0].region = 2,
+            |flows| flows.homes.truncate(1),
+            |flows| flows.excess = 0.0,
+            |flows| flows.services[0].flows.clear(),
+        ];
+        for (index, change) in other.into_iter().enumerate() {
+            assert!(!is_like(change), "{index} of those that are not");
+        }
+    }
+}

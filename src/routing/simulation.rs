@@ -5,9 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use super::live::Standing;
+use super::live::{Standing, WHOLE};
 use super::{Controller, Draw, Family, Outcome, decide, decide_both};
-use crate::health::{Details, Failure, Observation};
+use crate::health::{Details, Failure, Observation, Verdict};
 use crate::reload::{Loader, Origin};
 use crate::snapshot::{LoadSteering, Publisher, Snapshot, Steering};
 
@@ -40,6 +40,10 @@ impl World {
         }
         text += &format!("[pools.web]\nprobe = \"tcp\"\nendpoints = [{endpoints}]\n");
         text += &format!("[services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n{service}");
+        Self::of(text)
+    }
+
+    fn of(text: String) -> Self {
         let publisher = Publisher::new(Loader::new(Origin::Embedded(text.clone())).load().unwrap().compiled);
         Self { text, publisher, now: Instant::now() + Duration::from_secs(1), left: [0.0; 5] }
     }
@@ -92,9 +96,12 @@ impl World {
 
     /// Kills a region, or lets it live again.
     fn set_health(&self, region: usize, is_alive: bool) {
-        let ends = [format!("192.0.2.{region}"), format!("2001:db8::{region}")];
+        self.set_health_of(&[format!("192.0.2.{region}"), format!("2001:db8::{region}")], is_alive);
+    }
+
+    fn set_health_of(&self, addresses: &[String], is_alive: bool) {
         let keys: Vec<_> = self.publisher.health().keys().collect();
-        let observations = keys.into_iter().filter(|key| ends.contains(&key.target.to_string())).map(|key| {
+        let observations = keys.into_iter().filter(|key| addresses.contains(&key.target.to_string())).map(|key| {
             let outcome = if is_alive { Ok(()) } else { Err(Failure::Refused) };
             (key, Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() })
         });
@@ -365,8 +372,23 @@ fn the_dead_are_spread_by_room() {
         assert!((load - expected).abs() < 2.0, "r{region}: {load}, expected {expected}");
     }
     assert_balanced(loads, &[0, 1, 2, 4], [0.0; 5]);
+    let overflow = |world: &World, region: u16| {
+        let snapshot = world.publisher.current();
+        snapshot.live.flows().homes.iter().find(|home| home.region == region).unwrap().overflow
+    };
+    assert_eq!([3, 0].map(|region| overflow(&world, region)), [1.0, 0.0]);
     world.set_health(3, true);
     assert_eq!(world.loads(QUIET), QUIET, "all come back");
+    assert_eq!(overflow(&world, 3), 0.0);
+}
+
+#[test]
+fn a_region_of_which_ipv6_is_down_gets_nothing_of_what_others_serve() {
+    let mut world = World::new("");
+    world.set_health_of(&["2001:db8::1".to_owned()], false);
+    let loads = world.seconds(60, [1600.0, 200.0, 0.0, 0.0, 0.0]);
+    assert_eq!(loads[1], 0.0, "{loads:?}");
+    assert!((loads.iter().sum::<f64>() - 1800.0).abs() < 1e-3, "{loads:?}");
 }
 
 #[test]
@@ -479,6 +501,27 @@ fn what_others_answer_takes_room() {
 }
 
 #[test]
+fn what_others_answer_takes_room_of_each_family_by_its_capacity() {
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+                [regions.r0]\nlocation = [0, 0]\n[regions.r1]\nlocation = [0, 1]\n\
+                [[geoip.networks]]\ncidr = \"1.0.0.0/8\"\nregion = \"r0\"\n[pools.web]\nendpoints = [\n\
+                { region = \"r0\", address = \"192.0.2.0\", capacity = 100 },\n\
+                { region = \"r0\", address = \"2001:db8::\", capacity = 300 },\n\
+                { region = \"r1\", address = \"192.0.2.1\" },\n{ region = \"r1\", address = \"2001:db8::1\" },\n]\n\
+                [services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n\
+                [services.\"other.example.com\"]\npool = \"web\"\nsteering = \"priority\"\n";
+    let mut world = World::of(text.to_owned());
+    let tally = std::sync::Arc::clone(&world.publisher.current().compiled.services[1].tallies[0]);
+    let mut loads = [0.0; 5];
+    for _ in 0..60 {
+        (0..200).for_each(|_| tally.add(0));
+        loads = world.second([100.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+    // Of a target of 80, a quarter of the 200 is taken.
+    assert!((loads[0] - 30.0).abs() < 2.0 && (loads[1] - 70.0).abs() < 2.0, "{loads:?}");
+}
+
+#[test]
 fn reported_load_bounds_as_soon_as_it_is_known() {
     let world = World::new("capacity_unit = \"reported\"\n");
     let snapshot = world.publisher.current();
@@ -516,6 +559,16 @@ fn reported_load_bounds_as_soon_as_it_is_known() {
     assert!((0.4..0.47).contains(&share), "{share}");
     let share = home_share(&mut controller, &standings, 30..400);
     assert!((share - 0.25).abs() < 0.01, "{share}");
+    // One that says nothing does as much as the other.
+    let silent = compiled.endpoints.iter().position(|it| it.destination.to_string() == "2001:db8::").unwrap();
+    standings[silent].load.requests_per_second = None;
+    let share = home_share(&mut controller, &standings, 400..800);
+    assert!((share - 0.25).abs() < 0.01, "{share}");
+    // One that is down does nothing, whatever it said last.
+    standings[silent].load.requests_per_second = Some(1e6);
+    standings[silent].verdict = Verdict::Down;
+    let share = home_share(&mut controller, &standings, 800..1200);
+    assert!((share - 0.5).abs() < 0.01, "{share}");
 }
 
 #[test]
@@ -568,12 +621,32 @@ fn what_drains_bears_nothing() {
         let publisher = Publisher::starting_at(compiled, now, DRAIN_AT - 1);
         [DRAIN_AT - 1, DRAIN_AT, DRAIN_AT + 60].map(|unix_seconds| {
             publisher.tick(now, unix_seconds);
+            publisher.follow_demand(now);
             publisher.current().live.flows().rooms[0].capacity
         })
     };
     /// 2030-01-01T00:00:00Z
     const DRAIN_AT: u32 = 1_893_456_000;
     assert_eq!(capacities(""), [150.0; 3]);
-    assert_eq!(capacities(", state = \"draining\""), [100.0; 3]);
+    for out in ["state = \"draining\"", "state = \"disabled\"", "weight = 0"] {
+        assert_eq!(capacities(&format!(", {out}")), [100.0; 3], "{out}");
+    }
     assert_eq!(capacities(", drain_at = 2030-01-01T00:00:00Z"), [150.0, 100.0, 100.0]);
+}
+
+#[test]
+fn what_warms_up_bears_less_and_what_is_down_nothing() {
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[zones.\"example.com\"]\nnameservers = [\"ns.example.net\"]\n\
+                [regions.r0]\nlocation = [0, 0]\n[pools.web]\nendpoints = [\n\
+                { region = \"r0\", address = \"192.0.2.1\", capacity = 100 },\n\
+                { region = \"r0\", address = \"192.0.2.2\", capacity = 50 },\n]\n\
+                [services.\"www.example.com\"]\npool = \"web\"\nsteering = \"load\"\n";
+    let snapshot = World::of(text.to_owned()).publisher.current();
+    let bears = |second: Standing| {
+        let standing = |endpoint| if endpoint == 1 { second } else { Standing::UNPROBED };
+        Controller::default().flows(&snapshot.compiled, &snapshot.live, &standing).rooms[0].capacity
+    };
+    assert_eq!(bears(Standing::UNPROBED), 150.0);
+    assert_eq!(bears(Standing { share: WHOLE / 2, ..Standing::UNPROBED }), 125.0);
+    assert_eq!(bears(Standing { verdict: Verdict::Down, ..Standing::UNPROBED }), 100.0);
 }

@@ -276,7 +276,7 @@ mod tests {
             (0, 1, &[(rtype::SOA, 3600, &SOA_DATA)], 60),
             (0, 1, &[(rtype::SOA, 20, &SOA_DATA)], 20),
             // A referral, and an error.
-            (0, 1, &[(rtype::NS, 3600, &[0])], 0),
+            (0, 1, &[(rtype::NS, 3600, b"\x02ns\xC0\x0C")], 0),
             (0, 0, &[], 0),
         ] {
             assert_eq!(freshness_secs(&message(answers, authorities, records)), expected, "{records:?}");

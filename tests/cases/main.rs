@@ -33,14 +33,16 @@ const CORE_SIGMAS: f64 = 4.0;
 const BINARY_SIGMAS: f64 = 6.0;
 /// Processes at once.
 const PROCESSES: usize = 2;
-/// Fewer files than this are not all of them.
+/// Fewer files and queries than these are not all of them.
 const LEAST_FILES: usize = 120;
+const LEAST_QUERIES: usize = 800;
 
 #[test]
 fn the_core_answers_every_case() {
     let files = CaseFile::load_all();
     let cases: usize = files.iter().map(|file| file.cases.len()).sum();
     assert!(files.len() >= LEAST_FILES, "only {} files were found", files.len());
+    assert!(cases >= LEAST_QUERIES, "only {cases} queries were found");
     let failures: Vec<String> = files
         .iter()
         .flat_map(|file| match Core::load(file) {

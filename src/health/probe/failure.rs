@@ -367,6 +367,34 @@ mod tests {
     }
 
     #[test]
+    fn what_tls_says_is_told_in_words() {
+        use rustls::pki_types::UnixTime;
+        use rustls::{AlertDescription, CertificateError, Error};
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired =
+            |seconds: u64| CertificateError::ExpiredContext { time: at(1_000_000 + seconds), not_after: at(1_000_000) };
+        let early = |seconds: u64| CertificateError::NotValidYetContext {
+            time: at(1_000_000),
+            not_before: at(1_000_000 + seconds),
+        };
+        for (error, expected) in [
+            (Error::InvalidCertificate(expired(119)), "certificate not accepted: expired 119 seconds ago"),
+            (Error::InvalidCertificate(expired(120)), "certificate not accepted: expired 2 minutes ago"),
+            (Error::InvalidCertificate(expired(7_199)), "certificate not accepted: expired 119 minutes ago"),
+            (Error::InvalidCertificate(expired(7_200)), "certificate not accepted: expired 2 hours ago"),
+            (Error::InvalidCertificate(expired(172_799)), "certificate not accepted: expired 47 hours ago"),
+            (Error::InvalidCertificate(expired(172_800)), "certificate not accepted: expired 2 days ago"),
+            (Error::InvalidCertificate(early(7_200)), "certificate not accepted: not valid for another 2 hours"),
+            (
+                Error::AlertReceived(AlertDescription::HandshakeFailure),
+                "TLS failed: the server refused with HandshakeFailure",
+            ),
+        ] {
+            assert_eq!(Failure::from_tls(&error).to_string(), expected);
+        }
+    }
+
+    #[test]
     fn foreign_text_is_cut_and_harmless() {
         assert_eq!(excerpt("a\r\nlevel=error\x1b[31m"), "a  level=error [31m");
         assert_eq!(excerpt(&"é".repeat(200)), "é".repeat(MAX_EXCERPT_CHARS) + "…");

@@ -34,13 +34,14 @@ pub(super) fn steer<'s>(
     let is_inside = |region: u16| !order.fenced || order.regions.contains(&region);
     let step = way.steps.iter().find(|step| place <= step.end).filter(|step| is_inside(step.region));
     let choice = step.and_then(|step| service.choice(snapshot, step.tier.into(), step.region, family));
-    match choice.filter(|choice| choice.candidates.health == Health::Enough) {
-        Some(choice) => {
-            let is_impaired = choice.candidates.fitness() < Candidates::FITTEST;
-            Steered { found: Some(choice), failover_active: way.is_displaced || is_impaired, scope }
-        }
-        None => ordered::steer(snapshot, service, order.regions, scope, family),
+    let choice = choice.filter(|choice| choice.candidates.health == Health::Enough);
+    if choice.is_some_and(|choice| choice.candidates.fitness() == Candidates::FITTEST) {
+        return Steered { found: choice, failover_active: way.is_displaced, scope };
     }
+    // Where flows have yet to follow health.
+    let nearest = ordered::steer(snapshot, service, order.regions, scope, family);
+    let does_yield = nearest.found.is_some_and(|nearest| nearest.candidates.serves_both());
+    if choice.is_none() || does_yield { nearest } else { Steered { found: choice, failover_active: true, scope } }
 }
 
 /// Counts a question of a class, unless it only shows what would be.
