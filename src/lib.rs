@@ -12,6 +12,7 @@
 //! | [`health`] | probes → observations → verdicts |
 //! | [`dns`] | bytes of a request → bytes of the response |
 //! | [`server`] | UDP, TCP, TLS, HTTPS and QUIC around [`dns::respond`] |
+//! | [`state`] | what outlives a restart: operators' words, the last verdicts |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
 //! | [`measurements`] | round trips that arrive, and when maps are made anew for them |
@@ -38,6 +39,8 @@ pub mod routing;
 mod secret_file;
 pub mod server;
 pub mod snapshot;
+pub mod state;
 mod unix_time;
 mod watch;
+mod whole_file;
 pub mod zone;

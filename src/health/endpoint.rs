@@ -191,6 +191,11 @@ impl Score {
     /// Of a target that only succeeded, or of which nothing is known.
     pub const FULL: Self = Self(1.0);
 
+    /// This score, 0..=1; anything else counts as the nearest.
+    pub fn new(value: f64) -> Self {
+        Self(if value.is_nan() { 1.0 } else { value.clamp(0.0, 1.0) })
+    }
+
     /// Of a target with a verdict that just began.
     pub fn of(verdict: Verdict) -> Self {
         Self(match verdict {

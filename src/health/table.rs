@@ -67,6 +67,17 @@ impl TargetHealth {
     }
 }
 
+/// What is known of a target from before the server started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Restored {
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// For how long it had held.
+    pub held: Duration,
+    /// How well its runs went of late, 0..=1.
+    pub score: f64,
+}
+
 /// Observations by outcome, and changes of verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -336,6 +347,23 @@ impl Table {
             Some((*index, self.endpoints.get_mut(*index).filter(|_| is_open)?.advance(now)?))
         };
         endpoints.iter().filter_map(advance).collect()
+    }
+
+    /// Takes up what is known from before of targets of which nothing was observed yet, and returns how many those are. That they
+    /// are up is no news, so none of them warms up.
+    pub fn restore(&mut self, known: impl Fn(&TargetKey) -> Option<Restored>, now: Instant) -> usize {
+        let mut restored = 0;
+        for index in 0..self.targets.len() {
+            let Some(target) = self.targets.get(index).filter(|target| target.machine.since().is_none()) else {
+                continue;
+            };
+            let Some(Restored { verdict, held, score }) = known(&target.key) else { continue };
+            let Some(target) = self.targets.get_mut(index).filter(|_| verdict != Verdict::Unknown) else { continue };
+            target.machine = Machine::restored(verdict, now.checked_sub(held).unwrap_or(now));
+            target.score = Score::new(score);
+            restored += 1;
+        }
+        restored
     }
 
     fn find(&self, key: &TargetKey) -> Option<&TargetHealth> {
