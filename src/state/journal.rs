@@ -516,3 +516,270 @@ fn apply(overrides: &mut Overrides, record: &Record) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A folder that is removed when this is dropped.
+    struct Temporary(PathBuf);
+
+    impl Temporary {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("meridian-journal-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn open(&self) -> Journal {
+            Journal::open(&self.0, 3).unwrap()
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join(NAME)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn said(subject: &str, since: u64, expires: Option<u64>) -> Override {
+        let (reason, author) = (format!("because of \"{since}\"\\"), "me".to_owned());
+        Override { subject: subject.parse().unwrap(), word: Word::Drain, reason, author, since, expires }
+    }
+
+    fn clear(journal: &mut Journal, subject: &str) -> Result<Override, Refusal> {
+        journal.clear(&subject.parse().unwrap(), None, "you".to_owned(), 50)
+    }
+
+    fn subjects(journal: &Journal) -> Vec<String> {
+        journal.overrides().iter().map(|said| said.subject.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_said_is_there_after_a_restart() {
+        let folder = Temporary::new("restart");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        journal.set(said("region/eu", 2, Some(10))).unwrap();
+        journal.set(said("service/*.example.com", 3, Some(20))).unwrap();
+        clear(&mut journal, "pool/web").unwrap();
+        assert!(matches!(clear(&mut journal, "pool/web"), Err(Refusal::None(_))));
+        journal.set(said("endpoint/web/eu/2001:db8::1", 4, None)).unwrap();
+        let expired = journal.expire(10);
+        assert_eq!(expired, [said("region/eu", 2, Some(10))]);
+        assert_eq!(subjects(&journal), ["endpoint/web/eu/2001:db8::1", "service/*.example.com"]);
+        let (overrides, trail) = (Arc::clone(journal.overrides()), journal.trail().to_vec());
+        assert_eq!(trail.len(), 3);
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!((journal.overrides(), journal.trail()), (&overrides, trail.as_slice()));
+        assert_eq!(folder.names(), ["lock", "overrides"]);
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_folder() {
+        let folder = Temporary::new("shared");
+        let first = folder.open();
+        let refusal = Journal::open(&folder.0, 3).unwrap_err();
+        assert!(matches!(refusal, Refusal::InUse(_)), "{refusal}");
+        drop(first);
+        folder.open();
+    }
+
+    #[test]
+    fn what_no_longer_holds_is_dropped_but_for_the_latest() {
+        let folder = Temporary::new("compaction");
+        let mut journal = folder.open();
+        journal.set(said("pool/kept", 1, None)).unwrap();
+        let mut most = 0;
+        for since in 2..200 {
+            journal.set(said("pool/web", since, None)).unwrap();
+            most = most.max(fs::read(folder.file()).unwrap().iter().filter(|octet| **octet == b'\n').count());
+            if since % 7 == 0 {
+                clear(&mut journal, "pool/web").unwrap();
+            }
+        }
+        assert!((6..=12).contains(&most), "{most}");
+        let (overrides, trail) = (Arc::clone(journal.overrides()), journal.trail().to_vec());
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!(subjects(&journal), ["pool/kept", "pool/web"]);
+        assert_eq!((journal.overrides(), journal.trail()), (&overrides, trail.as_slice()));
+        assert_eq!(journal.overrides().get(&"pool/kept".parse().unwrap()), Some(&said("pool/kept", 1, None)));
+    }
+
+    #[test]
+    fn what_can_not_be_kept_is_refused_and_changes_nothing() {
+        let folder = Temporary::new("unusable");
+        // A file stands where the folder should be, which stops everyone, root included.
+        fs::write(&folder.0, "in the way").unwrap();
+        let mut journal = folder.open();
+        let refusal = journal.set(said("pool/web", 1, None)).unwrap_err();
+        assert!(matches!(refusal, Refusal::NotKept(..)), "{refusal}");
+        assert!(refusal.to_string().contains("it can't be kept in state_dir "), "{refusal}");
+        assert_eq!((subjects(&journal), journal.trail()), (vec![], [].as_slice()));
+        assert_eq!(journal.failures().load(Ordering::Relaxed), 1);
+        fs::remove_file(&folder.0).unwrap();
+        journal.set(said("pool/web", 2, None)).unwrap();
+        drop(journal);
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_written_over() {
+        let folder = Temporary::new("unread");
+        fs::write(&folder.0, "as though nothing were mounted yet").unwrap();
+        let mut late = folder.open();
+        fs::remove_file(&folder.0).unwrap();
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        let refusal = late.set(said("pool/api", 2, None)).unwrap_err();
+        assert!(matches!(refusal, Refusal::InUse(_)), "{refusal}");
+        drop(journal);
+        let refusal = late.set(said("pool/api", 2, None)).unwrap_err();
+        assert!(matches!(refusal, Refusal::Unread(_)), "{refusal}");
+        drop(late);
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+    }
+
+    #[test]
+    fn a_file_that_goes_bad_while_it_is_written_is_made_anew() {
+        let folder = Temporary::new("anew");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        // As when an attempt failed, and could not be taken back.
+        fs::write(folder.file(), "half a line").unwrap();
+        journal.disk.as_mut().unwrap().file = None;
+        journal.set(said("pool/api", 2, None)).unwrap();
+        drop(journal);
+        assert_eq!(subjects(&folder.open()), ["pool/api", "pool/web"]);
+    }
+
+    #[test]
+    fn damage_is_set_aside_and_what_was_before_it_holds() {
+        let folder = Temporary::new("damage");
+        for round in 0..6 {
+            let mut journal = folder.open();
+            for pool in ["a", "b", "c"] {
+                journal.set(said(&format!("pool/{pool}"), round, None)).unwrap();
+            }
+            drop(journal);
+            let mut bytes = fs::read(folder.file()).unwrap();
+            let lines = bytes.iter().filter(|octet| **octet == b'\n').count();
+            // The one before the last.
+            let start = bytes.iter().enumerate().filter(|(_, octet)| **octet == b'\n').nth(lines - 3).unwrap().0;
+            bytes[start + 30] ^= 1;
+            fs::write(folder.file(), &bytes).unwrap();
+            let mut journal = folder.open();
+            assert_eq!(journal.trail().last().unwrap().event.subject().to_string(), "pool/a");
+            assert_eq!(fs::read(folder.file()).unwrap(), bytes);
+            journal.set(said("pool/d", round, None)).unwrap();
+            let aside = folder.names().into_iter().filter(|name| name.starts_with(DAMAGED_PREFIX)).max().unwrap();
+            assert_eq!(fs::read(folder.0.join(&aside)).unwrap(), bytes);
+            // As though it were of an earlier second.
+            fs::rename(folder.0.join(&aside), folder.0.join(format!("{DAMAGED_PREFIX}100000000{round}"))).unwrap();
+            drop(journal);
+            assert_eq!(folder.open().trail().last().unwrap().event.subject().to_string(), "pool/d");
+        }
+        let aside: Vec<String> = folder.names().into_iter().filter(|name| name.starts_with(DAMAGED_PREFIX)).collect();
+        assert_eq!(aside, [2, 3, 4, 5].map(|round| format!("{DAMAGED_PREFIX}100000000{round}")));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_set_aside_too() {
+        let folder = Temporary::new("foreign");
+        fs::create_dir(&folder.0).unwrap();
+        fs::write(folder.file(), "[overrides]\nweb = \"down\"\n").unwrap();
+        let mut journal = folder.open();
+        assert!(journal.overrides().is_empty());
+        journal.set(said("pool/web", 1, None)).unwrap();
+        assert!(folder.names().iter().any(|name| name.starts_with(DAMAGED_PREFIX)));
+    }
+
+    fn records() -> impl Strategy<Value = Vec<Record>> {
+        let event = (0u8..4, 0u8..3, "[ -~é]{0,20}").prop_map(|(pool, kind, text)| {
+            let subject = format!("pool/{pool}").parse().unwrap();
+            match kind {
+                0 => Event::Set { subject, word: Word::Up, reason: text, author: "me".to_owned(), expires: Some(7) },
+                1 => Event::Clear { subject, reason: Some(text), author: "me".to_owned() },
+                _ => Event::Expire { subject },
+            }
+        });
+        let events = proptest::collection::vec((event, 1u64..3), 0..12);
+        events.prop_map(|events| {
+            let mut sequence = 0;
+            let record = |(event, step)| {
+                sequence += step;
+                Record { sequence, time: 3, event }
+            };
+            events.into_iter().map(record).collect()
+        })
+    }
+
+    fn text(records: &[Record]) -> Vec<u8> {
+        records.iter().flat_map(|record| line(record).unwrap().into_bytes()).collect()
+    }
+
+    fn replayed(records: &[Record]) -> Overrides {
+        let mut overrides = Overrides::default();
+        records.iter().for_each(|record| assert!(apply(&mut overrides, record)));
+        overrides
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_whole_is_read_as_it_was_written(records in records()) {
+            let found = parse(&text(&records));
+            prop_assert_eq!(&found.overrides, &replayed(&records));
+            prop_assert_eq!((found.damage, found.whole_octets), (Damage::None, text(&records).len()));
+            prop_assert_eq!(found.records, records);
+        }
+
+        #[test]
+        fn what_was_before_any_damage_holds_and_nothing_else(
+            records in records(), at in any::<prop::sample::Index>(), bit in 0u8..8, cut in any::<bool>()
+        ) {
+            let mut bytes = text(&records);
+            prop_assume!(!bytes.is_empty());
+            let at = at.index(bytes.len());
+            let whole = bytes[..at].iter().filter(|octet| **octet == b'\n').count();
+            if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
+            let found = parse(&bytes);
+            prop_assert_eq!(&found.records, &records[..whole]);
+            prop_assert_eq!(found.overrides, replayed(&records[..whole]));
+            prop_assert_eq!(found.whole_octets, text(&records[..whole]).len());
+            prop_assert_eq!(found.damage == Damage::None, found.whole_octets == bytes.len());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(parse(&bytes).records.is_empty());
+        }
+
+        #[test]
+        fn what_is_dropped_changes_nothing(records in records(), trail in 0usize..6) {
+            let kept = compacted(records.clone(), trail);
+            prop_assert_eq!(replayed(&kept), replayed(&records));
+            prop_assert!(kept.len() <= replayed(&records).len() + trail);
+            let latest = records.len().saturating_sub(trail);
+            prop_assert!(kept.ends_with(&records[latest..]));
+            prop_assert_eq!(parse(&text(&kept)).records, kept);
+        }
+    }
+}

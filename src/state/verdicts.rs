@@ -240,3 +240,134 @@ fn hash_of_verdicts(table: &Table) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{self, Check, Timing};
+    use crate::health::{Failure, Observation};
+
+    const MAX_AGE: Duration = Duration::from_secs(300);
+    const THEN: u64 = 1_000_000;
+
+    fn key(port: u16, fall: u8) -> TargetKey {
+        let target = config::Target::Address([192, 0, 2, 1].into());
+        TargetKey { check: Check::Tcp { port }, timing: Timing { fall, ..Timing::DEFAULT }, target }
+    }
+
+    /// Of targets at ports 1 to 3, of which the first is up, the second down and the third unknown, since 40 s before `now`.
+    fn table(now: Instant) -> Table {
+        let mut table = Table::default().rebuilt([1, 2, 3].map(|port| key(port, 3)), []);
+        let then = now.checked_sub(Duration::from_secs(40)).unwrap();
+        for (port, outcome) in [(1, Ok(())), (2, Err(Failure::Refused))] {
+            let took = Duration::from_millis(3);
+            table.observe(&key(port, 3), Observation { took, address: None, outcome, reports: vec![] }, then);
+        }
+        table
+    }
+
+    fn text(now: Instant) -> Vec<u8> {
+        written(&table(now), now, THEN).unwrap().into_bytes()
+    }
+
+    fn outcome(bytes: &[u8], now: u64) -> String {
+        match parse(bytes, MAX_AGE, now) {
+            Ok((age, stored)) => format!("{} of age {age}", stored.by_target.len()),
+            Err(problem) => problem.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_the_server_was() {
+        let now = Instant::now();
+        let (age, stored) = parse(&text(now), MAX_AGE, THEN + 5).unwrap();
+        assert_eq!(age, 5);
+        // The second is another target now, as it takes more failures to turn it down.
+        let mut table = Table::default().rebuilt([key(1, 3), key(2, 4), key(3, 3)], []);
+        assert_eq!(table.restore(|key| stored.get(key), now), 1);
+        let verdicts: Vec<Verdict> = table.targets().iter().map(|target| target.machine.verdict()).collect();
+        assert_eq!(verdicts, [Verdict::Up, Verdict::Unknown, Verdict::Unknown]);
+        let first = table.targets().get(0).unwrap();
+        assert_eq!(first.machine.since(), now.checked_sub(Duration::from_secs(45)));
+        assert_eq!(first.counts.transitions, 0);
+        let mut same = Table::default().rebuilt([key(1, 3), key(2, 3)], []);
+        assert_eq!(same.restore(|key| stored.get(key), now), 2);
+        assert_eq!(same.targets().get(1).unwrap().machine.verdict(), Verdict::Down);
+        assert_eq!(same.targets().get(1).unwrap().score.value(), 0.0);
+        // What was observed meanwhile counts more.
+        assert_eq!(same.restore(|key| stored.get(key), now), 0);
+    }
+
+    #[test]
+    fn what_is_too_old_or_from_the_future_or_foreign_is_of_no_use() {
+        let bytes = text(Instant::now());
+        for (now, expected) in [
+            (THEN, "2 of age 0"),
+            (THEN + 300, "2 of age 300"),
+            (THEN + 301, "it is 301 s old, which is more than restore_max_age"),
+            (THEN - 60, "2 of age 0"),
+            (THEN - 61, "it is from 61 s in the future"),
+            (0, "it is from 1000000 s in the future"),
+        ] {
+            assert_eq!(outcome(&bytes, now), expected, "{now}");
+        }
+        let newer = sealed("{\"format\":2,\"what\":\"else\"}");
+        assert_eq!(outcome(newer.as_bytes(), THEN), "it is of format 2, and this version reads 1");
+        for bytes in ["", "\n", "[]\n", sealed("{}").as_str(), sealed("{\"format\":1}").as_str()] {
+            assert_eq!(outcome(bytes.as_bytes(), THEN), "it is damaged, or no such file", "{bytes}");
+        }
+    }
+
+    #[test]
+    fn it_is_written_where_a_verdict_changed_and_before_it_is_too_old() {
+        let folder = std::env::temp_dir().join(format!("meridian-verdicts-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let path = folder.join(NAME);
+        let keeper = Keeper::new(folder.clone());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut table = table(start);
+        // Whether it wrote.
+        let keep = |table: &Table, seconds| {
+            let _ = fs::remove_file(&path);
+            keeper.keep(table, MAX_AGE, at(seconds), THEN + seconds);
+            path.exists()
+        };
+        assert!(!keep(&table, 0));
+        assert!(!keep(&table, 1));
+        assert_eq!(keeper.failures(), 2);
+        fs::create_dir(&folder).unwrap();
+        assert!(keep(&table, 10));
+        assert!(!keep(&table, 20));
+        let took = Duration::from_millis(3);
+        let observation = Observation { took, address: None, outcome: Ok(()), reports: vec![] };
+        table.observe(&key(1, 3), observation.clone(), at(25));
+        assert!(!keep(&table, 30));
+        table.observe(&key(3, 3), observation, at(35));
+        assert!(keep(&table, 40));
+        assert!(!keep(&table, 189));
+        assert!(keep(&table, 190));
+        assert_eq!(outcome(&fs::read(&path).unwrap(), THEN + 190), "3 of age 0");
+        keeper.keep(&table, Duration::ZERO, at(10_000), THEN);
+        assert_eq!(keeper.failures(), 2);
+        assert_eq!(read(&folder, MAX_AGE, THEN + 200).by_target.len(), 3);
+        assert_eq!(read(&folder, Duration::ZERO, THEN + 200).by_target.len(), 0);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_found(at in any::<prop::sample::Index>(), bit in 0u8..8, cut in any::<bool>()) {
+            let mut bytes = text(Instant::now());
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
+            prop_assert_eq!(outcome(&bytes, THEN), "it is damaged, or no such file");
+        }
+    }
+}
