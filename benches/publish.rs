@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use meridian::health::{Failure, Observation, TargetKey};
+use meridian::health::{Details, Failure, Observation, TargetKey};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::Publisher;
 
@@ -45,7 +45,7 @@ fn publisher(balance: &str) -> Publisher {
 fn observation(key: &Arc<TargetKey>, is_up: bool) -> (Arc<TargetKey>, Observation) {
     let outcome = if is_up { Ok(()) } else { Err(Failure::Refused) };
     let took = Duration::from_micros(fastrand::u64(100..100_000));
-    (Arc::clone(key), Observation { took, address: None, outcome, reports: Vec::new() })
+    (Arc::clone(key), Observation { took, address: None, outcome, details: Details::default() })
 }
 
 /// The least, the middle and the greatest of what so many runs take.

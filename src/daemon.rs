@@ -14,11 +14,11 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
-use crate::health::{Observation, TargetKey};
+use crate::health::{Observation, Prober, TargetKey};
 use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
-use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_unverified_certificates};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -82,6 +82,11 @@ impl Daemon {
                 warn!(%problem, %identity, "the certificate can't be read again; a new one won't be taken over");
             }
         }
+
+        if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
+            warn!(%problem, "icmp probes find nothing");
+        }
+        warn_of_unverified_certificates(&config);
 
         let (observations, observed) = mpsc::unbounded_channel();
         let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {

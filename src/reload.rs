@@ -17,7 +17,7 @@ use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::latency::Measurement;
 use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
-use crate::health::{Observation, Prober, Scheduler, TargetKey};
+use crate::health::{Memory, Observation, Prober, Scheduler, TargetKey};
 use crate::measurements::Measurements;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
@@ -76,6 +76,8 @@ pub struct Loader {
     /// What cookies are made with where no file says so.
     own_cookies: Option<CookieSecrets>,
     rate_limiter: Option<Arc<RateLimiter>>,
+    /// What probers know of targets.
+    memory: Arc<Memory>,
 }
 
 impl Loader {
@@ -92,6 +94,7 @@ impl Loader {
             carried: None,
             own_cookies: None,
             rate_limiter: None,
+            memory: Arc::default(),
         }
     }
 
@@ -108,7 +111,8 @@ impl Loader {
         let mut problems = Problems::default();
         let geography = self.load_geography(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let cookies = self.load_cookies(&config).map_err(|problem| problems.0.push(problem)).ok();
-        let prober = Prober::new(config.probes.iter().map(|probe| &probe.check));
+        let prober = Prober::new(config.probes.iter().map(|probe| &*probe.check));
+        let prober = prober.map(|prober| prober.with_memory(Arc::clone(&self.memory)));
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
@@ -256,6 +260,7 @@ pub struct Reloader {
     scheduler: Mutex<Scheduler<Prober>>,
     certificate: Option<Arc<Certificate>>,
     measurements: Arc<Measurements>,
+    memory: Arc<Memory>,
     status: ReloadStatus,
 }
 
@@ -321,6 +326,7 @@ impl Reloader {
         scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
             measurements: Arc::clone(&loader.measurements),
+            memory: Arc::clone(&loader.memory),
             loader: Mutex::new(loader),
             started_with,
             publisher,
@@ -343,6 +349,11 @@ impl Reloader {
     /// What encrypted listeners show, where there are any.
     pub fn certificate(&self) -> Option<&Arc<Certificate>> {
         self.certificate.as_ref()
+    }
+
+    /// What probers know of targets beside their health.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Round trips that come through the admin interface.
@@ -409,6 +420,7 @@ impl Reloader {
         };
         if reason == Reason::Signal {
             warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
+            warn_of_unverified_certificates(&compiled.config);
             // Where it can't be raised, that was said at the start.
             if let Ok(limit) = raise_descriptor_limit() {
                 warn_of_few_descriptors(limit, &compiled.config);
@@ -417,6 +429,7 @@ impl Reloader {
         let snapshot = self.publisher.replace(compiled);
         if let Some(prober) = prober {
             lock(&self.scheduler).replace(prober, self.publisher.health().keys());
+            self.memory.retain(&self.publisher.health());
         }
         wait_until_unused(&old);
         drop(old);
@@ -501,6 +514,13 @@ pub(crate) fn warn_of_few_descriptors(limit: u64, config: &Config) {
             "connections and probes may come to more open descriptors than the limit; set LimitNOFILE={needed} in the \
              unit, or lower server.tcp.connections"
         );
+    }
+}
+
+/// Warns of probes by which whoever is between this server and an endpoint can make it look well.
+pub(crate) fn warn_of_unverified_certificates(config: &Config) {
+    for probe in config.unverified_probes() {
+        warn!(probe, "takes any certificate for its endpoints' own, as it has `verify = false`");
     }
 }
 

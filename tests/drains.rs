@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::health::report::Age;
-use meridian::health::{Failure, Load, Observation, Pushed};
+use meridian::health::{Details, Failure, Load, Observation, Pushed};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
@@ -196,7 +196,10 @@ endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = 
     let observe = |outcome: [Result<(), Failure>; 2], unix_seconds: u32| {
         let targets = publisher.current().compiled.targets.clone();
         let observations = targets.into_iter().zip(outcome).map(|(key, outcome)| {
-            (Arc::new(key), Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+            (
+                Arc::new(key),
+                Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() },
+            )
         });
         let now = clock.started + Duration::from_secs(u64::from(unix_seconds - clock.unix_seconds));
         publisher.observe(observations, now);

@@ -9,7 +9,7 @@ use meridian::admin::view::HealthReport;
 use meridian::config::Target;
 use meridian::health::breaker::State;
 use meridian::health::report::{Age, Source};
-use meridian::health::{Failure, Load, Observation, Pushed, Rejection, Verdict};
+use meridian::health::{Details, Failure, Found, Load, Observation, Pushed, Rejection, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::live::WHOLE;
 use meridian::routing::{Draw, Family, Outcome, decide};
@@ -87,7 +87,12 @@ impl Run {
         let target = Target::Address([192, 0, 2, endpoint].into());
         let key = self.publisher.health().keys().find(|key| key.target == target).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports };
+        let observation = Observation {
+            took: Duration::from_millis(4),
+            address: None,
+            outcome,
+            details: Details { reports, ..Details::default() },
+        };
         self.publisher.observe([(key, observation)], self.now())
     }
 
@@ -98,13 +103,13 @@ impl Run {
     fn share(&self, endpoint: u8) -> u32 {
         let health = self.publisher.health();
         let known = health.endpoints().get(u32::from(endpoint) - 1).unwrap();
-        known.share(health.target_of(known), self.now(), WHOLE)
+        known.share(&health.found(known, self.now()), self.now(), WHOLE)
     }
 
     fn load(&self, endpoint: u8) -> Load {
         let health = self.publisher.health();
         let known = health.endpoints().get(u32::from(endpoint) - 1).unwrap();
-        known.load(health.target_of(known), self.now())
+        known.load(&health.found(known, self.now()), self.now())
     }
 
     fn generation(&self) -> u64 {
@@ -458,7 +463,7 @@ fn a_reload_keeps_states_by_identity() {
         .all()
         .iter()
         .map(|known| {
-            let connections = known.load(None, run.now()).connections;
+            let connections = known.load(&Found::UNPROBED, run.now()).connections;
             (known.placed.destination.to_string(), known.breaker().unwrap().state(), connections)
         })
         .collect();
@@ -509,7 +514,12 @@ fn what_a_tick_and_a_flood_of_reports_cost() {
         let success = |key: &std::sync::Arc<_>| {
             (
                 std::sync::Arc::clone(key),
-                Observation { took: Duration::from_millis(4), address: None, outcome: Ok(()), reports: Vec::new() },
+                Observation {
+                    took: Duration::from_millis(4),
+                    address: None,
+                    outcome: Ok(()),
+                    details: Details::default(),
+                },
             )
         };
         publisher.observe(chunk.iter().map(success), at(0));
@@ -539,7 +549,8 @@ fn what_a_tick_and_a_flood_of_reports_cost() {
     time("a copy of all that is known", &mut || drop(publisher.health().clone()));
     time("one observation that publishes", &mut || {
         let outcome = Err(Failure::Refused);
-        let observation = Observation { took: Duration::from_millis(4), address: None, outcome, reports: Vec::new() };
+        let observation =
+            Observation { took: Duration::from_millis(4), address: None, outcome, details: Details::default() };
         publisher.observe([(std::sync::Arc::clone(&keys[0]), observation)], at(seconds));
     });
 }

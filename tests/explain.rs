@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::{Explanation, Question, Source};
 use meridian::config::{Adaptive, Balance, Performance, Target};
 use meridian::health::report::Age;
-use meridian::health::{Failure, Load, Observation, Pushed};
+use meridian::health::{Details, Failure, Load, Observation, Pushed};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::Publisher;
 use serde::Deserialize;
@@ -124,7 +124,12 @@ fn explained(input: &Input, folder: &Path) -> String {
         let outcome = if input.down.contains(&address) { Err(Failure::Refused) } else { Ok(()) };
         (
             Arc::new(key),
-            Observation { took: Duration::from_millis(20), address: Some(address), outcome, reports: Vec::new() },
+            Observation {
+                took: Duration::from_millis(20),
+                address: Some(address),
+                outcome,
+                details: Details::default(),
+            },
         )
     });
     publisher.observe(observations, now);

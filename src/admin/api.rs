@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::latency;
 use super::view::{Explanation, HealthReport, Question, Source};
 use super::write::{whole, writes};
-use super::{connection, reports};
+use super::{connection, heartbeats, reports};
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Reloads, Scrape};
 use crate::snapshot::Snapshot;
@@ -33,6 +33,7 @@ Meridian's admin interface
 /readyz                                       200 while it serves, 503 while it stops
 /api/v1/health                                every endpoint and what is known of it
 POST /api/v1/reports                          takes what others measured of endpoints
+POST /api/v1/heartbeats                       takes what endpoints say of themselves
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
 /api/v1/latency                               the round trips that are known; POST takes more in
@@ -48,6 +49,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
         .route("/api/v1/reports", writes(&state, push_reports, reports::MAX_BODY_OCTETS).fallback(only_written))
+        .route("/api/v1/heartbeats", writes(&state, push_heartbeats, reports::MAX_BODY_OCTETS).fallback(only_written))
         .route("/api/v1/latency", get(latency::show).merge(writes(&state, latency::put, latency::MAX_BODY_OCTETS)))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
@@ -181,6 +183,11 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
 async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
     make(state, move |state| reports::push(state, &body)).await
+}
+
+async fn push_heartbeats(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body, reports::MAX_BODY_OCTETS)?;
+    make(state, move |state| heartbeats::push(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! The HTTP interface: metrics, liveness, health and explanations; and loads and round trips, which it takes in.
+//! The HTTP interface: metrics, liveness, health and explanations; and loads, heartbeats and round trips, which it takes in.
 //!
 //! | path | shows |
 //! |---|---|
@@ -9,16 +9,19 @@
 //! | `/api/v1/explain?name=&type=&client=` | one decision, with its reasons |
 //! | `/api/v1/health` | every endpoint and what is known of it |
 //! | `POST /api/v1/reports` | takes what others measured of endpoints |
+//! | `POST /api/v1/heartbeats` | takes what endpoints say of themselves |
 //! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
 //! given 5 s for each whole request head; two pages are made at a time; a head is of hyper's limit at most, about
 //! 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is taken has a body of at
-//! most 1 MiB (reports) or 4 MiB (round trips); no other body is read.
+//! most 1 MiB (reports, heartbeats) or 4 MiB (round trips); no other body is read.
 
 mod api;
 mod connection;
+mod heartbeats;
 mod latency;
+mod outcome;
 mod reports;
 mod token;
 pub mod view;

@@ -1,16 +1,15 @@
 //! `POST /api/v1/reports`: what others measured of endpoints.
 
-use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use axum::response::Response;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::State;
 use super::api::Failure;
+use super::outcome::{Refusal, answer, endpoint_name};
 use crate::health::report::Age;
 use crate::health::{Load, Pushed, Rejection};
 use crate::snapshot::Event;
@@ -18,9 +17,7 @@ use crate::snapshot::Event;
 /// The largest body of a request, in octets.
 pub(super) const MAX_BODY_OCTETS: usize = 1 << 20;
 /// Reports in one request.
-const MAX_REPORTS: usize = 10_000;
-/// Rejections that are told one by one.
-const MAX_TOLD: usize = 20;
+pub(super) const MAX_REPORTS: usize = 10_000;
 
 const HINT: &str = "send {\"reports\": [{\"pool\": \"web\", \"endpoint\": \"192.0.2.1\", \"connections\": 12}]}";
 
@@ -47,24 +44,6 @@ struct Report {
     successes: u32,
     #[serde(default)]
     failures: u32,
-}
-
-/// What became of a request.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    accepted: usize,
-    rejected: usize,
-    /// The first of them.
-    rejections: Vec<Told>,
-}
-
-/// A report that does not count.
-#[derive(Debug, Serialize)]
-struct Told {
-    /// Its place among the reports, from 0.
-    index: usize,
-    reason: &'static str,
-    message: String,
 }
 
 /// Takes a request's body in.
@@ -98,28 +77,21 @@ pub(super) fn push(state: &State, body: &[u8]) -> Result<Response, Failure> {
     events.iter().for_each(Event::log);
 
     let mut unread = unread.into_iter();
-    let rejections = outcomes.iter().enumerate().filter_map(|(index, outcome)| Some((index, outcome.err()?)));
-    let told = rejections.clone().map(|(index, rejection)| {
-        let problem = if rejection == Rejection::Malformed { unread.next() } else { None };
-        Told { index, reason: rejection.name(), message: problem.unwrap_or_else(|| rejection.to_string()) }
+    let told = outcomes.into_iter().map(|outcome| {
+        outcome.map_err(|rejection| {
+            let problem = if rejection == Rejection::Malformed { unread.next() } else { None };
+            Refusal { reason: rejection.name(), message: problem.unwrap_or_else(|| rejection.to_string()) }
+        })
     });
-    let rejected = rejections.clone().count();
-    let accepted = outcomes.len() - rejected;
-    let status = if accepted == 0 && rejected > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let outcome = Outcome { accepted, rejected, rejections: told.take(MAX_TOLD).collect() };
-    Ok((status, Json(outcome)).into_response())
+    Ok(answer(told))
 }
 
 /// A report, seen at `unix` seconds since 1970.
 fn pushed(report: Report, unix: f64) -> Result<Pushed, Rejection> {
     let Report { pool, endpoint, region, time, successes, failures, .. } = report;
-    let endpoint = match endpoint.parse::<IpAddr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => endpoint.trim_end_matches('.').to_ascii_lowercase(),
-    };
     Ok(Pushed {
         pool,
-        endpoint,
+        endpoint: endpoint_name(endpoint),
         region,
         age: time.map_or(Ok(Age::default()), |time| Age::between(time, unix))?,
         load: Load {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::health::Prober;
 use crate::reload::{Loader, Origin};
 
 /// The exit code where only zone files are wrong.
@@ -37,6 +38,15 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 compiled.database.database_type(),
                 compiled.database.networks(),
             );
+            // The server may run as another user, so that is not wrong yet.
+            if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
+                eprintln!("warning: icmp probes find nothing where the server runs as this user: {problem}");
+            }
+            for probe in config.unverified_probes() {
+                eprintln!(
+                    "warning: probe {probe} takes any certificate for its endpoints' own, as it has `verify = false`"
+                );
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Check, Target};
 use crate::daemon::{Daemon, StartError};
 use crate::reload::Origin;
-use crate::snapshot::Compiled;
+use crate::snapshot::{Compiled, Input};
 
 /// The configuration that is served.
 const CONFIGURATION: &str = include_str!("../../config/demo.toml");
@@ -106,14 +106,15 @@ impl Backends {
         for group in &compiled.groups {
             let region = &compiled.config.regions[usize::from(group.region)].name;
             for endpoint in &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
-                let Some(key) = endpoint.target.and_then(|target| compiled.targets.get(target.index())) else {
-                    continue;
-                };
-                if let (Check::Http(check), Target::Address(address)) = (&key.check, &key.target)
-                    && address.is_loopback()
-                    && backends.ports.insert(*address, check.port).is_none()
-                {
-                    backends.regions.entry(region.clone()).or_default().push(*address);
+                for input in &endpoint.inputs {
+                    let Input::Target(target) = input else { continue };
+                    let Some(key) = compiled.targets.get(target.index()) else { continue };
+                    if let (Check::Http(check), Target::Address(address)) = (&*key.check, &key.target)
+                        && address.is_loopback()
+                        && backends.ports.insert(*address, check.port).is_none()
+                    {
+                        backends.regions.entry(region.clone()).or_default().push(*address);
+                    }
                 }
             }
         }

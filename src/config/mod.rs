@@ -27,9 +27,12 @@ use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
 pub use diagnostic::{Problem, Problems, Source};
-pub(crate) use network::{NetworkError, parse_network};
 pub use health::{HealthInput, InputOf, PoolHealth};
-pub use probe::{Check, HttpCheck, Probe, Timing};
+pub(crate) use network::{NetworkError, parse_network};
+pub use probe::{
+    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, GrpcCheck, HttpCheck,
+    HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
+};
 pub use safety::{Safety, SelfSuspicion};
 
 use reader::{Report, Value, is_repeated_key};
@@ -91,6 +94,12 @@ pub const MAX_WEIGHT: u32 = 1 << 20;
 pub const MAX_ANSWERS: usize = 16;
 
 impl Config {
+    /// The names of probes that speak TLS and verify no certificate.
+    pub fn unverified_probes(&self) -> impl Iterator<Item = &str> {
+        let unverified = self.probes.iter().filter(|probe| probe.check.tls().is_some_and(|tls| !tls.trust.verify));
+        unverified.map(|probe| probe.name.as_str())
+    }
+
     /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
     ///
     /// # Errors
@@ -541,6 +550,19 @@ pub struct Endpoint {
     pub drain_at: Option<u32>,
     /// What it can bear.
     pub capacity: Option<Capacity>,
+    /// What is probed in its place.
+    pub probe: ProbedAs,
+}
+
+/// How one endpoint is probed where that differs from its pool's probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ProbedAs {
+    /// `probe_address`: where the probe goes in place of the endpoint's own address or hostname.
+    pub address: Option<IpAddr>,
+    /// `probe_port`: in place of the probe's, 1..=65535.
+    pub port: Option<u16>,
+    /// `probe_host`: in place of the probe's.
+    pub host: Option<String>,
 }
 
 /// What an endpoint is.
@@ -550,6 +572,24 @@ pub enum Target {
     Address(IpAddr),
     /// Answered as CNAME.
     Hostname(Name),
+}
+
+impl Target {
+    /// The address, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Hostname(_) => None,
+        }
+    }
+
+    /// The hostname, if it is one.
+    pub fn hostname(&self) -> Option<&Name> {
+        match self {
+            Self::Address(_) => None,
+            Self::Hostname(name) => Some(name),
+        }
+    }
 }
 
 /// As an operator writes it.
@@ -784,11 +824,13 @@ mod tests {
         };
         assert_eq!(config.probes[0].timing, timing(10_000, 2_000));
         assert_eq!(config.probes[1].timing, timing(1_000, 500));
-        let Check::Http(http) = &config.probes[0].check else { panic!("not HTTP") };
-        assert_eq!((http.tls, http.port, &*http.method, &*http.path), (false, 80, "GET", "/"));
+        let Check::Http(http) = &*config.probes[0].check else { panic!("not HTTP") };
+        assert_eq!((&http.tls, http.port, &*http.method, &*http.path), (&None, 80, "GET", "/"));
         assert_eq!(http.expect_status, [200..=399]);
-        let Check::Http(https) = &config.probes[1].check else { panic!("not HTTPS") };
-        assert_eq!((https.tls, https.port), (true, 443));
+        let Check::Http(https) = &*config.probes[1].check else { panic!("not HTTPS") };
+        let trust = Trust { verify: true, ca_file: None, client: None };
+        assert_eq!(https.tls, Some(Tls { server_name: None, trust, min_days_left: 0 }));
+        assert_eq!((https.port, https.version), (443, HttpVersion::Http1));
         assert_eq!(config.pools[0].min_healthy, 1);
         assert_eq!(config.pools[0].endpoints[0].weight, 1);
         assert_eq!(config.pools[0].endpoints[0].state, EndpointState::Enabled);

@@ -1,10 +1,17 @@
 //! `[probes.*]`: what is probed, how and when.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use regex::bytes::{Regex, RegexBuilder};
+
 use super::Measure;
+use crate::zone::Name;
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
 #[derive(Debug, Clone)]
@@ -12,7 +19,7 @@ pub struct Probe {
     /// Its name.
     pub name: String,
     /// What is done and what is expected.
-    pub check: Check,
+    pub check: Arc<Check>,
     /// What makes verdicts of the results.
     pub timing: Timing,
 }
@@ -57,25 +64,189 @@ impl Timing {
 pub enum Check {
     /// `type = "http"` or `"https"`
     Http(HttpCheck),
-    /// `type = "tcp"`: the connection is accepted on this port.
-    Tcp {
-        /// The port, 1..=65535.
-        port: u16,
-    },
+    /// `type = "tcp"`
+    Tcp(TcpCheck),
+    /// `type = "tls"`
+    Tls(TlsCheck),
+    /// `type = "grpc"`
+    Grpc(GrpcCheck),
+    /// `type = "dns"`
+    Dns(DnsCheck),
+    /// `type = "icmp"`: an echo request is answered.
+    Icmp,
+    /// `type = "exec"`
+    Exec(ExecCheck),
+    /// `type = "file"`: the file's line for the address says so.
+    File(PathBuf),
+    /// `type = "heartbeat"`: the endpoint reports that it is well, at least once in this time, 1 s to 1 day.
+    Heartbeat(Duration),
+}
+
+impl Check {
+    /// The port that it goes to, where it goes to one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Http(check) => Some(check.port),
+            Self::Tcp(check) => Some(check.port),
+            Self::Tls(check) => Some(check.port),
+            Self::Grpc(check) => Some(check.port),
+            Self::Dns(check) => Some(check.port),
+            Self::Exec(check) => check.port,
+            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => None,
+        }
+    }
+
+    /// Whether it may have a port.
+    pub fn takes_port(&self) -> bool {
+        self.port().is_some() || matches!(self, Self::Exec(_))
+    }
+
+    /// The host that it names to every target.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http(check) => check.host.as_deref(),
+            Self::Tls(check) => check.tls.server_name.as_deref(),
+            Self::Grpc(check) => check.host.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The address of this machine to connect from, where it is given.
+    pub fn source(&self) -> Option<IpAddr> {
+        match self {
+            Self::Http(check) => check.source,
+            Self::Tcp(check) => check.source,
+            Self::Tls(check) => check.source,
+            Self::Grpc(check) => check.source,
+            Self::Dns(check) => check.source,
+            Self::Icmp | Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
+        }
+    }
+
+    /// How it speaks TLS; nothing where it does not.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Http(check) => check.tls.as_ref(),
+            Self::Tls(check) => Some(&check.tls),
+            Self::Grpc(check) => check.tls.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The file that it looks at.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it names a host to the target.
+    pub fn takes_host(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Tls(_) | Self::Grpc(_))
+    }
+
+    /// Whether the time of a run is one that the target takes to answer.
+    pub fn measures_time(&self) -> bool {
+        !matches!(self, Self::Exec(_) | Self::File(_) | Self::Heartbeat(_))
+    }
+
+    /// The same with what an endpoint has in place of it; where it takes neither, that is nothing.
+    #[must_use]
+    pub fn with(&self, new_port: Option<u16>, new_host: Option<&str>) -> Self {
+        let mut check = self.clone();
+        match &mut check {
+            Self::Http(HttpCheck { port, host, .. })
+            | Self::Grpc(GrpcCheck { port, host, .. })
+            | Self::Tls(TlsCheck { port, tls: Tls { server_name: host, .. }, .. }) => {
+                *port = new_port.unwrap_or(*port);
+                *host = new_host.map(str::to_owned).or_else(|| host.take());
+            }
+            Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = new_port.unwrap_or(*port),
+            Self::Exec(ExecCheck { port, .. }) => *port = new_port.or(*port),
+            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => {}
+        }
+        check
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TcpCheck {
+    /// 1..=65535.
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// What is sent once it is accepted, up to 64 KiB; default nothing.
+    pub send: Option<String>,
+    /// What the first 64 KiB that come back must contain; not empty, default nothing: to be accepted is enough.
+    pub expect: Option<String>,
+}
+
+impl TcpCheck {
+    /// The connection is accepted on this port.
+    pub fn accepted(port: u16) -> Self {
+        Self { port, source: None, send: None, expect: None }
+    }
+}
+
+/// A DNS query of class IN over UDP, and over TCP where what is expected may have been cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DnsCheck {
+    /// Default 53.
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// The name asked for.
+    pub name: Name,
+    /// The type asked for; default A.
+    pub rtype: u16,
+    /// Whether recursion is desired; default false.
+    pub recursion: bool,
+    /// The response code that is a success; default NOERROR.
+    pub expect_rcode: u8,
+    /// Data of that type which one of the answers must have; default none.
+    pub expect_answer: Option<DnsData>,
+}
+
+/// The data of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DnsData {
+    /// Of A and AAAA.
+    Address(IpAddr),
+    /// Of CNAME, DNAME, NS and PTR.
+    Name(Name),
+    /// Of TXT: its strings one after the other.
+    Text(String),
+}
+
+/// A program, run without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ExecCheck {
+    /// Its absolute path.
+    pub command: PathBuf,
+    /// Up to 100; `{address}` and `{port}` in them stand for the target's.
+    pub arguments: Vec<String>,
+    /// What the program is told; default none.
+    pub port: Option<u16>,
 }
 
 /// An HTTP request and the response expected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpCheck {
-    /// HTTPS with the certificate verified.
-    pub tls: bool,
+    /// HTTPS.
+    pub tls: Option<Tls>,
+    /// `http_version`; default HTTP/1.1.
+    pub version: HttpVersion,
+    /// `source`: the address of this machine to connect from; default what the system chooses.
+    pub source: Option<IpAddr>,
     /// GET, HEAD, POST, PUT or OPTIONS; default GET.
     pub method: String,
     /// Path and query, beginning with `/`; default `/`.
     pub path: String,
     /// Default 80, or 443 with TLS.
     pub port: u16,
-    /// The Host header and TLS server name; default the endpoint's own address or hostname.
+    /// The Host header, and the TLS server name where that is not given; default the endpoint's own address or hostname.
     pub host: Option<String>,
     /// Further headers, in file order.
     pub headers: Vec<(String, String)>,
@@ -83,9 +254,153 @@ pub struct HttpCheck {
     pub expect_status: Vec<RangeInclusive<u16>>,
     /// Text that the first 64 KiB of the body must contain; not empty.
     pub expect_body: Option<String>,
+    /// What the first 64 KiB of the body must match.
+    pub expect_body_regex: Option<BodyRegex>,
+    /// What a field of the body, which is JSON of at most 64 KiB, must be.
+    pub expect_field: Option<ExpectedField>,
     /// `[probes.NAME.load]`: where in the first 64 KiB of the body, which is JSON, numbers stand that tell of load: names of
     /// fields and places in lists, joined by dots. None twice; by default none.
     pub load: Vec<(Measure, String)>,
+}
+
+/// A version of HTTP; with TLS it is agreed on by ALPN (RFC 7301), and else known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// RFC 9112
+    Http1,
+    /// RFC 9113
+    Http2,
+}
+
+/// `type = "tls"`: the server agrees on TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsCheck {
+    /// 1..=65535, default 443.
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// How.
+    pub tls: Tls,
+}
+
+/// `type = "grpc"`: the standard health service says that a service is served, over HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GrpcCheck {
+    /// 1..=65535
+    pub port: u16,
+    /// As [`HttpCheck::source`].
+    pub source: Option<IpAddr>,
+    /// Where `tls = true`.
+    pub tls: Option<Tls>,
+    /// As [`HttpCheck::host`].
+    pub host: Option<String>,
+    /// The service's name, as the server knows it, at most 255 octets; default the empty one, which is the server as a whole.
+    pub service: String,
+}
+
+/// How a probe agrees on TLS and what it asks of the server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// The name that the server is asked for (SNI) and its certificate must be for; default the check's host, else the
+    /// target's hostname, else none, and the certificate must be for the address.
+    pub server_name: Option<String>,
+    /// Whom it trusts and who it is.
+    pub trust: Trust,
+    /// With fewer days until the certificate expires a success is poor; default 0, which is never: one that has expired
+    /// is a failure. Up to 3,650.
+    pub min_days_left: u16,
+}
+
+/// Whom a client of TLS trusts, and who it is itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Trust {
+    /// Whether the certificate must be valid, for the name, and of a trusted authority; default true.
+    pub verify: bool,
     /// PEM file of the authorities to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The certificate to show where the server asks for one.
+    pub client: Option<ClientCertificate>,
+}
+
+/// The PEM files of a client's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCertificate {
+    /// `client_certificate`: the certificate, then its issuers'.
+    pub certificate: PathBuf,
+    /// `client_key`
+    pub key: PathBuf,
+}
+
+/// `expect_field`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ExpectedField {
+    /// Names of fields and places in lists, joined by dots.
+    pub path: String,
+    /// What must stand there.
+    pub is: FieldValue,
+}
+
+/// A value of JSON without parts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FieldValue {
+    /// `"ok"`
+    Text(String),
+    /// `1` or `1.5`
+    Number(serde_json::Number),
+    /// `true`
+    Boolean(bool),
+}
+
+/// As in JSON.
+impl fmt::Display for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Boolean(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// A regular expression over octets, of bounded size. Two of the same text are equal, and a clone shares its memory.
+#[derive(Debug, Clone)]
+pub struct BodyRegex(Regex);
+
+impl BodyRegex {
+    /// The most characters of its text.
+    pub const MAX_LENGTH: usize = 1_024;
+    /// The most memory that it takes compiled, and again for each thread that searches, in bytes.
+    const MAX_BYTES: usize = 512 << 10;
+
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// Where it is no regular expression, in words of several lines, or is too large.
+    pub fn new(text: &str) -> Result<Self, regex::Error> {
+        RegexBuilder::new(text).size_limit(Self::MAX_BYTES).dfa_size_limit(Self::MAX_BYTES).build().map(Self)
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether a part of the body matches. The time is linear in the body's length.
+    pub fn matches(&self, body: &[u8]) -> bool {
+        self.0.is_match(body)
+    }
+}
+
+impl PartialEq for BodyRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for BodyRegex {}
+
+impl Hash for BodyRegex {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
 }

@@ -169,6 +169,11 @@ impl<'a> Value<'a> {
         self.node.get_ref().is_table()
     }
 
+    /// Whether it is true or false.
+    pub(super) fn is_boolean(self) -> bool {
+        self.node.get_ref().is_bool()
+    }
+
     /// Whether it is an integer.
     pub(super) fn is_integer(self) -> bool {
         self.node.get_ref().is_integer()

@@ -8,11 +8,34 @@ pub(super) struct Kind {
     /// Its own keys.
     own: &'static [&'static str],
     /// Keys that it shares with other kinds.
-    shared: &'static [&'static str],
+    shared: &'static [&'static [&'static str]],
 }
 
 /// The keys that every probe has beside its own.
 const PROBE: &[&str] = &["type", "interval", "timeout", "fall", "rise", "degraded_after", "hold_down", "manual_resume"];
+
+/// The keys of probes that ask no target, and so wait for none.
+const LOOK: &[&str] = &["type", "interval", "fall", "rise", "hold_down", "manual_resume"];
+
+/// The keys of probes that speak TLS.
+pub(super) const TLS_SETTINGS: &[&str] =
+    &["server_name", "verify", "ca_file", "client_certificate", "client_key", "min_days_left"];
+
+/// The keys of HTTP probes, with TLS or without.
+const HTTP: &[&str] = &[
+    "method",
+    "path",
+    "port",
+    "host",
+    "headers",
+    "http_version",
+    "expect_status",
+    "expect_body",
+    "expect_body_regex",
+    "expect_field",
+    "load",
+    "source",
+];
 
 impl Kind {
     const fn new(title: &'static str, own: &'static [&'static str]) -> Self {
@@ -20,12 +43,20 @@ impl Kind {
     }
 
     const fn probe(title: &'static str, own: &'static [&'static str]) -> Self {
-        Self { title, own, shared: PROBE }
+        Self { title, own, shared: &[PROBE] }
+    }
+
+    const fn tls_probe(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: &[TLS_SETTINGS, PROBE] }
+    }
+
+    const fn look(title: &'static str, own: &'static [&'static str]) -> Self {
+        Self { title, own, shared: &[LOOK] }
     }
 
     /// Its keys.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
-        self.own.iter().chain(self.shared).copied()
+        self.own.iter().chain(self.shared.iter().copied().flatten()).copied()
     }
 
     /// Whether it has a key.
@@ -93,28 +124,58 @@ pub(super) const RULE: Kind = Kind::new(
     "rules of maps",
     &["networks", "networks_file", "asns", "cities", "subdivisions", "countries", "continents", "regions", "fence"],
 );
-pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port"]);
-pub(super) const HTTP_PROBE: Kind = Kind::probe(
-    "http and https probes",
-    &["method", "path", "port", "host", "headers", "expect_status", "expect_body", "load"],
-);
-pub(super) const HTTPS_PROBE: Kind = Kind::probe(
-    "https probes",
-    &["method", "path", "port", "host", "headers", "expect_status", "expect_body", "load", "ca_file"],
-);
+pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port", "send", "expect", "source"]);
+pub(super) const DNS_PROBE: Kind =
+    Kind::probe("dns probes", &["name", "record", "port", "recursion", "expect_rcode", "expect_answer", "source"]);
+pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &[]);
+pub(super) const EXEC_PROBE: Kind = Kind::probe("exec probes", &["command", "arguments", "port"]);
+pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path"]);
+pub(super) const HEARTBEAT_PROBE: Kind = Kind::look("heartbeat probes", &["max_silence"]);
+pub(super) const HTTP_PROBE: Kind = Kind::probe("http and https probes", HTTP);
+pub(super) const HTTPS_PROBE: Kind = Kind::tls_probe("https probes", HTTP);
+pub(super) const TLS_PROBE: Kind = Kind::tls_probe("tls probes", &["port", "source"]);
+pub(super) const GRPC_PROBE: Kind = Kind::tls_probe("grpc probes", &["port", "host", "service", "tls", "source"]);
+/// An HTTP probe's `expect_field`.
+pub(super) const EXPECTED_FIELD: Kind = Kind::new("an `expect_field` table", &["path", "is"]);
 pub(super) const LOAD: Kind =
     Kind::new("`[probes.*.load]`", &["connections", "utilization", "response_ms", "error_rate", "requests_per_second"]);
 pub(super) const POOL: Kind = Kind::new(
     "pools",
-    &["probe", "min_healthy", "health_weighted", "slow_start", "load_max_age", "drain_time", "breaker", "endpoints"],
+    &[
+        "probe",
+        "health",
+        "require",
+        "min_healthy",
+        "health_weighted",
+        "slow_start",
+        "load_max_age",
+        "drain_time",
+        "breaker",
+        "endpoints",
+    ],
 );
-pub(super) const INPUT: Kind = Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);
+pub(super) const INPUT: Kind =
+    Kind::new("inputs of `health`", &["probe", "pool", "weight", "must_pass", "monitoring_only"]);
 pub(super) const BREAKER: Kind = Kind::new(
     "`[pools.*.breaker]`",
     &["failures", "error_rate", "min_reports", "window", "open_for", "half_open_share", "successes"],
 );
-pub(super) const ENDPOINT: Kind =
-    Kind::new("endpoints", &["region", "address", "hostname", "weight", "state", "drain_at", "capacity", "target"]);
+pub(super) const ENDPOINT: Kind = Kind::new(
+    "endpoints",
+    &[
+        "region",
+        "address",
+        "hostname",
+        "weight",
+        "state",
+        "drain_at",
+        "capacity",
+        "target",
+        "probe_address",
+        "probe_port",
+        "probe_host",
+    ],
+);
 pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);
 pub(super) const SERVICE: Kind = Kind::new(
     "services",
@@ -175,6 +236,14 @@ pub(super) const ALL: &[&Kind] = &[
     &TCP_PROBE,
     &HTTP_PROBE,
     &HTTPS_PROBE,
+    &TLS_PROBE,
+    &GRPC_PROBE,
+    &EXPECTED_FIELD,
+    &DNS_PROBE,
+    &ICMP_PROBE,
+    &EXEC_PROBE,
+    &FILE_PROBE,
+    &HEARTBEAT_PROBE,
     &LOAD,
     &POOL,
     &INPUT,
@@ -246,6 +315,14 @@ mod tests {
             (&TCP_PROBE, &["probes", "*"]),
             (&HTTP_PROBE, &["probes", "*"]),
             (&HTTPS_PROBE, &["probes", "*"]),
+            (&TLS_PROBE, &["probes", "*"]),
+            (&GRPC_PROBE, &["probes", "*"]),
+            (&EXPECTED_FIELD, &["probes", "*", "expect_field"]),
+            (&DNS_PROBE, &["probes", "*"]),
+            (&ICMP_PROBE, &["probes", "*"]),
+            (&EXEC_PROBE, &["probes", "*"]),
+            (&FILE_PROBE, &["probes", "*"]),
+            (&HEARTBEAT_PROBE, &["probes", "*"]),
             (&LOAD, &["probes", "*", "load"]),
             (&POOL, &["pools", "*"]),
             (&INPUT, &["pools", "*", "health", "*"]),

@@ -1,14 +1,15 @@
 //! The health of an endpoint that several checks speak about.
 
 use super::Verdict;
+use super::endpoint::Score;
 
 /// What one input says, and how it counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Said {
     /// Its verdict.
     pub verdict: Verdict,
-    /// How well it went of late, 0..=1.
-    pub score: f64,
+    /// How well it went of late.
+    pub score: Score,
     /// How much it counts.
     pub weight: u32,
     /// Whether nothing can stand in for it.
@@ -20,24 +21,21 @@ pub struct Said {
 ///
 /// So with all required the worst decides, and with any the best. Where all together weigh less than `required`, all are needed;
 /// where nothing is, nothing is known, which serves.
-pub fn combine(required: u64, inputs: &mut [Said]) -> (Verdict, f64) {
-    inputs.sort_by(|a, b| {
-        (rank(a.verdict), b.score).partial_cmp(&(rank(b.verdict), a.score)).unwrap_or(std::cmp::Ordering::Equal)
-    });
+pub fn combine(required: u64, inputs: &mut [Said]) -> (Verdict, Score) {
+    inputs.sort_by(|a, b| rank(a.verdict).cmp(&rank(b.verdict)).then(b.score.value().total_cmp(&a.score.value())));
     let mut weight = 0;
-    let mut worst: Option<(Verdict, f64)> = None;
+    let mut worst: Option<(Verdict, Score)> = None;
     for input in inputs.iter() {
         let is_needed = weight < required;
         weight += u64::from(input.weight);
         if is_needed && input.weight > 0 || input.must_pass {
-            worst = Some(match worst {
-                Some((verdict, score)) if rank(verdict) >= rank(input.verdict) => (verdict, score.min(input.score)),
-                Some((_, score)) => (input.verdict, score.min(input.score)),
-                None => (input.verdict, input.score),
-            });
+            let (verdict, score) = worst.unwrap_or((input.verdict, input.score));
+            let verdict = if rank(verdict) < rank(input.verdict) { input.verdict } else { verdict };
+            let score = if score.value() < input.score.value() { score } else { input.score };
+            worst = Some((verdict, score));
         }
     }
-    worst.unwrap_or((Verdict::Unknown, 1.0))
+    worst.unwrap_or((Verdict::Unknown, Score::FULL))
 }
 
 /// The healthier the less.
@@ -55,6 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::health::Grade;
 
     /// Inputs such as `U`, `2D` (weighs two) or `!P` (must pass); up, unknown (`?`), degraded (`P`) and down.
     fn of(required: u64, inputs: &str) -> Verdict {
@@ -68,7 +67,7 @@ mod tests {
                     _ => Verdict::Unknown,
                 };
                 let weight = input.chars().find_map(|letter| letter.to_digit(10)).unwrap_or(1);
-                Said { verdict, score: 1.0, weight, must_pass: input.starts_with('!') }
+                Said { verdict, score: Score::FULL, weight, must_pass: input.starts_with('!') }
             })
             .collect();
         combine(required, &mut inputs).0
@@ -108,11 +107,15 @@ mod tests {
 
     #[test]
     fn the_score_is_that_of_the_worst_needed() {
-        let said = |verdict, score| Said { verdict, score, weight: 1, must_pass: false };
-        let mut inputs = [said(Verdict::Up, 0.5), said(Verdict::Up, 0.9), said(Verdict::Degraded, 0.7)];
-        assert_eq!(combine(1, &mut inputs), (Verdict::Up, 0.9));
-        assert_eq!(combine(2, &mut inputs), (Verdict::Up, 0.5));
-        assert_eq!(combine(3, &mut inputs), (Verdict::Degraded, 0.5));
+        let said = |verdict, failures: usize| {
+            let score = (0..failures).fold(Score::FULL, |score, _| score.after(Grade::Failed));
+            Said { verdict, score, weight: 1, must_pass: false }
+        };
+        let mut inputs = [said(Verdict::Up, 3), said(Verdict::Up, 1), said(Verdict::Degraded, 2)];
+        let score = |failures| said(Verdict::Up, failures).score;
+        assert_eq!(combine(1, &mut inputs), (Verdict::Up, score(1)));
+        assert_eq!(combine(2, &mut inputs), (Verdict::Up, score(3)));
+        assert_eq!(combine(3, &mut inputs), (Verdict::Degraded, score(3)));
     }
 
     proptest! {
@@ -124,7 +127,7 @@ mod tests {
         ) {
             let mut inputs: Vec<Said> = inputs
                 .iter()
-                .map(|&(verdict, weight, must_pass)| Said { verdict: Verdict::ALL[verdict], score: 1.0, weight, must_pass })
+                .map(|&(verdict, weight, must_pass)| Said { verdict: Verdict::ALL[verdict], score: Score::FULL, weight, must_pass })
                 .collect();
             let weight = |serving: bool| -> u64 {
                 inputs.iter().filter(|input| !serving || input.verdict.serves()).map(|input| u64::from(input.weight)).sum()

@@ -1,13 +1,15 @@
 //! What is known of each endpoint beside the verdict of its probe: its load, how warm it is, and its breaker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::breaker::{self, Breaker, State};
 use super::chunks::Chunks;
-use super::{Grade, Load, Measure, Rejection, TargetHealth, TargetId, Transition, Verdict};
-use crate::config::{self, Target};
+use super::guard::{Claim, Held, Ruling};
+use super::{Grade, Load, Measure, Rejection, TargetId, Verdict};
+use crate::config::{self, PoolHealth, Target};
 
 /// The shares that are told apart while an endpoint warms up or is poorly: 1 to so many of them.
 pub const STEPS: u32 = 16;
@@ -25,6 +27,23 @@ pub struct Rules {
     pub slow_start: Option<Duration>,
     /// When its breaker opens and closes; without it there is none.
     pub breaker: Option<config::Breaker>,
+    /// What their inputs mean.
+    pub health: PoolHealth,
+    /// Healthy endpoints that a region needs to serve.
+    pub min_healthy: u16,
+    /// Which they are, by index.
+    pub endpoints: Range<u32>,
+    /// The endpoints of pools whose health depends on this one's.
+    pub dependents: Vec<Range<u32>>,
+}
+
+/// Something that says whether an endpoint is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A probe of it.
+    Target(TargetId),
+    /// Whether any of these groups can serve.
+    Groups(Range<u32>),
 }
 
 /// An endpoint's identity, which lasts over reloads, and what belongs to it.
@@ -36,8 +55,14 @@ pub struct Placed {
     pub region: Arc<str>,
     /// Where clients are sent.
     pub destination: Target,
-    /// What is probed.
-    pub target: Option<TargetId>,
+    /// The index of its region.
+    pub region_index: u16,
+    /// The index of its group. Groups are numbered in the order of their endpoints.
+    pub group: u32,
+    /// Whether the configuration lets it serve, and it weighs something.
+    pub is_enabled: bool,
+    /// What says that it is well, in the order of [`Rules::health`].
+    pub inputs: Box<[Input]>,
     /// How it is treated.
     pub rules: Arc<Rules>,
 }
@@ -52,12 +77,143 @@ pub struct EndpointHealth {
     /// Since when it warms up; nothing where it is warm, down or new.
     warming_since: Option<Instant>,
     breaker: Option<Box<Breaker>>,
+    /// Since when its inputs say that it is down.
+    down_since: Option<Instant>,
+    ruling: Ruling,
+    /// What an operator says in place of all inputs and limits: whether it is up.
+    word: Option<bool>,
+    verdict: Verdict,
+    since: Option<Instant>,
+    history: VecDeque<Change>,
+}
+
+/// A change of what counts of an endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// When.
+    pub at: Instant,
+    /// The verdict that ended.
+    pub from: Verdict,
+    /// The verdict that began.
+    pub to: Verdict,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The changes of an endpoint that are remembered.
+pub const MAX_HISTORY: usize = 16;
+
+/// What the inputs of an endpoint say together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// By [`combine`](super::composite::combine).
+    pub verdict: Verdict,
+    /// As well.
+    pub score: Score,
+    /// How soon one of its targets may begin or cease to serve, while its runs speak for that.
+    pub soonest_change: Option<Duration>,
+    /// How long runs take, in milliseconds, and of when that is.
+    pub response: Option<(Instant, f64)>,
+}
+
+impl Found {
+    /// Of an endpoint without inputs.
+    pub const UNPROBED: Self = Self { verdict: Verdict::Up, score: Score::FULL, soonest_change: None, response: None };
 }
 
 impl EndpointHealth {
     fn new(placed: Placed) -> Self {
         let breaker = placed.rules.breaker.map(|_| Box::default());
-        Self { placed, said: [None; Measure::ALL.len()], warming_since: None, breaker }
+        let verdict = if placed.inputs.is_empty() { Verdict::Up } else { Verdict::Unknown };
+        Self {
+            placed,
+            said: [None; Measure::ALL.len()],
+            warming_since: None,
+            breaker,
+            down_since: None,
+            ruling: Ruling::Serves,
+            word: None,
+            verdict,
+            since: None,
+            history: VecDeque::new(),
+        }
+    }
+
+    /// What counts of it: the operator's word, else what its inputs say, as far as the limits let that be acted on.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Since when that is so; nothing while nothing is known.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Why it serves although its inputs say that it is down.
+    pub fn held(&self) -> Option<Held> {
+        match (self.word, self.ruling) {
+            (None, Ruling::Held(held)) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// The latest changes, oldest first, at most [`MAX_HISTORY`].
+    pub fn history(&self) -> impl Iterator<Item = &Change> {
+        self.history.iter()
+    }
+
+    /// What an operator says in place of its inputs: whether it is up.
+    pub fn word(&self) -> Option<bool> {
+        self.word
+    }
+
+    /// Lets an operator's word count, or what its inputs say. It shows once it is settled.
+    pub fn set_word(&mut self, word: Option<bool>) {
+        self.word = word;
+    }
+
+    /// What the guard has to know.
+    pub(super) fn claim(&self) -> (Claim, Ruling) {
+        let is_subject = self.placed.is_enabled && self.word.is_none();
+        let claim = Claim { region: self.placed.region_index, is_subject, down_since: self.down_since };
+        (claim, self.ruling)
+    }
+
+    /// Takes note of what its inputs say; returns whether the guard is to be asked.
+    pub(super) fn find(&mut self, verdict: Verdict, now: Instant) -> bool {
+        let is_down = verdict == Verdict::Down;
+        let changes = is_down != self.down_since.is_some();
+        if changes {
+            self.down_since = is_down.then_some(now);
+        }
+        changes
+    }
+
+    pub(super) fn rule(&mut self, ruling: Ruling) {
+        self.ruling = ruling;
+    }
+
+    /// What is to count, given what its inputs say.
+    pub(super) fn due(&self, found: Verdict) -> Verdict {
+        match (self.word, found, self.ruling) {
+            (Some(true), ..) => Verdict::Up,
+            (Some(false), ..) => Verdict::Down,
+            (None, Verdict::Down, Ruling::Held(_)) => Verdict::Degraded,
+            (None, found, _) => found,
+        }
+    }
+
+    /// Lets another verdict count.
+    pub(super) fn turn(&mut self, to: Verdict, reason: String, now: Instant) {
+        let from = std::mem::replace(&mut self.verdict, to);
+        self.since = Some(now);
+        if from.serves() != to.serves() {
+            self.warming_since = (from == Verdict::Down).then_some(now);
+        }
+        if self.history.len() == MAX_HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(Change { at: now, from, to, reason });
     }
 
     /// The same endpoint under what may be other rules.
@@ -69,7 +225,7 @@ impl EndpointHealth {
             (Some(breaker), _) => Some(Box::new(breaker.with_other_rules())),
             (None, Some(_)) => Some(Box::default()),
         };
-        Self { placed, breaker, ..*self }
+        Self { placed, breaker, ..self.clone() }
     }
 
     /// Its breaker, where its pool has them.
@@ -88,13 +244,6 @@ impl EndpointHealth {
         let transition = self.breaker.as_mut()?.record(rules, successes, failures, now)?;
         self.warming_since = (transition.to == State::Closed).then_some(now);
         Some(transition)
-    }
-
-    /// Takes note that it came up from down, or went down.
-    pub(super) fn turned(&mut self, transition: Transition, now: Instant) {
-        if transition.from.serves() != transition.to.serves() {
-            self.warming_since = (transition.from == Verdict::Down).then_some(now);
-        }
     }
 
     /// Takes a report of what was so at `measured`.
@@ -122,12 +271,12 @@ impl EndpointHealth {
     }
 
     /// What is known of its load at `now`. Where nobody says how long requests take, it is what its probes take.
-    pub fn load(&self, target: Option<&TargetHealth>, now: Instant) -> Load {
+    pub fn load(&self, found: &Found, now: Instant) -> Load {
         let fresh = |of: Instant| now.saturating_duration_since(of) <= self.placed.rules.load_max_age;
         Load::from_values(|measure| {
             let said = self.said[measure as usize].filter(|(_, measured)| fresh(*measured)).map(|(value, _)| value);
             said.or_else(|| {
-                let (of, response_ms) = target.filter(|_| measure == Measure::ResponseMs)?.response?;
+                let (of, response_ms) = found.response.filter(|_| measure == Measure::ResponseMs)?;
                 fresh(of).then_some(response_ms)
             })
         })
@@ -155,9 +304,11 @@ impl EndpointHealth {
 
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
     /// that it is down, which is worse than any score, the score does not count.
-    pub fn share(&self, target: Option<&TargetHealth>, now: Instant, whole: u32) -> u32 {
-        let scored = target.filter(|it| self.placed.rules.health_weighted && it.machine.verdict().serves());
-        let health = scored.map_or(STEPS, |target| target.score.steps());
+    pub fn share(&self, found: &Found, now: Instant, whole: u32) -> u32 {
+        // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
+        let is_doubted = self.word.is_some() || self.held() == Some(Held::Unsure);
+        let is_scored = self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted;
+        let health = if is_scored { found.score.steps() } else { STEPS };
         let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
         let share = match self.breaker().map(Breaker::state) {
@@ -241,6 +392,8 @@ struct Index {
     by_name: HashMap<Arc<str>, HashMap<String, Vec<u32>>>,
     /// Indices by target.
     by_target: Vec<Vec<u32>>,
+    /// Where each group ends.
+    group_ends: Vec<u32>,
 }
 
 impl Endpoints {
@@ -248,21 +401,24 @@ impl Endpoints {
     #[must_use]
     pub fn rebuilt(&self, endpoints: impl IntoIterator<Item = Placed>) -> Self {
         let mut all = Vec::new();
-        let Index { mut by_name, mut by_target } = Index::default();
+        let Index { mut by_name, mut by_target, mut group_ends } = Index::default();
         for (index, placed) in (0..).zip(endpoints) {
             let name = placed.destination.to_string();
             let known = self.find(&placed.pool, &name, Some(&placed.region)).next().and_then(|known| self.get(known));
-            if let Some(target) = placed.target {
+            for input in &placed.inputs {
+                let Input::Target(target) = input else { continue };
                 by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
                 by_target[target.index()].push(index);
             }
+            group_ends.resize(placed.group as usize + 1, index + 1);
+            group_ends[placed.group as usize] = index + 1;
             by_name.entry(Arc::clone(&placed.pool)).or_default().entry(name).or_default().push(index);
             all.push(match known {
                 Some(known) => known.carried(placed),
                 None => EndpointHealth::new(placed),
             });
         }
-        Self { all: all.into_iter().collect(), index: Arc::new(Index { by_name, by_target }) }
+        Self { all: all.into_iter().collect(), index: Arc::new(Index { by_name, by_target, group_ends }) }
     }
 
     /// All, by index.
@@ -283,6 +439,18 @@ impl Endpoints {
     /// Those that a target is probed for.
     pub fn of_target(&self, target: TargetId) -> &[u32] {
         self.index.by_target.get(target.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.index.group_ends.len()
+    }
+
+    /// Those of a group.
+    pub(super) fn of_group(&self, group: u32) -> Range<u32> {
+        let end = |group: usize| self.index.group_ends.get(group).copied().unwrap_or(0);
+        let first = group.checked_sub(1).map_or(0, |before| end(before as usize));
+        first..end(group as usize)
     }
 
     /// Whether there is such a pool.

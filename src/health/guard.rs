@@ -47,7 +47,7 @@ pub struct Claim {
 
 /// What became of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Ruling {
+pub enum Ruling {
     /// Nothing speaks against it.
     #[default]
     Serves,
@@ -62,8 +62,6 @@ enum Ruling {
 /// Who went down first is taken first. What is held is looked at again whenever its pool is settled.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
-    /// By the endpoint's index.
-    rulings: Vec<Ruling>,
     /// Takings that may be made now, refilled evenly over a minute.
     budget: f64,
     refilled: Option<Instant>,
@@ -72,45 +70,19 @@ pub struct Guard {
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Guard {
-    /// Of so many endpoints, of which `earlier` tells which index they had in the guard before.
-    #[must_use]
-    pub fn rebuilt(&self, count: usize, earlier: impl Fn(u32) -> Option<u32>) -> Self {
-        let ruling =
-            |index| earlier(index).and_then(|index| self.rulings.get(index as usize)).copied().unwrap_or_default();
-        Self { rulings: (0..).take(count).map(ruling).collect(), ..*self }
-    }
-
-    /// Whether an endpoint is taken away.
-    pub fn is_taken(&self, endpoint: u32) -> bool {
-        matches!(self.rulings.get(endpoint as usize), Some(Ruling::Taken(_)))
-    }
-
-    /// Why an endpoint serves although its probes say that it is down.
-    pub fn held(&self, endpoint: u32) -> Option<Held> {
-        match self.rulings.get(endpoint as usize) {
-            Some(Ruling::Held(held)) => Some(*held),
-            _ => None,
-        }
-    }
-
-    /// Rules on the endpoints of one pool, by index: those from `first` on, one for each claim. `min_healthy` is the pool's. While
-    /// the prober is unsure, `unsure_from` is when that which made it so began: what was taken away since is given back.
-    ///
-    /// Returns those of which the ruling is another now.
+    /// Rules on all endpoints of one pool, whose `min_healthy` is given. While the prober is unsure, `unsure_from` is when that began
+    /// which made it so: what was taken away since is given back.
     pub fn settle(
         &mut self,
         safety: &Safety,
         unsure_from: Option<Instant>,
-        first: u32,
-        claims: &[Claim],
+        endpoints: &mut [(Claim, Ruling)],
         min_healthy: u16,
         now: Instant,
-    ) -> Vec<u32> {
+    ) {
         self.refill(safety, now);
-        let start = first as usize;
-        let Some(before) = self.rulings.get(start..start + claims.len()).map(<[Ruling]>::to_vec) else { return vec![] };
         let mut counts = Counts::default();
-        for (claim, ruling) in claims.iter().zip(&mut self.rulings[start..]) {
+        for (claim, ruling) in &mut *endpoints {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
                 (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
@@ -122,16 +94,11 @@ impl Guard {
             };
             counts.add(claim, *ruling);
         }
-        let mut asking: Vec<(Instant, usize)> = claims
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| self.rulings[start + place] == Ruling::Serves)
-            .filter_map(|(place, claim)| Some((claim.down_since?, place)))
-            .collect();
-        asking.sort_unstable();
-        for (_, place) in asking {
-            let claim = &claims[place];
-            self.rulings[start + place] = match self.reason_to_hold(safety, unsure_from, claim, &counts, min_healthy) {
+        let asking = endpoints.iter_mut().filter(|(_, ruling)| *ruling == Ruling::Serves);
+        let mut asking: Vec<_> = asking.filter(|(claim, _)| claim.down_since.is_some()).collect();
+        asking.sort_by_key(|(claim, _)| claim.down_since);
+        for (claim, ruling) in asking {
+            *ruling = match self.reason_to_hold(safety, unsure_from.is_some(), claim, &counts, min_healthy) {
                 Some(held) => Ruling::Held(held),
                 None => {
                     if claim.is_subject {
@@ -142,14 +109,12 @@ impl Guard {
                 }
             };
         }
-        let changed = self.rulings[start..].iter().zip(&before).enumerate().filter(|(_, (new, old))| new != old);
-        changed.map(|(place, _)| first + place as u32).collect()
     }
 
     fn reason_to_hold(
         &self,
         safety: &Safety,
-        unsure_from: Option<Instant>,
+        is_unsure: bool,
         claim: &Claim,
         counts: &Counts,
         min_healthy: u16,
@@ -157,15 +122,14 @@ impl Guard {
         if !claim.is_subject {
             return None;
         }
-        let serving = counts.serving.get(&claim.region).copied().unwrap_or(0);
         let least = u32::from(min_healthy.max(1));
-        let ends_region = serving == least;
-        let regions = counts.serving.values().filter(|serving| **serving >= least).count();
-        if unsure_from.is_some() {
+        let ends_region = counts.serving.get(&claim.region) == Some(&least);
+        let regions = || counts.serving.values().filter(|serving| **serving >= least).count();
+        if is_unsure {
             Some(Held::Unsure)
         } else if f64::from(counts.taken + 1) > f64::from(counts.all) * safety.max_down_share {
             Some(Held::PoolShare)
-        } else if ends_region && regions <= usize::from(safety.min_healthy_regions) {
+        } else if ends_region && regions() <= usize::from(safety.min_healthy_regions) {
             Some(Held::Regions)
         } else if safety.max_changes_per_minute.is_some() && self.budget < 1.0 {
             Some(Held::ChangesPerMinute)
@@ -225,44 +189,52 @@ mod tests {
         endpoints.iter().map(claim).collect()
     }
 
-    /// What became of each: `+` serves, `-` taken away, or a letter of why it is held.
-    fn settle(guard: &mut Guard, safety: &Safety, unsure: Option<Instant>, claims: &[Claim], now: Instant) -> String {
-        guard.settle(safety, unsure, 0, claims, 1, now);
-        let letter = |index| match guard.held(index) {
-            Some(Held::Unsure) => 'u',
-            Some(Held::PoolShare) => 's',
-            Some(Held::Regions) => 'r',
-            Some(Held::ChangesPerMinute) => 'c',
-            None if guard.is_taken(index) => '-',
-            None => '+',
-        };
-        (0..claims.len() as u32).map(letter).collect()
+    /// The guard of a pool, and what became of its endpoints.
+    #[derive(Default)]
+    struct Pool {
+        guard: Guard,
+        rulings: Vec<Ruling>,
     }
 
-    fn guard(count: usize) -> Guard {
-        Guard::default().rebuilt(count, |_| None)
+    impl Pool {
+        /// What becomes of each: `+` serves, `-` taken away, or a letter of why it is held.
+        fn settle(&mut self, safety: &Safety, unsure: Option<Instant>, claims: &[Claim], now: Instant) -> String {
+            self.rulings.resize(claims.len(), Ruling::Serves);
+            let mut endpoints: Vec<_> = claims.iter().copied().zip(self.rulings.drain(..)).collect();
+            self.guard.settle(safety, unsure, &mut endpoints, 1, now);
+            self.rulings.extend(endpoints.iter().map(|(_, ruling)| *ruling));
+            let letter = |ruling: &Ruling| match ruling {
+                Ruling::Serves => '+',
+                Ruling::Taken(_) => '-',
+                Ruling::Held(Held::Unsure) => 'u',
+                Ruling::Held(Held::PoolShare) => 's',
+                Ruling::Held(Held::Regions) => 'r',
+                Ruling::Held(Held::ChangesPerMinute) => 'c',
+            };
+            self.rulings.iter().map(letter).collect()
+        }
     }
 
     #[test]
     fn without_limits_all_is_taken() {
         let now = Instant::now();
         let claims = claims(now, &[(0, Some(1)), (0, None), (1, Some(2))]);
-        assert_eq!(settle(&mut guard(3), &Safety::DEFAULT, None, &claims, now), "-+-");
+        assert_eq!(Pool::default().settle(&Safety::DEFAULT, None, &claims, now), "-+-");
     }
 
     #[test]
     fn of_a_pool_no_more_than_its_share_is_taken_and_the_first_first() {
         let now = Instant::now();
         let half = Safety { max_down_share: 0.5, ..Safety::DEFAULT };
-        let mut guard = guard(4);
+        let mut pool = Pool::default();
         let first = claims(now, &[(0, Some(9)), (0, Some(3)), (1, None), (1, Some(4))]);
-        assert_eq!(settle(&mut guard, &half, None, &first, now), "s-+-");
+        assert_eq!(pool.settle(&half, None, &first, now), "s-+-");
         // One comes back, and the one that waited is taken.
         let next = claims(now, &[(0, Some(9)), (0, None), (1, None), (1, Some(4))]);
-        assert_eq!(settle(&mut guard, &half, None, &next, now), "-++-");
+        assert_eq!(pool.settle(&half, None, &next, now), "-++-");
         // Nobody who is taken is given back for one who went down later.
         let last = claims(now, &[(0, Some(9)), (0, Some(2)), (1, None), (1, Some(4))]);
-        assert_eq!(settle(&mut guard, &half, None, &last, now), "-s+-");
+        assert_eq!(pool.settle(&half, None, &last, now), "-s+-");
     }
 
     #[test]
@@ -272,7 +244,7 @@ mod tests {
         let mut claims = claims(now, &[(0, Some(1)), (0, Some(2)), (0, Some(3))]);
         claims[0].is_subject = false;
         // Of the other two one.
-        assert_eq!(settle(&mut guard(3), &half, None, &claims, now), "--s");
+        assert_eq!(Pool::default().settle(&half, None, &claims, now), "--s");
     }
 
     #[test]
@@ -280,37 +252,37 @@ mod tests {
         let now = Instant::now();
         let two = Safety { min_healthy_regions: 2, ..Safety::DEFAULT };
         let regions = [(0, Some(1)), (0, Some(2)), (1, Some(3)), (2, None), (2, Some(9)), (3, None)];
-        assert_eq!(settle(&mut guard(6), &two, None, &claims(now, &regions), now), "---+-+");
+        assert_eq!(Pool::default().settle(&two, None, &claims(now, &regions), now), "---+-+");
         let all = regions.map(|(region, _)| (region, Some(u64::from(region))));
         // The first three regions go down in turn; of the pool's four, two are left.
-        assert_eq!(settle(&mut guard(6), &two, None, &claims(now, &all), now), "----rr");
+        assert_eq!(Pool::default().settle(&two, None, &claims(now, &all), now), "----rr");
     }
 
     #[test]
     fn changes_are_rationed_by_the_minute() {
         let now = Instant::now();
         let safety = Safety { max_changes_per_minute: Some(2), ..Safety::DEFAULT };
-        let mut guard = guard(5);
+        let mut pool = Pool::default();
         let all = claims(now, &[(0, Some(1)), (0, Some(2)), (0, Some(3)), (0, Some(4)), (0, None)]);
         let at = |seconds| now + Duration::from_secs(seconds);
-        assert_eq!(settle(&mut guard, &safety, None, &all, now), "--cc+");
-        assert_eq!(settle(&mut guard, &safety, None, &all, at(29)), "--cc+");
-        assert_eq!(settle(&mut guard, &safety, None, &all, at(31)), "---c+");
-        assert_eq!(settle(&mut guard, &safety, None, &all, at(60)), "----+");
+        assert_eq!(pool.settle(&safety, None, &all, now), "--cc+");
+        assert_eq!(pool.settle(&safety, None, &all, at(29)), "--cc+");
+        assert_eq!(pool.settle(&safety, None, &all, at(31)), "---c+");
+        assert_eq!(pool.settle(&safety, None, &all, at(60)), "----+");
     }
 
     #[test]
     fn who_is_unsure_takes_nothing_and_gives_back_what_made_it_so() {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);
-        let mut guard = guard(4);
+        let mut pool = Pool::default();
         let early = claims(now, &[(0, Some(0)), (0, None), (1, None), (1, None)]);
-        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &early, now), "-+++");
+        assert_eq!(pool.settle(&Safety::DEFAULT, None, &early, now), "-+++");
         let more = claims(now, &[(0, Some(0)), (0, Some(50)), (1, None), (1, None)]);
-        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &more, at(50)), "--++");
+        assert_eq!(pool.settle(&Safety::DEFAULT, None, &more, at(50)), "--++");
         let all = claims(now, &[(0, Some(0)), (0, Some(50)), (1, Some(51)), (1, None)]);
-        assert_eq!(settle(&mut guard, &Safety::DEFAULT, Some(at(45)), &all, at(51)), "-uu+");
+        assert_eq!(pool.settle(&Safety::DEFAULT, Some(at(45)), &all, at(51)), "-uu+");
         // It is over, and what the probes say holds.
-        assert_eq!(settle(&mut guard, &Safety::DEFAULT, None, &all, at(60)), "---+");
+        assert_eq!(pool.settle(&Safety::DEFAULT, None, &all, at(60)), "---+");
     }
 }

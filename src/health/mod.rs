@@ -27,29 +27,34 @@ pub mod overrides;
 pub mod probe;
 pub mod report;
 pub mod scheduler;
+mod settle;
 pub mod suspicion;
 pub mod table;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::base::Rtype;
 
 pub use chunks::Chunks;
-pub use endpoint::{EndpointHealth, Endpoints};
+pub use endpoint::{EndpointHealth, Endpoints, Found, Input};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
-pub use overrides::{Overrides, Word};
-pub use probe::{Failure, Observation, Prober};
+pub use overrides::Overrides;
+pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;
+pub use settle::SaidBy;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 
-use crate::config::{Check, HttpCheck, Target, Timing};
+use crate::config::{Check, GrpcCheck, HttpCheck, Target, Timing};
 
 /// What is probed, how and when. Equal keys are one target: probed once, with one verdict, whatever the probes' names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     /// What is done and what is expected.
-    pub check: Check,
+    pub check: Arc<Check>,
     /// When, and what makes a verdict of the results.
     pub timing: Timing,
     /// Where.
@@ -59,21 +64,38 @@ pub struct TargetKey {
 /// As an operator would type it, such as `https://192.0.2.1:8443/healthz (www.example.com)` or `tcp://[2001:db8::1]:25`.
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, port) = match &self.check {
-            Check::Http(HttpCheck { tls: true, port, .. }) => ("https", *port),
-            Check::Http(HttpCheck { port, .. }) => ("http", *port),
-            Check::Tcp { port } => ("tcp", *port),
+        let scheme = match &*self.check {
+            Check::Http(HttpCheck { tls: Some(_), .. }) => "https",
+            Check::Http(_) => "http",
+            Check::Tcp(_) => "tcp",
+            Check::Tls(_) => "tls",
+            Check::Grpc(GrpcCheck { tls: Some(_), .. }) => "grpcs",
+            Check::Grpc(_) => "grpc",
+            Check::Dns(_) => "dns",
+            Check::Icmp => "icmp",
+            Check::Exec(_) => "exec",
+            Check::File(_) => "file",
+            Check::Heartbeat(_) => "heartbeat",
         };
-        match &self.target {
-            Target::Address(address) => write!(f, "{scheme}://{}", SocketAddr::new(*address, port))?,
-            Target::Hostname(name) => write!(f, "{scheme}://{name}:{port}")?,
+        match (&self.target, self.check.port()) {
+            (Target::Address(IpAddr::V6(address)), Some(port)) => write!(f, "{scheme}://[{address}]:{port}")?,
+            (target, Some(port)) => write!(f, "{scheme}://{target}:{port}")?,
+            (target, None) => write!(f, "{scheme}://{target}")?,
         }
-        if let Check::Http(check) = &self.check {
-            f.write_str(&check.path)?;
-            if let Some(host) = &check.host {
-                write!(f, " ({host})")?;
+        match &*self.check {
+            Check::Http(check) => {
+                f.write_str(&check.path)?;
+                check.host.iter().try_for_each(|host| write!(f, " ({host})"))
             }
+            Check::Tls(check) => check.tls.server_name.iter().try_for_each(|name| write!(f, " ({name})")),
+            Check::Grpc(check) => {
+                write!(f, "/{}", check.service)?;
+                check.host.iter().try_for_each(|host| write!(f, " ({host})"))
+            }
+            Check::Dns(check) => write!(f, "/{} {}", check.name, Rtype::from_int(check.rtype)),
+            Check::Exec(check) => write!(f, " ({})", check.command.display()),
+            Check::File(path) => write!(f, " ({})", path.display()),
+            Check::Tcp(_) | Check::Icmp | Check::Heartbeat(_) => Ok(()),
         }
-        Ok(())
     }
 }

@@ -101,8 +101,10 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
         let Some(prober) = shared.prober.load_full() else { return };
         let observation = prober.observe(&key).await;
         drop(permit);
-        tracing::debug!(check = %key, result = %observation, "probed");
-        (shared.report)(&key, observation);
+        if let Some(observation) = observation {
+            tracing::debug!(check = %key, result = %observation, "probed");
+            (shared.report)(&key, observation);
+        }
         due = schedule.next(Instant::now());
     }
 }
@@ -146,7 +148,8 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::config::{Check, Target, Timing};
+    use crate::config::{Check, Target, TcpCheck, Timing};
+    use crate::health::Details;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -168,19 +171,19 @@ mod tests {
     }
 
     impl Observe for Scripted {
-        async fn observe(&self, _key: &TargetKey) -> Observation {
+        async fn observe(&self, _key: &TargetKey) -> Option<Observation> {
             let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
             let _guard = UnderWay(Arc::clone(&self.under_way));
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
             let started = Instant::now();
             sleep(self.takes).await;
-            Observation { took: started.elapsed(), address: None, outcome: Ok(()), reports: Vec::new() }
+            Some(Observation { took: started.elapsed(), address: None, outcome: Ok(()), details: Details::default() })
         }
     }
 
     fn key(port: u16, interval: Duration) -> Arc<TargetKey> {
         Arc::new(TargetKey {
-            check: Check::Tcp { port },
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
             timing: Timing { interval, timeout: interval / 2, ..Timing::DEFAULT },
             target: Target::Address([192, 0, 2, 1].into()),
         })
@@ -195,7 +198,7 @@ mod tests {
         let report = {
             let log = Arc::clone(&log);
             move |key: &Arc<TargetKey>, observation: Observation| {
-                let Check::Tcp { port } = key.check else { panic!("only TCP checks here") };
+                let port = key.check.port().unwrap();
                 log.lock().unwrap().push((port, start.elapsed(), observation.took));
             }
         };

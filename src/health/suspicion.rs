@@ -1,6 +1,7 @@
 //! Whether it may be this server that is cut off, and not all that it probes.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Instant;
 
 use super::TargetId;
@@ -54,6 +55,27 @@ pub enum Relief {
     TooLong,
 }
 
+impl Relief {
+    /// In logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Recovered => "recovered",
+            Self::TooLong => "at_most",
+        }
+    }
+}
+
+impl fmt::Display for Relief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Canary => "a canary answers, so this server is not cut off",
+            Self::Recovered => "most of what turned down answers again",
+            Self::TooLong => "it has lasted for as long as it may",
+        })
+    }
+}
+
 /// What there is to judge by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sight {
@@ -89,6 +111,13 @@ impl Suspicion {
     /// What turned down within the window; while it is unsure, what did so since the window before that began.
     pub fn fallen(&self) -> impl Iterator<Item = TargetId> {
         self.fallen.iter().map(|(_, target)| *target)
+    }
+
+    /// For another generation: `id` tells which target is which now.
+    #[must_use]
+    pub fn renumbered(&self, id: impl Fn(TargetId) -> Option<TargetId>) -> Self {
+        let fallen = self.fallen.iter().filter_map(|(fell, target)| Some((*fell, id(*target)?))).collect();
+        Self { fallen, ..*self }
     }
 
     /// Judges by what there is to see.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::breaker;
 use super::chunks::Chunks;
-use super::endpoint::{EndpointHealth, Endpoints, Placed, Score};
+use super::endpoint::{EndpointHealth, Endpoints, Input, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
+use super::settle::Settling;
 use super::{Grade, Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
@@ -152,8 +153,9 @@ pub struct Table {
     targets: Chunks<TargetHealth>,
     /// Shared by clones, as it never changes.
     ids: Arc<HashMap<Arc<TargetKey>, TargetId>>,
-    endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     reports: ReportCounts,
+    pub(super) settling: Settling,
 }
 
 impl Table {
@@ -167,7 +169,7 @@ impl Table {
         endpoints: impl IntoIterator<Item = Placed>,
     ) -> Self {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
-            self.targets.iter().rev().map(|known| ((&known.key.check, &known.key.target), known)).collect();
+            self.targets.iter().rev().map(|known| ((&*known.key.check, &known.key.target), known)).collect();
         let endpoints = self.endpoints.rebuilt(endpoints);
         let (mut targets, mut ids) = (Vec::new(), HashMap::new());
         for key in keys.into_iter().map(Arc::new) {
@@ -175,7 +177,7 @@ impl Table {
                 continue;
             }
             let Ok(index) = u32::try_from(targets.len()) else { break };
-            let target = match (self.find(&key), by_check.get(&(&key.check, &key.target))) {
+            let target = match (self.find(&key), by_check.get(&(&*key.check, &key.target))) {
                 (Some(same), _) => same.clone(),
                 (None, Some(&similar)) => TargetHealth {
                     key: Arc::clone(&key),
@@ -187,7 +189,10 @@ impl Table {
             ids.insert(Arc::clone(&target.key), TargetId(index));
             targets.push(target);
         }
-        Self { targets: targets.into_iter().collect(), ids: Arc::new(ids), endpoints, reports: self.reports }
+        let targets: Chunks<TargetHealth> = targets.into_iter().collect();
+        let ids = Arc::new(ids);
+        let settling = self.settling.rebuilt(&self.targets, &targets, &ids, &endpoints);
+        Self { targets, ids, endpoints, reports: self.reports, settling }
     }
 
     /// The index of a target.
@@ -215,9 +220,12 @@ impl Table {
         &self.endpoints
     }
 
-    /// The target of an endpoint; nothing where it has no probe.
-    pub fn target_of(&self, endpoint: &EndpointHealth) -> Option<&TargetHealth> {
-        endpoint.placed.target.and_then(|target| self.get(target))
+    /// The targets of an endpoint, in the order of its pool's probes.
+    pub fn targets_of(&self, endpoint: &EndpointHealth) -> impl Iterator<Item = &TargetHealth> {
+        endpoint.placed.inputs.iter().filter_map(|input| match input {
+            Input::Target(target) => self.get(*target),
+            Input::Groups(_) => None,
+        })
     }
 
     /// How many reports there were.
@@ -233,6 +241,7 @@ impl Table {
         let grade = match &observation.outcome {
             Err(failure) if failure.is_local() => None,
             Err(_) => Some(Grade::Failed),
+            Ok(()) if observation.details.poor.is_some() => Some(Grade::Poor),
             Ok(()) if timing.degraded_after.is_some_and(|most| observation.took > most) => Some(Grade::Poor),
             Ok(()) => Some(Grade::Good),
         };
@@ -246,15 +255,18 @@ impl Table {
                     Grade::Good | Grade::Poor => target.counts.successes += 1,
                 }
                 target.counts.poor += u64::from(grade == Grade::Poor);
-                target.durations.record(observation.took);
+                if target.key.check.measures_time() {
+                    target.durations.record(observation.took);
+                }
                 target.score = target.score.after(grade);
-                if grade != Grade::Failed {
+                if grade != Grade::Failed && target.key.check.measures_time() {
                     target.succeeded(observation.took, now);
                 }
             }
         }
         if let Some(transition) = transition {
             target.counts.transitions += 1;
+            self.settling.turned(id, transition, now);
             if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
                 target.score = Score::of(transition.to);
             }
@@ -263,20 +275,17 @@ impl Table {
         effect.touched = self.endpoints.of_target(id).to_vec();
         for &index in &effect.touched {
             // Most have nothing that this changes, and are not to be copied for it.
-            if transition.is_none() && self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
+            if self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
                 continue;
             }
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
-            if let Some(transition) = transition {
-                endpoint.turned(transition, now);
-            }
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
             if let Some(success) = result {
                 let change = endpoint.record(u32::from(success), u32::from(!success), now);
                 effect.breakers.extend(change.map(|change| (index, change)));
             }
         }
-        for (source, said) in &observation.reports {
+        for (source, said) in &observation.details.reports {
             let outcome = said.and_then(|load| {
                 effect.touched.iter().try_for_each(|index| match self.endpoints.get_mut(*index) {
                     Some(endpoint) => endpoint.take(&load, now, now),
@@ -375,13 +384,13 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-    use super::super::{Failure, Verdict};
+    use super::super::{Details, Failure, Verdict};
     use super::*;
-    use crate::config::Timing;
+    use crate::config::{TcpCheck, Timing};
 
     fn key(port: u16, fall: u8) -> TargetKey {
         TargetKey {
-            check: Check::Tcp { port },
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
             timing: Timing {
                 interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(1),
@@ -393,7 +402,7 @@ mod tests {
     }
 
     fn observation(outcome: Result<(), Failure>) -> Observation {
-        Observation { took: Duration::from_millis(3), address: None, outcome, reports: Vec::new() }
+        Observation { took: Duration::from_millis(3), address: None, outcome, details: Details::default() }
     }
 
     fn observe(table: &mut Table, key: &TargetKey, outcome: Result<(), Failure>) -> Effect {

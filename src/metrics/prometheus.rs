@@ -13,6 +13,8 @@
 //! | `meridian_endpoint_verdict` | 3 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share` | E |
 //! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
+//! | `meridian_probe_phase_seconds` | 4 × E; phases that the latest probe did not have are left out |
+//! | `meridian_certificate_expiry_timestamp_seconds` | E; for probes that speak TLS |
 //! | `meridian_breaker_state`, `meridian_breaker_transitions_total` | 3 × the endpoints of pools with breakers |
 //! | `meridian_load_reports_total` | 3 sources × 12 outcomes |
 //! | `meridian_probe_duration_seconds` | 15 × T |
@@ -35,9 +37,10 @@ use super::{QTYPES, RCODES, WorkerCounters};
 use crate::config::EndpointState;
 use crate::dns::Transport;
 use crate::health::breaker::State;
+use crate::health::guard::Held;
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
-use crate::health::{Rejection, Table, Verdict};
+use crate::health::{Observation, Rejection, Table, Verdict};
 use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
@@ -262,6 +265,8 @@ impl Scrape<'_> {
         let now = Instant::now();
         let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
         let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut held = [0; Held::ALL.len()];
+        let (mut phases, mut expiries) = (Vec::new(), Vec::new());
         for (index, group) in (0..).zip(&compiled.groups) {
             let (pool, region) = place(compiled, index);
             for index in group.endpoints.clone() {
@@ -270,10 +275,11 @@ impl Scrape<'_> {
                 let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
                 weights.push((labels(own), f64::from(endpoint.weight)));
                 enabled.push((labels(own), flag(endpoint.state == EndpointState::Enabled)));
-                let target = endpoint.target.and_then(|target| self.health.get(target));
-                if let Some(known) = self.health.endpoints().get(index) {
-                    shares.push((labels(own), f64::from(known.share(target, now, WHOLE)) / f64::from(WHOLE)));
-                    for (measure, value) in known.load(target, now).values() {
+                let known = self.health.endpoints().get(index);
+                if let Some(known) = known {
+                    let found = self.health.found(known, now);
+                    shares.push((labels(own), f64::from(known.share(&found, now, WHOLE)) / f64::from(WHOLE)));
+                    for (measure, value) in known.load(&found, now).values() {
                         loads.push((with(own, "measure", measure.name()), value));
                     }
                     for state in known.breaker().map_or(&[][..], |_| &State::ALL) {
@@ -283,11 +289,20 @@ impl Scrape<'_> {
                         transitions.push((with(own, "to", state.name()), count as f64));
                     }
                 }
-                let Some(target) = target else { continue };
+                let Some(known) = known.filter(|known| !known.placed.inputs.is_empty()) else { continue };
                 for verdict in Verdict::ALL {
-                    let labels = with(own, "verdict", &verdict.to_string());
-                    verdicts.push((labels, flag(target.machine.verdict() == verdict)));
+                    verdicts.push((with(own, "verdict", verdict.name()), flag(known.verdict() == verdict)));
                 }
+                for reason in Held::ALL {
+                    held[reason as usize] += u32::from(known.held() == Some(reason));
+                }
+                // Of the first probe, where there are several.
+                let last = self.health.targets_of(known).next().and_then(|target| target.last.as_ref());
+                let Some((_, Observation { details, .. })) = last else { continue };
+                for (phase, time) in details.phases.named() {
+                    phases.extend(time.map(|time| (with(own, "phase", phase), time.as_secs_f64())));
+                }
+                expiries.extend(details.certificate_expires.map(|expires| (labels(own), expires as f64)));
             }
         }
         families.gauges(
@@ -295,6 +310,16 @@ impl Scrape<'_> {
             "1 for the verdict that the endpoint has, 0 for the others. \"unknown\" lasts until the first probe ends, \
              and serves as up. Endpoints of pools without a probe have none, and always serve.",
             verdicts,
+        );
+        families.gauges(
+            "meridian_endpoints_held",
+            "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or              \"unsure\" while the prober suspects itself.",
+            Held::ALL.map(|reason| (labels([("reason", reason.name())]), f64::from(held[reason as usize]))),
+        );
+        families.gauge(
+            "meridian_prober_unsure",
+            "1 while so much turned down at once that the prober holds that it is cut off itself, and takes nothing away.",
+            flag(self.health.unsure_since().is_some()),
         );
         families.gauges(
             "meridian_endpoint_weight",
@@ -317,6 +342,18 @@ impl Scrape<'_> {
             "What is known of the endpoint's load, as far as it is fresh; response_ms is what probes take where nothing \
              else is said.",
             loads,
+        );
+        families.gauges(
+            "meridian_probe_phase_seconds",
+            "How long the parts of the endpoint's latest probe took: \"resolve\", \"connect\", \"tls\" and \"first_byte\", \
+             from the request to the head of its answer. Those that it did not have or did not come to the end of are \
+             left out.",
+            phases,
+        );
+        families.gauges(
+            "meridian_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that the endpoint showed to its latest probe, in seconds since 1970.",
+            expiries,
         );
         families.gauges(
             "meridian_breaker_state",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::live::Standing;
 use super::{Controller, Draw, Family, Outcome, decide, decide_both};
-use crate::health::{Failure, Observation};
+use crate::health::{Details, Failure, Observation};
 use crate::reload::{Loader, Origin};
 use crate::snapshot::{LoadSteering, Publisher, Snapshot, Steering};
 
@@ -96,7 +96,7 @@ impl World {
         let keys: Vec<_> = self.publisher.health().keys().collect();
         let observations = keys.into_iter().filter(|key| ends.contains(&key.target.to_string())).map(|key| {
             let outcome = if is_alive { Ok(()) } else { Err(Failure::Refused) };
-            (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+            (key, Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() })
         });
         self.publisher.observe(observations.collect::<Vec<_>>(), self.now);
         self.publisher.follow_demand(self.now);
@@ -447,7 +447,7 @@ fn a_question_for_both_families_counts_once_where_it_leads() {
         let is_dead = |target: &str| dead.iter().any(|region| target == format!("192.0.2.{region}"));
         let observations = keys.into_iter().filter(|key| is_dead(&key.target.to_string())).map(|key| {
             let outcome = Err(Failure::Refused);
-            (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+            (key, Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() })
         });
         world.publisher.observe(observations.collect::<Vec<_>>(), world.now);
         world.publisher.follow_demand(world.now);

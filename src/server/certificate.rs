@@ -1,21 +1,16 @@
 //! The certificate that encrypted listeners show: read from PEM files, checked, and replaced while they serve.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
 use crate::config::{Encrypted, Problem, Problems, Source, Span};
 use crate::pem;
-
-/// The largest PEM file, in bytes.
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The certificate in use. Handshakes take what is there when they begin; connections that are open go on.
 #[derive(Debug)]
@@ -49,9 +44,9 @@ pub fn read(settings: &Encrypted, source: &Arc<Source>) -> Result<Arc<CertifiedK
         Problem::new(format!("{}: {reason}", path.display())).at(source, span.clone()).hint(hint)
     };
     let (certificate, key) = (&settings.certificate, &settings.key);
-    let chain = read_chain(&certificate.0)
+    let chain = pem::certificates(&certificate.0)
         .map_err(|reason| problem(certificate, reason, "name a PEM file with the certificate and then its issuers'"));
-    let private_key = read_key(&key.0)
+    let private_key = pem::private_key(&key.0)
         .map_err(|reason| problem(key, reason, "name a PEM file with the certificate's key, without a passphrase"));
     let (chain, private_key) = match (chain, private_key) {
         (Ok(chain), Ok(private_key)) => (chain, private_key),
@@ -74,27 +69,11 @@ pub fn read(settings: &Encrypted, source: &Arc<Source>) -> Result<Arc<CertifiedK
     })
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = pem::read(path, MAX_PEM_BYTES)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err("no certificate in it".to_owned()),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("not a PEM file of certificates: {}", pem::reason(&error))),
-    }
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = pem::read(path, MAX_PEM_BYTES)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => "no private key in it".to_owned(),
-        error => format!("not a PEM file of a private key: {}", pem::reason(&error)),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::path::Path;
 
     use super::*;
 

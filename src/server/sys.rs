@@ -1,4 +1,5 @@
-//! The system calls that have no safe form elsewhere: datagrams in batches, integer socket options, users and groups.
+//! The system calls that have no safe form elsewhere: datagrams in batches, integer socket options, users and groups, signals
+//! to groups of processes.
 //!
 //! This is the only file with `unsafe`. What it gives out is safe to use in any order and with any argument.
 
@@ -437,6 +438,15 @@ pub(super) fn set_gids(gid: u32) -> io::Result<()> {
 pub(super) fn set_uids(uid: u32) -> io::Result<()> {
     // SAFETY: takes integers only.
     succeeded(unsafe { libc::setresuid(uid, uid, uid) })
+}
+
+/// Kills all processes of a group; one that is gone, or whose number can't be a group's, is none.
+pub(crate) fn kill_group(leader: u32) {
+    // 0 and 1 would mean this process's own group and every process.
+    if let Some(leader) = i32::try_from(leader).ok().filter(|leader| *leader > 1) {
+        // SAFETY: kill(2) takes no pointer.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+    }
 }
 
 /// Lets the process have as many descriptors as its hard limit allows: the usual soft limit of 1,024 is for programs

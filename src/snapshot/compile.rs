@@ -13,10 +13,10 @@ use super::{
     Steering, Tier,
     winners::{self, Tables},
 };
-use crate::config::{self, Config, EndpointState, Problem, Problems, Span, Target, WhenAllDown};
+use crate::config::{self, Check, Config, EndpointState, InputOf, Problem, Problems, Span, Target, WhenAllDown};
 use crate::dns::{CookieSecrets, MAX_SECRETS, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable};
-use crate::health::{TargetId, TargetKey};
+use crate::health::{Input, TargetId, TargetKey};
 use crate::metrics::{Tallies, TallyLabels};
 use crate::routing::Family;
 use crate::routing::balance::rendezvous;
@@ -147,6 +147,7 @@ pub fn assemble(
         endpoints: Vec::new(),
         layouts: Vec::new(),
         targets: Vec::new(),
+        canaries: Vec::new(),
         outdated,
         config,
     };
@@ -157,7 +158,7 @@ pub fn assemble(
 }
 
 fn add_pools(compiled: &mut Compiled) {
-    let mut ids: HashMap<TargetKey, TargetId> = HashMap::new();
+    let mut targets = Targets::default();
     for (pool_index, pool) in compiled.config.pools.iter().enumerate() {
         let first_group = compiled.groups.len() as u32;
         let mut group_of_region = vec![NO_GROUP; compiled.config.regions.len()];
@@ -173,15 +174,14 @@ fn add_pools(compiled: &mut Compiled) {
                 if matches!(endpoint.target, Target::Hostname(_)) {
                     kind = GroupKind::Hostnames;
                 }
-                let target = pool.probe.map(|probe| {
-                    let probe = &compiled.config.probes[probe];
-                    let key =
-                        TargetKey { check: probe.check.clone(), timing: probe.timing, target: endpoint.target.clone() };
-                    *ids.entry(key).or_insert_with_key(|key| {
-                        compiled.targets.push(key.clone());
-                        TargetId(compiled.targets.len() as u32 - 1)
-                    })
+                let inputs = pool.health.inputs.iter().map(|input| match input.of {
+                    InputOf::Probe(probe) => {
+                        Input::Target(targets.add_endpoint(&compiled.config.probes[probe], probe, endpoint))
+                    }
+                    // Where its groups are is known once all pools have theirs.
+                    InputOf::Pool(_) => Input::Groups(0..0),
                 });
+                let inputs = inputs.collect();
                 compiled.endpoints.push(Endpoint {
                     destination: endpoint.target.clone(),
                     identity: rendezvous::identity(&endpoint.target),
@@ -190,7 +190,7 @@ fn add_pools(compiled: &mut Compiled) {
                     drain_at: endpoint.drain_at,
                     drain_seconds: pool.drain_time.as_secs() as u32,
                     capacity: endpoint.capacity,
-                    target,
+                    inputs,
                 });
             }
             let endpoints = first_endpoint..compiled.endpoints.len() as u32;
@@ -204,6 +204,64 @@ fn add_pools(compiled: &mut Compiled) {
             groups: first_group..compiled.groups.len() as u32,
             group_of_region: group_of_region.into(),
         });
+    }
+    for canary in &compiled.config.safety.self_suspicion.canaries {
+        let probe = &compiled.config.probes[canary.probe];
+        let key = TargetKey { check: Arc::clone(&probe.check), timing: probe.timing, target: canary.target.clone() };
+        compiled.canaries.push(targets.add(key));
+    }
+    compiled.targets = targets.keys;
+    for group in &compiled.groups {
+        let health = &compiled.config.pools[group.pool].health;
+        for endpoint in &mut compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize] {
+            for (input, of) in endpoint.inputs.iter_mut().zip(&health.inputs) {
+                if let InputOf::Pool(pool) = of.of {
+                    let pool = &compiled.pools[pool];
+                    let in_region = pool.group(group.region).map(|group| group..group + 1);
+                    *input = Input::Groups(in_region.unwrap_or_else(|| pool.groups.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// What is probed, each once.
+#[derive(Debug, Default)]
+struct Targets {
+    keys: Vec<TargetKey>,
+    ids: HashMap<TargetKey, TargetId>,
+    /// Checks with a port or a host of endpoints' own, by the probe: endpoints by the thousand share one.
+    own_checks: HashMap<(usize, Option<u16>, Option<String>), Arc<Check>>,
+}
+
+impl Targets {
+    /// What a probe does at an endpoint, whose index among the probes is given too.
+    fn add_endpoint(&mut self, probe: &config::Probe, index: usize, endpoint: &config::Endpoint) -> TargetId {
+        let config::ProbedAs { address, port, host } = &endpoint.probe;
+        let host = match (host, &endpoint.target) {
+            // Where it goes is another address, but what it asks for is the same.
+            (None, Target::Hostname(name)) if address.is_some() && probe.check.host().is_none() => {
+                Some(name.to_string())
+            }
+            _ => host.clone(),
+        };
+        let check = match (*port, host) {
+            (None, None) => Arc::clone(&probe.check),
+            (port, host) => {
+                let other =
+                    |own: &(usize, Option<u16>, Option<String>)| Arc::new(probe.check.with(own.1, own.2.as_deref()));
+                Arc::clone(self.own_checks.entry((index, port, host)).or_insert_with_key(other))
+            }
+        };
+        let target = address.map_or_else(|| endpoint.target.clone(), Target::Address);
+        self.add(TargetKey { check, timing: probe.timing, target })
+    }
+
+    fn add(&mut self, key: TargetKey) -> TargetId {
+        *self.ids.entry(key).or_insert_with_key(|key| {
+            self.keys.push(key.clone());
+            TargetId(self.keys.len() as u32 - 1)
+        })
     }
 }
 

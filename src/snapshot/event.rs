@@ -4,6 +4,7 @@ use tracing::{info, warn};
 
 use crate::health::breaker::{self, State};
 use crate::health::report::Source;
+use crate::health::suspicion::Doubt;
 use crate::health::{Rejection, Transition, Verdict};
 
 /// Something to be said.
@@ -11,6 +12,8 @@ use crate::health::{Rejection, Transition, Verdict};
 pub enum Event {
     /// A verdict changed.
     Verdict(Change),
+    /// The prober begins or ceases to suspect itself.
+    Doubt(Doubt),
     /// A circuit breaker changed.
     Breaker(BreakerChange),
     /// A report does not count.
@@ -57,6 +60,14 @@ impl Event {
                     Verdict::Degraded => warn!(%from, %to, target, endpoints, reason, "endpoint is degraded"),
                     Verdict::Up | Verdict::Unknown => info!(%from, %to, target, endpoints, reason, "endpoint is up"),
                 }
+            }
+            Self::Doubt(Doubt::Begins { fallen, of }) => warn!(
+                fallen,
+                of,
+                "so much turned down at once that this server may be cut off itself: no endpoint is taken away until it is sure"
+            ),
+            Self::Doubt(Doubt::Ends(relief)) => {
+                warn!(reason = relief.name(), "what the probes say counts again: {relief}");
             }
             Self::Breaker(BreakerChange { transition: breaker::Transition { from, to, cause }, endpoint }) => {
                 let (from, to_name, reason) = (from.name(), to.name(), cause.to_string());

@@ -33,8 +33,8 @@ pub use zones::{Outdated, OutdatedZone};
 use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
-pub use crate::health::TargetId;
 use crate::health::TargetKey;
+pub use crate::health::{Input, TargetId};
 use crate::metrics::Tally;
 use crate::routing::balance::rendezvous::Table;
 use crate::routing::{Choice, Decision, Family, Health, Live, Outcome, Sticky};
@@ -78,6 +78,8 @@ pub struct Compiled {
     pub layouts: Vec<Layout>,
     /// What is probed, by [`TargetId`].
     pub targets: Vec<TargetKey>,
+    /// Those of them by which the prober knows that it is not cut off.
+    pub canaries: Vec<TargetId>,
     /// Zones that are broken on disk.
     pub outdated: Outdated,
     /// What cookies are made with.
@@ -260,8 +262,8 @@ pub struct Endpoint {
     pub drain_seconds: u32,
     /// What it can bear.
     pub capacity: Option<Capacity>,
-    /// What is probed; nothing where the pool has no probe.
-    pub target: Option<TargetId>,
+    /// What says that it is well, in the order of the pool's [`PoolHealth`](crate::config::PoolHealth); empty where nothing does.
+    pub inputs: Box<[Input]>,
 }
 
 impl OrderedBy {
@@ -272,6 +274,18 @@ impl OrderedBy {
             Self::Latency => Measure::Latency,
             Self::Geo => Measure::Listed,
             Self::Priority => Measure::Fixed,
+        }
+    }
+}
+
+impl Compiled {
+    /// The endpoints of a pool, by index.
+    pub fn endpoints_of(&self, pool: usize) -> Range<u32> {
+        let groups = self.pools[pool].groups.clone();
+        let of = |group: u32| self.groups.get(group as usize).map(|group| group.endpoints.clone());
+        match (of(groups.start), groups.end.checked_sub(1).and_then(of)) {
+            (Some(first), Some(last)) if !groups.is_empty() => first.start..last.end,
+            _ => 0..0,
         }
     }
 }

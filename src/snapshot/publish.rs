@@ -19,10 +19,11 @@ use tokio::sync::Notify;
 use super::drains::Drains;
 use super::event::{BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, Steering};
+use crate::config::{EndpointState, Pool};
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::report::Source;
 use crate::health::table::Effect;
-use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, Verdict, breaker};
+use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
 use crate::routing::live::{Drain, Standing, WHOLE};
 use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
@@ -78,7 +79,9 @@ impl Publisher {
 
     /// As [`Self::new`], at a time that is given on both clocks.
     pub fn starting_at(compiled: Compiled, now: Instant, unix_seconds: u32) -> Self {
-        let table = Table::default().rebuilt(compiled.targets.iter().cloned(), placed(&compiled));
+        let table = Table::default()
+            .rebuilt(compiled.targets.iter().cloned(), placed(&compiled))
+            .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(&compiled, None, unix_seconds);
         let known = Known::new(&compiled, table, drains, now, unix_seconds);
         let mut live = Live::build(&compiled, |endpoint| known.standing(endpoint), None, now);
@@ -192,6 +195,9 @@ impl Publisher {
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
             }
+            let (doubt, ruled) = known.table.look_after(now);
+            events.extend(doubt.map(Event::Doubt));
+            touched.extend(ruled);
             self.publish_what_is_urgent(&mut known, &current, &touched);
         }
         events
@@ -239,12 +245,17 @@ impl Publisher {
             }
             known.now = known.now.max(now);
             known.unix_seconds = unix_seconds;
+            if next == 0 {
+                let (doubt, ruled) = known.table.look_after(now);
+                events.extend(doubt.map(Event::Doubt));
+                self.publish_what_is_urgent(&mut known, &self.current(), &ruled);
+            }
             let restless: Vec<u32> = known.restless_from(next).take(ENDPOINTS_AT_ONCE).collect();
             let Some(last) = restless.last() else { break };
             next = last + 1;
             let changes = known.table.advance(&restless, now);
             events.extend(changes.into_iter().filter_map(|change| breaker_event(&known.table, change)));
-            changed.extend(known.look_again(&begun.compiled, &restless));
+            changed.extend(known.look_again(&restless));
         }
         self.flows_due.notify_one();
         let (current, standings) = self.current_with_standings();
@@ -296,9 +307,10 @@ impl Publisher {
     fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
         let compiled = &current.compiled;
         let mut urgent = vec![];
-        for &endpoint in touched {
+        let now = known.now;
+        for endpoint in known.table.settle(touched, now) {
             let index = endpoint as usize;
-            let new = known.standing_now(compiled, endpoint);
+            let new = known.standing_now(endpoint);
             let Some(old) = known.standings.get(index) else { continue };
             let is_urgent = differ(&new, old);
             let reads_load = known.reads_load[index];
@@ -328,6 +340,9 @@ impl Publisher {
 
 impl Known {
     fn new(compiled: &Compiled, table: Table, drains: Drains, now: Instant, unix_seconds: u32) -> Self {
+        let mut table = table;
+        let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
+        table.settle(&endpoints, now);
         let mut known = Self {
             table,
             drains: Arc::new(drains),
@@ -338,8 +353,7 @@ impl Known {
             unix_seconds,
             told: HashMap::new(),
         };
-        let endpoints = 0..compiled.endpoints.len() as u32;
-        known.standings = endpoints.map(|endpoint| known.standing_now(compiled, endpoint)).collect();
+        known.standings = endpoints.into_iter().map(|endpoint| known.standing_now(endpoint)).collect();
         known
     }
 
@@ -348,7 +362,10 @@ impl Known {
         if is_same_configuration(&current.compiled, compiled) {
             return (self.clone(), current.live.clone());
         }
-        let table = self.table.rebuilt(compiled.targets.iter().cloned(), placed(compiled));
+        let table = self
+            .table
+            .rebuilt(compiled.targets.iter().cloned(), placed(compiled))
+            .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(compiled, Some((&current.compiled, &self.drains)), self.unix_seconds);
         let told = self.told.clone();
         let known = Self { told, ..Self::new(compiled, table, drains, self.now, self.unix_seconds) };
@@ -369,11 +386,11 @@ impl Known {
     }
 
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
-    fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
+    fn look_again(&mut self, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
-        for &endpoint in endpoints {
+        for endpoint in self.table.settle(endpoints, self.now) {
             let index = endpoint as usize;
-            let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
+            let (new, old) = (self.standing_now(endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
             if new != old {
                 self.standings.set(index, new);
@@ -401,20 +418,16 @@ impl Known {
     }
 
     /// What is known of an endpoint.
-    fn standing_now(&self, compiled: &Compiled, index: u32) -> Standing {
-        let endpoint = &compiled.endpoints[index as usize];
+    fn standing_now(&self, index: u32) -> Standing {
         let Some(known) = self.table.endpoints().get(index) else { return Standing::UNPROBED };
-        let target = self.table.target_of(known);
-        let (verdict, flip) = match target {
-            Some(target) => (target.machine.verdict(), target.soonest_change(self.now)),
-            None if endpoint.target.is_some() => (Verdict::Unknown, None),
-            None => (Verdict::Up, None),
-        };
+        let found = self.table.found(known, self.now);
+        // An operator's word, and what is held, wait for no run.
+        let flip = found.soonest_change.filter(|_| known.word().is_none() && known.held().is_none());
         Standing {
-            verdict,
+            verdict: known.verdict(),
             flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
-            share: known.share(target, self.now, WHOLE),
-            load: known.load(target, self.now).rounded(),
+            share: known.share(&found, self.now, WHOLE),
+            load: known.load(&found, self.now).rounded(),
             drain: self.drains.of(index, self.unix_seconds),
             settles: known.settles(self.now),
         }
@@ -461,19 +474,29 @@ fn reads_load(compiled: &Compiled) -> Arc<[bool]> {
 /// The endpoints with their identity and the rules of their pool, by index.
 fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
     let config = &compiled.config;
-    let pools = config.pools.iter().map(|pool| {
-        let by_probe = pool.probe.map_or(Duration::ZERO, |probe| config.probes[probe].timing.interval * 3);
+    let dependents = |pool: usize| {
+        let depends = |(_, other): &(usize, &Pool)| other.health.pools().any(|input| input == pool);
+        let others = config.pools.iter().enumerate().filter(depends);
+        others.map(|(other, _)| compiled.endpoints_of(other)).collect()
+    };
+    let pools = config.pools.iter().enumerate().map(|(index, pool)| {
+        let intervals = pool.health.probes().map(|probe| config.probes[probe].timing.interval * 3);
+        let by_probe = intervals.max().unwrap_or_default();
         let rules = Rules {
-            load_max_age: pool.load_max_age.unwrap_or(by_probe.max(crate::config::Pool::LOAD_MAX_AGE)),
+            load_max_age: pool.load_max_age.unwrap_or(by_probe.max(Pool::LOAD_MAX_AGE)),
             health_weighted: pool.health_weighted,
             slow_start: pool.slow_start,
             breaker: pool.breaker,
+            health: pool.health.clone(),
+            min_healthy: pool.min_healthy,
+            endpoints: compiled.endpoints_of(index),
+            dependents: dependents(index),
         };
         (Arc::<str>::from(pool.name.as_str()), Arc::new(rules))
     });
     let pools: Vec<_> = pools.collect();
     let regions: Vec<Arc<str>> = config.regions.iter().map(|region| Arc::from(region.name.as_str())).collect();
-    compiled.groups.iter().flat_map(move |group| {
+    (0..).zip(&compiled.groups).flat_map(move |(index, group)| {
         let (pool, rules) = pools[group.pool].clone();
         let region = Arc::clone(&regions[usize::from(group.region)]);
         let endpoints = &compiled.endpoints[group.endpoints.start as usize..group.endpoints.end as usize];
@@ -481,7 +504,10 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
             pool: Arc::clone(&pool),
             region: Arc::clone(&region),
             destination: endpoint.destination.clone(),
-            target: endpoint.target,
+            region_index: group.region,
+            group: index,
+            is_enabled: endpoint.state == EndpointState::Enabled && endpoint.weight > 0,
+            inputs: endpoint.inputs.clone(),
             rules: Arc::clone(&rules),
         })
     })
@@ -516,7 +542,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::health::Failure;
+    use crate::health::{Details, Failure, Verdict};
     use crate::reload::{Loader, Origin};
     use crate::routing::{Draw, Family, Health, Outcome, decide};
 
@@ -553,7 +579,8 @@ ttl = { min = "5s", max = "60s" }
         let wanted = crate::config::Target::Address(IpAddr::from(address));
         let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() };
+        let observation =
+            Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() };
         publisher.observe([(key, observation)], Instant::now())
     }
 
@@ -656,7 +683,7 @@ ttl = { min = "5s", max = "60s" }
         let observed = generations(&|| {
             let observation = |key: &Arc<TargetKey>| {
                 let took = Duration::from_millis(1);
-                (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), reports: Vec::new() })
+                (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), details: Details::default() })
             };
             publisher.observe(keys.iter().map(observation), Instant::now()).len()
         });

@@ -5,6 +5,7 @@
 mod balances;
 mod command;
 mod explain;
+mod heartbeats;
 mod http;
 mod latency;
 mod metrics;

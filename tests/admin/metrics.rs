@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use meridian::admin::view::HealthReport;
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
+use meridian::health::{Details, Observation, Phases};
 use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
 use meridian::metrics::prometheus::{Reloads, Scrape};
@@ -178,4 +180,61 @@ fn what_adaptive_balances_go_by_is_told() {
     let expected =
         "meridian_adaptive_balance{service=\"adaptive.example.com\",pool=\"web\",region=\"us\",balance=\"weighted\"}";
     assert!(samples.contains_key(expected), "{adaptive:?}");
+}
+
+#[test]
+fn phases_of_the_latest_probe_and_the_end_of_its_certificate_are_shown() {
+    let publisher = published(&[], Instant::now());
+    let key = |address: &str| {
+        let health = publisher.health();
+        let target = health.targets().iter().find(|target| target.key.target.to_string() == address).unwrap();
+        Arc::clone(&target.key)
+    };
+    let tls = Details {
+        phases: Phases {
+            connect: Some(Duration::from_micros(1_250)),
+            tls: Some(Duration::from_millis(20)),
+            first_byte: Some(Duration::from_micros(1_250_000)),
+            ..Phases::default()
+        },
+        certificate_expires: Some(4_000_000_000),
+        poor: Some("certificate expires in 3 days".into()),
+        ..Details::default()
+    };
+    let took = Duration::from_millis(1_280);
+    for (address, details) in [("192.0.2.1", tls), ("192.0.2.2", Details::default())] {
+        let observation = Observation { took, address: None, outcome: Ok(()), details };
+        publisher.observe([(key(address), observation)], Instant::now());
+    }
+    let samples = scrape(&publisher, &[], Reloads::default());
+    let of = |family: &str| -> Vec<(&str, f64)> {
+        let found = samples.iter().filter(|(series, _)| series.starts_with(family));
+        let labels = found.map(|(series, value)| (series.split_once('{').unwrap().1, *value));
+        labels.filter(|(labels, _)| labels.starts_with("pool=\"web\"")).collect()
+    };
+    assert_eq!(
+        of("meridian_probe_phase_seconds"),
+        [
+            (r#"pool="web",region="us-east",endpoint="192.0.2.1",phase="connect"}"#, 0.001_25),
+            (r#"pool="web",region="us-east",endpoint="192.0.2.1",phase="first_byte"}"#, 1.25),
+            (r#"pool="web",region="us-east",endpoint="192.0.2.1",phase="tls"}"#, 0.02),
+        ]
+    );
+    assert_eq!(
+        of("meridian_certificate_expiry_timestamp_seconds"),
+        [(r#"pool="web",region="us-east",endpoint="192.0.2.1"}"#, 4e9)]
+    );
+
+    let report = HealthReport::new(&publisher.current(), &publisher.health(), None, Instant::now());
+    let endpoint = &report.endpoints.iter().find(|placed| placed.endpoint.endpoint == "192.0.2.1").unwrap().endpoint;
+    let phases = endpoint.last_probe_phases;
+    assert_eq!((phases.resolve_ms, phases.connect_ms, phases.tls_ms), (None, Some(1.25), Some(20.0)));
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let days = endpoint.certificate_days_left.unwrap();
+    assert!((4_000_000_000 - seconds) / 86_400 == days, "{days}");
+    let text = endpoint.to_string();
+    let shown =
+        "(ok in 1.3s, but certificate expires in 3 days, connect 1.2 ms, tls 20.0 ms, first byte 1250.0 ms, 0 s ago)";
+    assert!(text.contains(shown), "{text}");
+    assert!(text.contains(&format!("; certificate for {days} more days")), "{text}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::config::Target;
-use meridian::health::{Failure, Observation};
+use meridian::health::{Details, Failure, Observation};
 use meridian::reload::{Loader, Origin, Prepared};
 use meridian::snapshot::Publisher;
 
@@ -145,7 +145,7 @@ pub(crate) fn observe(publisher: &Publisher, down: &[&str], times: usize, now: I
         let took = Duration::from_millis(4);
         for _ in 0..times {
             let observation =
-                Observation { took, address: Some(address), outcome: outcome.clone(), reports: Vec::new() };
+                Observation { took, address: Some(address), outcome: outcome.clone(), details: Details::default() };
             publisher.observe([(Arc::clone(&key), observation)], now);
         }
     }

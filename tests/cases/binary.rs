@@ -116,7 +116,7 @@ fn probed_addresses(file: &CaseFile) -> Result<(Vec<IpAddr>, Vec<IpAddr>), Strin
     let mut addresses: Vec<IpAddr> = config
         .pools
         .iter()
-        .filter(|pool| pool.probe.is_some())
+        .filter(|pool| !pool.health.inputs.is_empty())
         .flat_map(|pool| &pool.endpoints)
         .filter_map(|endpoint| match endpoint.target {
             Target::Address(address) => Some(address),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meridian::config::Target;
 use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
-use meridian::health::{Failure, Observation, TargetKey};
+use meridian::health::{Details, Failure, Observation, TargetKey};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::{Publisher, Snapshot};
 
@@ -59,5 +59,5 @@ fn observation(file: &CaseFile, key: &TargetKey) -> Option<Observation> {
         _ if file.is_up(address) => Ok(()),
         _ => Err(Failure::Refused),
     };
-    Some(Observation { took: Duration::from_millis(1), address: Some(address), outcome, reports: Vec::new() })
+    Some(Observation { took: Duration::from_millis(1), address: Some(address), outcome, details: Details::default() })
 }

@@ -24,9 +24,9 @@ fn assert_free_addresses() {
     let mut addresses: Vec<SocketAddr> = config.server.listen.clone();
     addresses.extend(config.admin.as_ref().map(|admin| admin.listen));
     for pool in &config.pools {
-        let port = match &config.probes[pool.probe.unwrap()].check {
+        let port = match &*config.probes[pool.health.probes().next().unwrap()].check {
             Check::Http(check) => check.port,
-            Check::Tcp { port } => *port,
+            check => check.port().unwrap(),
         };
         addresses.extend(pool.endpoints.iter().filter_map(|endpoint| match endpoint.target {
             Target::Address(address) => Some(SocketAddr::new(address, port)),

@@ -189,8 +189,8 @@ impl<'a> Shown<'a> {
 
     fn part(&self, index: u32) -> Part {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
-        let verdict = endpoint.target.and_then(|target| self.evidence.health.get(target));
-        let breaker = self.evidence.health.endpoints().get(index).and_then(|endpoint| endpoint.breaker());
+        let known = self.evidence.health.endpoints().get(index);
+        let breaker = known.and_then(|known| known.breaker());
         let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         match endpoint.state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
@@ -198,7 +198,7 @@ impl<'a> Shown<'a> {
             EndpointState::Draining => Part::Draining,
             EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
-            EndpointState::Enabled if verdict.is_some_and(|target| !target.machine.verdict().serves()) => Part::Down,
+            EndpointState::Enabled if known.is_some_and(|known| !known.verdict().serves()) => Part::Down,
             EndpointState::Enabled if breaker.is_some_and(|breaker| breaker.state() == State::Open) => {
                 Part::BreakerOpen
             }

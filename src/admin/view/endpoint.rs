@@ -1,14 +1,15 @@
 //! Endpoints and what is known of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
-use crate::health::Table;
 use crate::health::endpoint::STEPS;
+use crate::health::{SaidBy, Table};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
+use crate::unix_time::unix_seconds;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,12 +24,20 @@ pub struct Endpoint {
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,
-    /// What is probed.
+    /// Why it serves although its inputs say that it is down: a key of `[safety]`, or `unsure` while the prober suspects itself.
+    pub held: Option<String>,
+    /// What decides for it, where that is more than one probe.
+    pub inputs: Vec<Input>,
+    /// What is probed, or the first of what is.
     pub probe: Option<String>,
     /// What the latest probe found.
     pub last_probe: Option<String>,
     /// How many seconds ago that was.
     pub last_probe_seconds: Option<u64>,
+    /// How long the parts of the latest probe took.
+    pub last_probe_phases: Phases,
+    /// How many days are left until the certificate expires that it showed to the latest probe; 0 where none is.
+    pub certificate_days_left: Option<u64>,
     /// The part of its weight that counts now, in percent; 0 while its circuit breaker is open.
     pub weight_percent: f64,
     /// How well its probes went of late, 0 to 1.
@@ -41,6 +50,62 @@ pub struct Endpoint {
     pub load: Load,
     /// How many seconds ago something was last said of its load.
     pub load_seconds: Option<u64>,
+}
+
+/// Something that an endpoint's health depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// What is probed, or `pool NAME`.
+    pub input: String,
+    /// What it says: up, degraded, down or unknown.
+    pub verdict: String,
+    /// How much it counts.
+    pub weight: u32,
+    /// Whether no other can stand in for it.
+    pub must_pass: bool,
+    /// Whether it is only shown.
+    pub monitoring_only: bool,
+    /// What the latest probe found.
+    pub last_probe: Option<String>,
+    /// How many seconds ago that was.
+    pub last_probe_seconds: Option<u64>,
+}
+
+impl Input {
+    fn new(said: SaidBy<'_>, now: Instant) -> Self {
+        let last = said.target.and_then(|target| target.last.as_ref());
+        Self {
+            input: said.to_string(),
+            verdict: said.verdict.to_string(),
+            weight: said.of.weight,
+            must_pass: said.of.must_pass,
+            monitoring_only: said.of.monitoring_only,
+            last_probe: last.map(|(_, observation)| observation.to_string()),
+            last_probe_seconds: last.map(|(then, _)| now.saturating_duration_since(*then).as_secs()),
+        }
+    }
+}
+
+/// How long the parts of a probe took, in milliseconds; those that it did not have, or did not come to the end of, are absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Looking the hostname up.
+    pub resolve_ms: Option<f64>,
+    /// Connecting by TCP.
+    pub connect_ms: Option<f64>,
+    /// Agreeing on TLS.
+    pub tls_ms: Option<f64>,
+    /// From the request to the head of its answer.
+    pub first_byte_ms: Option<f64>,
+}
+
+impl From<crate::health::Phases> for Phases {
+    fn from(phases: crate::health::Phases) -> Self {
+        // In microseconds, of which parts are of no interest.
+        let ms = |phase: Option<Duration>| phase.map(|time| time.as_micros() as f64 / 1e3);
+        let crate::health::Phases { resolve, connect, tls, first_byte } = phases;
+        Self { resolve_ms: ms(resolve), connect_ms: ms(connect), tls_ms: ms(tls), first_byte_ms: ms(first_byte) }
+    }
 }
 
 /// How busy an endpoint is; what is not known is absent.
@@ -69,25 +134,38 @@ impl Endpoint {
     /// Of an endpoint by its index; `health` is of the same generation as the snapshot.
     pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, now: Instant) -> Self {
         let endpoint = &snapshot.compiled.endpoints[index as usize];
-        let target = endpoint.target.and_then(|target| health.get(target));
         let known = health.endpoints().get(index);
+        let target = known.and_then(|known| health.targets_of(known).next());
+        let found = known.map(|known| health.found(known, now));
+        let is_probed = known.is_some_and(|known| !known.placed.inputs.is_empty());
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
         let last = target.and_then(|target| target.last.as_ref());
-        let share = known.map_or(WHOLE, |known| known.share(target, now, WHOLE));
+        let share = known.zip(found).map_or(WHOLE, |(known, found)| known.share(&found, now, WHOLE));
         Self {
             endpoint: endpoint.destination.to_string(),
             weight: endpoint.weight,
             state: state_name(endpoint.state).to_owned(),
-            verdict: target.map_or_else(|| "unprobed".to_owned(), |target| target.machine.verdict().to_string()),
-            verdict_seconds: target.and_then(|target| target.machine.since()).map(seconds_since),
+            verdict: match known.filter(|_| is_probed) {
+                Some(known) => known.verdict().to_string(),
+                None => "unprobed".to_owned(),
+            },
+            verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
+            held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
+            inputs: known
+                .filter(|known| known.placed.inputs.len() > 1)
+                .map_or_else(Vec::new, |known| health.inputs_of(known).map(|input| Input::new(input, now)).collect()),
             probe: target.map(|target| target.key.to_string()),
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| seconds_since(*then)),
+            last_probe_phases: last.map(|(_, observation)| observation.details.phases.into()).unwrap_or_default(),
+            certificate_days_left: last
+                .and_then(|(_, observation)| observation.details.certificate_expires)
+                .map(|expires| expires.saturating_sub(unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
-            health_score: target.map(|target| target.score.value()),
+            health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
-            load: known.map(|known| known.load(target, now).rounded().into()).unwrap_or_default(),
+            load: known.zip(found).map(|(known, found)| known.load(&found, now).rounded().into()).unwrap_or_default(),
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }
     }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::{Endpoint, HealthReport, Load, PlacedEndpoint};
+pub use endpoint::{Endpoint, HealthReport, Load, Phases, PlacedEndpoint};
 pub use explain::Source;
 pub use question::{Client, InvalidQuestion, Question};
 

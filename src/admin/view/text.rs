@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     AdaptiveChange, Answer, Asker, AskerKnownBy, Beside, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint,
-    Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, RankedRegion, Record, ServiceDecision, Source,
+    Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record, ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -235,8 +235,18 @@ impl Display for Endpoint {
         if let Some(seconds) = self.verdict_seconds {
             write!(f, " for {}", Age(seconds))?;
         }
+        if let Some(held) = &self.held {
+            write!(f, ", as its probes say that it is down but {held} holds it")?;
+        }
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
-            write!(f, " ({probe}, {} ago)", Age(seconds))?;
+            write!(f, " ({probe}, {}{} ago)", self.last_probe_phases, Age(seconds))?;
+        }
+        if let Some(days) = self.certificate_days_left {
+            write!(f, "; certificate for {days} more days")?;
+        }
+        if !self.inputs.is_empty() {
+            let inputs: Vec<String> = self.inputs.iter().map(|it| format!("{} {}", it.input, it.verdict)).collect();
+            write!(f, "; of {}", inputs.join(", "))?;
         }
         if self.weight_percent != 100.0 {
             let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
@@ -250,6 +260,15 @@ impl Display for Endpoint {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;
         }
         Ok(())
+    }
+}
+
+/// Each with its time and a comma behind it.
+impl Display for Phases {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { resolve_ms, connect_ms, tls_ms, first_byte_ms } = self;
+        let parts = [("resolve", resolve_ms), ("connect", connect_ms), ("tls", tls_ms), ("first byte", first_byte_ms)];
+        parts.iter().try_for_each(|(name, time)| time.map_or(Ok(()), |time| write!(f, "{name} {time:.1} ms, ")))
     }
 }
 

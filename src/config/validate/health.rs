@@ -2,7 +2,7 @@
 
 use crate::config::health::MAX_INPUTS;
 use crate::config::reader::{Entry, Names, Report, Table, Value};
-use crate::config::{HealthInput, InputOf, Pool, PoolHealth, schema};
+use crate::config::{HealthInput, InputOf, Pool, PoolHealth, Probe, schema};
 
 const MAX_INPUT_WEIGHT: u32 = 1_000;
 
@@ -10,6 +10,8 @@ const MAX_INPUT_WEIGHT: u32 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'c> {
     pub(super) probes: &'c Names<'c>,
+    /// The probes, by index; nothing in the place of one that can't be read.
+    pub(super) read: &'c [Option<Probe>],
     pub(super) pools: &'c Names<'c>,
 }
 
@@ -17,7 +19,7 @@ pub(super) fn health(table: &Table<'_>, context: Context<'_>) -> Option<PoolHeal
     let probe = table.optional("probe", |value| context.probes.resolve(value));
     let inputs = table.optional("health", |value| inputs(value, context));
     let Some(health) = table.entry("health") else {
-        table.refuse(&["require"], "`require` without `health`", "list in `health` what the endpoints' health depends on");
+        table.refuse(&["require"], "without `health`", "list in `health` what the endpoints' health depends on");
         return Some(probe.map(PoolHealth::of_probe).unwrap_or_default());
     };
     if table.entry("probe").is_some() {
@@ -57,7 +59,8 @@ fn inputs(value: Value<'_>, context: Context<'_>) -> Option<Vec<HealthInput>> {
         });
         let of = of?;
         if seen.contains(&of) {
-            return element.reject("given twice in this list", "keep one of them, with the `weight` that it should have");
+            return element
+                .reject("given twice in this list", "keep one of them, with the `weight` that it should have");
         }
         seen.push(of);
         Some(HealthInput { of, weight, must_pass, monitoring_only })

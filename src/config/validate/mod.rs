@@ -60,7 +60,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let maps_context = map::Context { regions: &region_names, maps: &map_names };
     let mut maps = map::maps(&map_entries, maps_context, report);
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
-    let health_context = health::Context { probes: &probe_names, pools: &pool_names };
+    let health_context = health::Context { probes: &probe_names, read: &probes, pools: &pool_names };
     let pools = pool::pools(&pool_entries, &region_names, health_context);
     let safety = file.or("safety", Safety::DEFAULT, |value| safety::safety(value, &probe_names));
     let zone_names = ZoneNames::new(&zone_entries, report);

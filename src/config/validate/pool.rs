@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::capacity::capacity;
 use super::health;
+use super::probe::host;
 use crate::config::reader::{Entry, Names, Table, Value};
-use crate::config::{Breaker, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Target, schema};
+use crate::config::{
+    Breaker, Check, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Probe, ProbedAs, Target, schema,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -25,7 +28,10 @@ pub(super) fn pools(entries: &[Entry<'_>], regions: &Names<'_>, health: health::
 /// Reads one pool; its endpoints take from the `room` for all.
 fn pool(entry: &Entry<'_>, regions: &Names<'_>, health: health::Context<'_>, room: &mut usize) -> Option<Pool> {
     let table = entry.value.table(&schema::POOL)?;
+    let probes = health.read;
     let health = health::health(&table, health);
+    let probed_by: ProbedBy<'_> =
+        health.as_ref().map(|health| health.probes().map(|probe| probes.get(probe)?.as_ref()).collect());
     let min_healthy = table.or("min_healthy", 1, |value| value.integer(1..=u16::MAX));
     let endpoints = table.required("endpoints", &format!("endpoints = {EXAMPLE}"), |value| {
         let count = value.elements("a list of endpoints", EXAMPLE)?.len();
@@ -36,7 +42,7 @@ fn pool(entry: &Entry<'_>, regions: &Names<'_>, health: health::Context<'_>, roo
             );
         };
         *room = left;
-        endpoints(value, regions)
+        endpoints(value, regions, &probed_by)
     })?;
 
     let most = most_in_one_region(&endpoints);
@@ -82,7 +88,38 @@ fn breaker(value: Value<'_>) -> Option<Breaker> {
     })
 }
 
-fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
+/// What probes the endpoints of a pool. Nothing where it can't be read, which is noted already, be it all or one of them.
+type ProbedBy<'a> = Option<Vec<Option<&'a Probe>>>;
+
+/// How an endpoint is probed in its own way.
+fn probed_as(table: &Table<'_>, by: &ProbedBy<'_>) -> ProbedAs {
+    let read = ProbedAs {
+        address: table.optional("probe_address", Value::address),
+        port: table.optional("probe_port", |value| value.integer(1..=u16::MAX)),
+        host: table.optional("probe_host", host),
+    };
+    let Some(probes) = by else { return read };
+    for (key, takes) in [
+        ("probe_address", None),
+        ("probe_port", Some(Check::takes_port as fn(&Check) -> bool)),
+        ("probe_host", Some(Check::takes_host)),
+    ] {
+        let Some(entry) = table.entry(key) else { continue };
+        let takes_it = |probe: &Option<&Probe>| probe.zip(takes).is_none_or(|(probe, takes)| takes(&probe.check));
+        if probes.is_empty() {
+            let message = format!("`{key}` in a pool without a probe");
+            entry.value.reject::<()>(message, "give the pool a `probe`, or leave this out");
+        } else if !probes.iter().any(takes_it)
+            && let Some(Some(Probe { name, .. })) = probes.first()
+        {
+            let what = key.trim_start_matches("probe_");
+            entry.value.reject::<()>(format!("the probe `{name}` is of a type without a {what}"), "leave this out");
+        }
+    }
+    read
+}
+
+fn endpoints(value: Value<'_>, regions: &Names<'_>, probed_by: &ProbedBy<'_>) -> Option<Vec<Endpoint>> {
     let mut seen = HashSet::new();
     let mut pool_has_hostnames = None;
     value.list("a list of endpoints", EXAMPLE, MAX_ENDPOINTS, |element| {
@@ -108,7 +145,17 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
             Some(drain_at)
         });
         let capacity = capacity(&table);
+        let probe = probed_as(&table, probed_by);
         let (region, target) = (region?, target?);
+        let mut sources = probed_by.iter().flatten().flatten().filter_map(|probe| probe.check.source());
+        if let Some(asked) = probe.address.or(target.address())
+            && let Some(source) = sources.find(|source| source.is_ipv4() != asked.is_ipv4())
+        {
+            return element.reject(
+                format!("{asked} can't be probed from the probe's `source`, {source}, which is of the other family"),
+                "give the endpoints of this family a pool and a probe of their own",
+            );
+        }
         let is_hostname = matches!(target, Target::Hostname(_));
         if *pool_has_hostnames.get_or_insert(is_hostname) != is_hostname {
             let message = if is_hostname {
@@ -128,7 +175,7 @@ fn endpoints(value: Value<'_>, regions: &Names<'_>) -> Option<Vec<Endpoint>> {
                 "keep one of them, with the `weight` that it should have",
             );
         }
-        Some(Endpoint { region, target, weight, state, drain_at, capacity })
+        Some(Endpoint { region, target, weight, state, drain_at, capacity, probe })
     })
 }
 

@@ -1,8 +1,34 @@
-//! What the body of a response says of load: numbers in JSON, found by the path of their field.
+//! What stands in the body of a response, which is JSON, by the path of its field: what is expected, and numbers that tell of load.
 
 use serde_json::Value;
 
+use super::Failure;
+use super::failure::excerpt;
+use crate::config::{ExpectedField, FieldValue};
 use crate::health::{Load, Measure, Rejection};
+
+/// Whether the field is what is expected.
+///
+/// # Errors
+/// What is there in its place.
+pub(super) fn judge(expected: &ExpectedField, body: &[u8]) -> Result<(), Failure> {
+    let parsed: Value = serde_json::from_slice(body).map_err(|_| Failure::NotJson(body.len()))?;
+    let found = find(&parsed, &expected.path);
+    let is_right = match (&expected.is, found) {
+        (FieldValue::Text(expected), Some(Value::String(found))) => expected == found,
+        // 1 and 1.0 are the same number.
+        (FieldValue::Number(expected), Some(Value::Number(found))) => {
+            expected == found || expected.as_f64() == found.as_f64()
+        }
+        (FieldValue::Boolean(expected), Some(Value::Bool(found))) => expected == found,
+        _ => false,
+    };
+    if is_right {
+        return Ok(());
+    }
+    let found = found.map(|found| excerpt(&found.to_string()));
+    Err(Failure::Field { path: excerpt(&expected.path), found, expected: excerpt(&expected.is.to_string()) })
+}
 
 /// Reads the numbers at these paths. One that isn't there, or is null, is not known.
 ///

@@ -19,8 +19,10 @@ pub enum Failure {
         /// The time it had.
         after: Duration,
     },
-    /// The hostname has no address; with the resolver's words.
+    /// Nobody could say what the hostname's addresses are; with the resolver's words.
     Unresolved(String),
+    /// The hostname has no address.
+    NoAddress,
     /// Nothing listens on the port.
     Refused,
     /// The connection was broken off by the other side.
@@ -58,8 +60,50 @@ pub enum Failure {
         /// How much of the body was searched, in bytes.
         searched_bytes: usize,
     },
-    /// The body broke off before the expected text came.
+    /// The body does not match the expected expression.
+    BodyUnlike {
+        /// The expression.
+        regex: String,
+        /// How much of the body was searched, in bytes.
+        searched_bytes: usize,
+    },
+    /// What came over the connection lacks the expected text.
+    AnswerLacks {
+        /// The text.
+        text: String,
+        /// How much came and was searched, in bytes.
+        searched_bytes: usize,
+    },
+    /// An answer came that is not the expected one; with what it is.
+    Unexpected(String),
+    /// A program ended otherwise than with success.
+    Program {
+        /// How it ended.
+        status: String,
+        /// The first line that it wrote; may be empty.
+        line: String,
+    },
+    /// Whoever tells of the target says that it is down; with who, and why.
+    Told(String),
+    /// The target has not reported for longer than this.
+    Silent(Duration),
+    /// The body broke off before what is expected came.
     BodyBroken(String),
+    /// The body is no JSON, so there is no field in it; with how much of it was read, in bytes.
+    NotJson(usize),
+    /// A field of the body is not what is expected.
+    Field {
+        /// Where it is.
+        path: String,
+        /// What stands there; nothing where there is no such field.
+        found: Option<String>,
+        /// What is expected.
+        expected: String,
+    },
+    /// The health service answered that the service is not served; with the status that it gave.
+    NotServing(String),
+    /// The answer is not one of the health service of gRPC.
+    Grpc(String),
     /// This machine could not make the run, so it says nothing about the target.
     Local(String),
 }
@@ -71,12 +115,16 @@ pub enum Phase {
     Resolve,
     /// Connecting.
     Connect,
-    /// Connecting, or agreeing on TLS: the client does not tell them apart.
-    ConnectOrTls,
-    /// Waiting for the status and the headers.
+    /// Agreeing on TLS.
+    Tls,
+    /// Sending what the connection was made for.
+    Send,
+    /// Waiting for an answer, or the status and the headers of one.
     Response,
     /// Reading the body.
     Body,
+    /// Waiting for a program to end.
+    Program,
 }
 
 impl fmt::Display for Phase {
@@ -84,9 +132,11 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Resolve => "resolving the name",
             Self::Connect => "connecting",
-            Self::ConnectOrTls => "connecting or agreeing on TLS",
+            Self::Tls => "agreeing on TLS",
+            Self::Send => "sending",
             Self::Response => "waiting for the response",
             Self::Body => "reading the body",
+            Self::Program => "running the program",
         })
     }
 }
@@ -100,6 +150,7 @@ impl fmt::Display for Failure {
                 write!(f, "timed out after {milliseconds:.0} ms while {phase}")
             }
             Self::Unresolved(reason) => write!(f, "name does not resolve: {reason}"),
+            Self::NoAddress => f.write_str("name does not resolve: it has no address"),
             Self::Refused => f.write_str("connection refused"),
             Self::Reset => f.write_str("connection closed by the other side"),
             Self::Unreachable(reason) => write!(f, "unreachable: {reason}"),
@@ -115,7 +166,24 @@ impl fmt::Display for Failure {
             Self::BodyLacks { text, searched_bytes } => {
                 write!(f, "body lacks \"{text}\" in its first {searched_bytes} bytes")
             }
-            Self::BodyBroken(reason) => write!(f, "body broke off before the expected text: {reason}"),
+            Self::BodyUnlike { regex, searched_bytes } => {
+                write!(f, "body does not match \"{regex}\" in its first {searched_bytes} bytes")
+            }
+            Self::BodyBroken(reason) => write!(f, "body broke off before what is expected: {reason}"),
+            Self::NotJson(bytes) => write!(f, "body is no JSON ({bytes} bytes were read)"),
+            Self::Field { path, found: None, expected } => write!(f, "body has no field {path} (expected {expected})"),
+            Self::Field { path, found: Some(found), expected } => {
+                write!(f, "field {path} is {found} (expected {expected})")
+            }
+            Self::NotServing(status) => write!(f, "the health service says {status}"),
+            Self::Grpc(reason) => write!(f, "no answer of the health service: {reason}"),
+            Self::AnswerLacks { text, searched_bytes } => {
+                write!(f, "answer lacks \"{text}\" in its first {searched_bytes} bytes")
+            }
+            Self::Unexpected(what) | Self::Told(what) => f.write_str(what),
+            Self::Program { status, line } if line.is_empty() => write!(f, "program failed with {status}"),
+            Self::Program { status, line } => write!(f, "program failed with {status}: {line}"),
+            Self::Silent(time) => write!(f, "no heartbeat for {time:?}"),
             Self::Local(reason) => write!(f, "not probed, for a problem on this machine: {reason}"),
         }
     }
@@ -148,7 +216,7 @@ impl Failure {
     /// What the error of a socket means.
     pub(super) fn from_io(error: &io::Error) -> Self {
         let text = excerpt(&error.to_string());
-        // No descriptors, memory, ports or permission for another connection.
+        // No descriptors, memory, ports or permission for another connection, or no way there from the source address.
         if let Some(
             libc::EMFILE
             | libc::ENFILE
@@ -156,6 +224,7 @@ impl Failure {
             | libc::ENOMEM
             | libc::EADDRNOTAVAIL
             | libc::ENETDOWN
+            | libc::EINVAL
             | libc::EACCES
             | libc::EPERM,
         ) = error.raw_os_error()
@@ -179,6 +248,9 @@ impl Failure {
         let reason = match error {
             rustls::Error::InvalidCertificate(reason) => reason,
             rustls::Error::InvalidMessage(_) => return Self::Tls("the answer is not TLS".into()),
+            rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+                return Self::Tls("the server does not offer the version of HTTP asked for".into());
+            }
             rustls::Error::AlertReceived(alert) => return Self::Tls(format!("the server refused with {alert:?}")),
             other => return Self::Tls(excerpt(&other.to_string())),
         };
@@ -241,7 +313,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// Seconds in the largest unit that gives at least two of it.
-fn coarse(seconds: u64) -> String {
+pub(super) fn coarse(seconds: u64) -> String {
     match seconds {
         172_800.. => format!("{} days", seconds / 86_400),
         7_200.. => format!("{} hours", seconds / 3_600),
@@ -274,6 +346,7 @@ mod tests {
             (libc::ENETDOWN, "not probed, for a problem on this machine: Network is down (os error 100)"),
             (libc::EACCES, "not probed, for a problem on this machine: Permission denied (os error 13)"),
             (libc::EPERM, "not probed, for a problem on this machine: Operation not permitted (os error 1)"),
+            (libc::EINVAL, "not probed, for a problem on this machine: Invalid argument (os error 22)"),
             (libc::ETIMEDOUT, "connection failed: Connection timed out (os error 110)"),
         ];
         for (code, expected) in cases {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::health::{Failure, Observation};
+use crate::health::{Details, Failure, Observation};
 use crate::reload::{Loader, Origin};
 use crate::routing::flows::{Flow, Flows, ServiceFlows, Step};
 use crate::routing::live::Standing;
@@ -38,7 +38,7 @@ fn set_health(publisher: &Publisher, region: usize, is_alive: bool) {
     let keys: Vec<_> = publisher.health().keys().filter(|key| ends.contains(&key.target.to_string())).collect();
     let observations = keys.into_iter().map(|key| {
         let outcome = if is_alive { Ok(()) } else { Err(Failure::Refused) };
-        (key, Observation { took: Duration::from_millis(1), address: None, outcome, reports: Vec::new() })
+        (key, Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() })
     });
     publisher.observe(observations.collect::<Vec<_>>(), Instant::now());
 }

@@ -2,17 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod authority;
+mod bodies;
+mod connections;
+mod grpc;
+mod http2;
+mod secure;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meridian::config::{Check, HttpCheck, Target, Timing};
+use meridian::config::{Check, HttpCheck, HttpVersion, Target, TcpCheck, Timing, Tls, Trust};
 use meridian::health::probe::{Failure, Observation, Observe, Phase, Prober};
 use meridian::health::{Load, TargetKey, Verdict};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use authority::{Authority, ca_file};
 
 /// Enough for loopback, even on a busy machine.
 const AMPLE: Duration = Duration::from_secs(20);
@@ -30,6 +39,12 @@ enum Behaviour {
     Send(Vec<u8>),
     /// Closes without reading.
     CloseAtOnce,
+    /// Sends these bytes and nothing else, whatever it is sent, and waits for the other side to close.
+    SendAtOnce(&'static [u8]),
+    /// Sends the first bytes once and the others over and over, and reads nothing.
+    FloodAtOnce(&'static [u8], &'static [u8]),
+    /// Sends these bytes one by one, 50 ms apart, over and over, and reads nothing.
+    DripAtOnce(&'static [u8]),
     /// Reads for ever and sends nothing.
     Silent,
     /// Reads the head, then sends these bytes one by one, 50 ms apart, over and over.
@@ -47,6 +62,16 @@ impl Behaviour {
     async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: &Mutex<Vec<String>>) {
         match self {
             Self::CloseAtOnce => {}
+            Self::SendAtOnce(bytes) => {
+                let _ = stream.write_all(bytes).await;
+                let _ = stream.shutdown().await;
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+            Self::FloodAtOnce(once, again) => {
+                let _ = stream.write_all(once).await;
+                while stream.write_all(&again.repeat(1_000)).await.is_ok() {}
+            }
+            Self::DripAtOnce(bytes) => drip(&mut stream, bytes).await,
             Self::Silent => {
                 let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             }
@@ -57,12 +82,7 @@ impl Behaviour {
             }
             Self::Drip(bytes) => {
                 read_head(&mut stream, requests).await;
-                for byte in bytes.iter().cycle() {
-                    if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                drip(&mut stream, bytes).await;
             }
             Self::Flood(head) => {
                 read_head(&mut stream, requests).await;
@@ -74,6 +94,15 @@ impl Behaviour {
                 }
             }
         }
+    }
+}
+
+async fn drip(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    for byte in bytes.iter().cycle() {
+        if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -129,7 +158,9 @@ impl Server {
 
     fn check(&self) -> HttpCheck {
         HttpCheck {
-            tls: false,
+            tls: None,
+            version: HttpVersion::Http1,
+            source: None,
             method: "GET".into(),
             path: "/".into(),
             port: self.port,
@@ -137,8 +168,9 @@ impl Server {
             headers: Vec::new(),
             expect_status: vec![200..=299],
             expect_body: None,
+            expect_body_regex: None,
+            expect_field: None,
             load: Vec::new(),
-            ca_file: None,
         }
     }
 
@@ -150,7 +182,11 @@ impl Server {
 }
 
 fn key(check: Check, target: Target, timeout: Duration) -> TargetKey {
-    TargetKey { check, timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
+    TargetKey { check: check.into(), timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
+}
+
+fn tcp(port: u16) -> Check {
+    Check::Tcp(TcpCheck::accepted(port))
 }
 
 fn loopback() -> Target {
@@ -161,8 +197,17 @@ fn hostname(name: &str) -> Target {
     Target::Hostname(domain::base::Name::from_str(name).unwrap())
 }
 
+/// TLS with the certificate verified, by these authorities or the system's.
+fn verified(ca_file: Option<PathBuf>) -> Option<Tls> {
+    Some(Tls { server_name: None, trust: Trust { verify: true, ca_file, client: None }, min_days_left: 0 })
+}
+
+fn trusting(ca_file: PathBuf) -> Option<Tls> {
+    verified(Some(ca_file))
+}
+
 async fn probe(key: &TargetKey) -> Observation {
-    Prober::new([&key.check]).unwrap().observe(key).await
+    Prober::new([&*key.check]).unwrap().observe(key).await.unwrap()
 }
 
 async fn probe_http(check: HttpCheck) -> Observation {
@@ -278,7 +323,7 @@ async fn addresses_of_both_families_work() {
     let observation = probe(&key(Check::Http(server.check()), target.clone(), AMPLE)).await;
     assert_eq!(observation.outcome, Ok(()));
     assert!(server.request().contains(&format!("host: [::1]:{}\r\n", server.port)));
-    let tcp = probe(&key(Check::Tcp { port: server.port }, target, AMPLE)).await;
+    let tcp = probe(&key(tcp(server.port), target, AMPLE)).await;
     assert_eq!(tcp.outcome, Ok(()));
 }
 
@@ -290,15 +335,14 @@ async fn a_hostname_is_resolved_and_any_of_its_addresses_suffices() {
     let observation = probe(&http).await;
     assert_eq!((observation.outcome, observation.address), (Ok(()), Some(Ipv4Addr::LOCALHOST.into())));
     assert!(server.request().contains(&format!("host: localhost:{}\r\n", server.port)));
-    let tcp = key(Check::Tcp { port: server.port }, hostname("localhost"), AMPLE);
+    let tcp = key(tcp(server.port), hostname("localhost"), AMPLE);
     assert_eq!(probe(&tcp).await.outcome, Ok(()));
 }
 
 #[tokio::test]
 async fn a_hostname_without_addresses_is_a_failure() {
     // No resolver may know it (RFC 6761 section 6.4); one that can't be reached may leave it to the timeout.
-    let observation =
-        probe(&key(Check::Tcp { port: 9 }, hostname("no-such-name.invalid"), Duration::from_secs(2))).await;
+    let observation = probe(&key(tcp(9), hostname("no-such-name.invalid"), Duration::from_secs(2))).await;
     assert_eq!(observation.address, None);
     let failure = observation.outcome.unwrap_err();
     let unresolved = matches!(failure, Failure::Unresolved(_) | Failure::Timeout { phase: Phase::Resolve, .. });
@@ -309,12 +353,12 @@ async fn a_hostname_without_addresses_is_a_failure() {
 async fn a_closed_port_is_refused() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let server = Server { port, requests: Arc::default() };
-    for check in [Check::Tcp { port }, Check::Http(server.check())] {
+    for check in [tcp(port), Check::Http(server.check())] {
         let observation = probe(&key(check, loopback(), AMPLE)).await;
         assert_eq!(observation.outcome, Err(Failure::Refused));
         assert_eq!(observation.to_string(), "127.0.0.1: connection refused");
     }
-    let by_name = probe(&key(Check::Tcp { port }, hostname("localhost"), AMPLE)).await;
+    let by_name = probe(&key(tcp(port), hostname("localhost"), AMPLE)).await;
     assert_eq!(by_name.outcome, Err(Failure::Refused));
     assert!(by_name.address.is_some_and(|address| address.is_loopback()), "the last address is named");
 }
@@ -324,7 +368,7 @@ async fn closing_early_is_a_failure_of_http_but_not_of_tcp() {
     let server = Server::start(Behaviour::CloseAtOnce).await;
     let failure = probe_http(server.check()).await.outcome.unwrap_err();
     assert!(matches!(failure, Failure::Reset | Failure::NotHttp(_)), "{failure}");
-    assert_eq!(probe(&key(Check::Tcp { port: server.port }, loopback(), AMPLE)).await.outcome, Ok(()));
+    assert_eq!(probe(&key(tcp(server.port), loopback(), AMPLE)).await.outcome, Ok(()));
 }
 
 #[tokio::test]
@@ -340,11 +384,11 @@ async fn a_target_without_end_costs_no_more_than_the_timeout() {
     let endless_header = Server::start(Behaviour::Flood("HTTP/1.1 200 OK\r\nX: ")).await;
     let flood = Server::start(Behaviour::Flood(head)).await;
     let response_late = "timed out after 300 ms while waiting for the response";
-    let tls = HttpCheck { tls: true, ca_file: Some(ca_file()), ..silent.check() };
+    let tls = HttpCheck { tls: trusting(ca_file()), ..silent.check() };
     let cases = [
         ("never accepted", never_accepted.check(), response_late),
         ("silent", silent.check(), response_late),
-        ("silent, TLS wanted", tls, "timed out after 300 ms while connecting or agreeing on TLS"),
+        ("silent, TLS wanted", tls, "timed out after 300 ms while agreeing on TLS"),
         ("dripping head", drip_head.check(), response_late),
         ("endless status 100", continues.check(), response_late),
         ("endless header", endless_header.check(), "no valid HTTP response: message head is too large"),
@@ -376,145 +420,12 @@ async fn a_connection_that_is_not_made_in_time_is_told_from_a_late_response() {
         socket
     });
     let server = Server { port: address.as_socket().unwrap().port(), requests: Arc::default() };
-    for check in [Check::Tcp { port: server.port }, Check::Http(server.check())] {
+    for check in [tcp(server.port), Check::Http(server.check())] {
         let observation = probe(&key(check, loopback(), SHORT)).await;
         assert_eq!(observation.to_string(), "127.0.0.1: timed out after 300 ms while connecting");
         assert!(observation.took < SHORT + SLACK, "{:?}", observation.took);
     }
     drop(waiting);
-}
-
-/// An authority for the tests, in a file, and a server's certificate signed by it.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let certificate = params.self_signed(&key).unwrap();
-        Self { issuer: rcgen::Issuer::new(params, key), certificate }
-    }
-
-    fn acceptor(&self, names: &[&str], last_year: i32) -> tokio_rustls::TlsAcceptor {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = rcgen::CertificateParams::new(names).unwrap();
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
-            .unwrap();
-        Arc::new(config).into()
-    }
-
-    async fn server(&self, names: &[&str], last_year: i32) -> Server {
-        let tls = self.acceptor(names, last_year);
-        Server::listen(Ipv4Addr::LOCALHOST.into(), Behaviour::send(OK), Some(tls)).await.unwrap()
-    }
-
-    /// A file with its certificate, in cargo's folder for the files of tests.
-    fn file(&self) -> PathBuf {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{:016x}.pem", fastrand::u64(..)));
-        std::fs::write(&path, self.certificate.pem()).unwrap();
-        path
-    }
-}
-
-fn ca_file() -> PathBuf {
-    Authority::new("Another").file()
-}
-
-/// Names in the certificate, its last year, the check's host and `ca_file`, and what the probe says.
-type CertificateCase<'a> = (&'a [&'a str], i32, Option<&'a str>, &'a PathBuf, &'a str);
-
-#[tokio::test]
-async fn certificates_are_verified() {
-    let authority = Authority::new("Ours");
-    let (trusted, foreign, namesake) = (authority.file(), ca_file(), Authority::new("Ours").file());
-    let unknown = "certificate not accepted: its issuer is unknown (for a private authority set ca_file)";
-    let bad_signature = "certificate not accepted: it is not signed by the issuer that it names";
-    let wrong_name = "certificate not accepted: it is not for www.example.com but for ";
-    let cases: [CertificateCase<'_>; 10] = [
-        (&["www.example.com"], 2100, Some("www.example.com"), &trusted, "ok"),
-        (&["*.example.com"], 2100, Some("www.example.com"), &trusted, "ok"),
-        (&["www.example.com"], 2100, Some("www.example.com:8443"), &trusted, "ok"),
-        (&["127.0.0.1"], 2100, None, &trusted, "ok"),
-        (&["127.0.0.1"], 2100, Some("192.0.2.1"), &trusted, "ok"),
-        (&["www.example.com"], 2100, Some("www.example.com"), &foreign, unknown),
-        (&["www.example.com"], 2100, Some("www.example.com"), &namesake, bad_signature),
-        (&["www.example.net"], 2100, Some("www.example.com"), &trusted, wrong_name),
-        (&["www.example.com"], 2100, None, &trusted, "certificate not accepted: it is not for 127.0.0.1 but for "),
-        (&["www.example.com"], 2019, Some("www.example.com"), &trusted, "certificate not accepted: expired "),
-    ];
-    for (names, last_year, host, ca_file, expected) in cases {
-        let server = authority.server(names, last_year).await;
-        let check =
-            HttpCheck { tls: true, host: host.map(Into::into), ca_file: Some(ca_file.clone()), ..server.check() };
-        let said = match probe_http(check).await.outcome {
-            Ok(()) => "ok".into(),
-            Err(failure) => failure.to_string(),
-        };
-        assert!(said.starts_with(expected), "{names:?} {last_year} {host:?}: expected {expected:?}, said {said:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_hostname_target_is_the_tls_name() {
-    let authority = Authority::new("Ours");
-    let server = authority.server(&["localhost"], 2100).await;
-    let check = HttpCheck { tls: true, ca_file: Some(authority.file()), ..server.check() };
-    assert_eq!(probe(&key(Check::Http(check), hostname("localhost"), AMPLE)).await.outcome, Ok(()));
-}
-
-#[tokio::test]
-async fn without_a_ca_file_the_systems_authorities_are_trusted_and_no_others() {
-    let server = Authority::new("Ours").server(&["127.0.0.1"], 2100).await;
-    let check = Check::Http(HttpCheck { tls: true, ..server.check() });
-    match Prober::new([&check]) {
-        Ok(prober) => {
-            let failure = prober.observe(&key(check, loopback(), AMPLE)).await.outcome.unwrap_err();
-            assert!(matches!(failure, Failure::Certificate(_)), "{failure}");
-        }
-        Err(problems) => assert!(problems.to_string().contains("no certificate authorities"), "{problems}"),
-    }
-}
-
-#[tokio::test]
-async fn a_server_without_tls_is_told_apart() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let _ = stream.write_all(b"220 mail.example.com ESMTP\r\n").await;
-        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    });
-    let server = Server { port, requests: Arc::default() };
-    let check = HttpCheck { tls: true, ca_file: Some(ca_file()), ..server.check() };
-    assert_eq!(probe_http(check).await.outcome, Err(Failure::Tls("the answer is not TLS".into())));
-}
-
-#[test]
-fn bad_ca_files_are_all_named() {
-    let junk = ca_file();
-    std::fs::write(&junk, "not a certificate").unwrap();
-    let server = Server { port: 443, requests: Arc::default() };
-    let check = |path: &PathBuf| Check::Http(HttpCheck { tls: true, ca_file: Some(path.clone()), ..server.check() });
-    let missing = PathBuf::from("/nonexistent/ca.pem");
-    let problems = Prober::new([&check(&junk), &check(&missing), &check(&ca_file())]).unwrap_err();
-    assert_eq!(problems.0.len(), 2);
-    let text = problems.to_string();
-    assert!(text.contains("/nonexistent/ca.pem: No such file"), "{text}");
-    assert!(text.contains(&format!("{}: no certificate in it", junk.display())), "{text}");
 }
 
 #[tokio::test]
@@ -572,7 +483,7 @@ async fn what_an_answer_says_of_load_is_read() {
         let observation = probe_http(HttpCheck { load, ..server.check() }).await;
         let sent = sent.get(..120).unwrap_or(&sent);
         assert_eq!(observation.outcome.is_ok(), is_up, "{sent}: {observation}");
-        assert_eq!(observation.reports, expected, "{sent}");
+        assert_eq!(observation.details.reports, expected, "{sent}");
     }
     // With an expected text as well, the whole body is read.
     let server = Server::start(Behaviour::send(&with_body(body))).await;
@@ -582,10 +493,10 @@ async fn what_an_answer_says_of_load_is_read() {
         ..server.check()
     };
     let observation = probe_http(check("server")).await;
-    assert_eq!((observation.outcome, observation.reports), (Ok(()), vec![(Body, Ok(load(None, Some(0.5))))]));
+    assert_eq!((observation.outcome, observation.details.reports), (Ok(()), vec![(Body, Ok(load(None, Some(0.5))))]));
     let observation = probe_http(check("nowhere")).await;
     assert!(observation.outcome.is_err());
-    assert_eq!(observation.reports, [(Body, Ok(load(None, Some(0.5))))]);
+    assert_eq!(observation.details.reports, [(Body, Ok(load(None, Some(0.5))))]);
 }
 
 #[tokio::test]
@@ -596,10 +507,10 @@ async fn scheduler_prober_and_table_make_verdicts() {
     let server = Server::start(Behaviour::send(OK)).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let timing = Timing { interval: Duration::from_millis(100), timeout: Duration::from_millis(90), ..Timing::DEFAULT };
-    let keys = [server.port, dead].map(|port| TargetKey { check: Check::Tcp { port }, timing, target: loopback() });
+    let keys = [server.port, dead].map(|port| TargetKey { check: tcp(port).into(), timing, target: loopback() });
     let mut table = Table::default().rebuilt(keys.clone(), []);
     let (sender, mut reports) = mpsc::channel(100);
-    let prober = Prober::new(keys.iter().map(|key| &key.check)).unwrap();
+    let prober = Prober::new(keys.iter().map(|key| &*key.check)).unwrap();
     let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
         let _ = sender.try_send((Arc::clone(key), observation));
     });

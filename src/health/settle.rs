@@ -1,0 +1,342 @@
+//! From what inputs say to what counts: composite health, the limits on what is taken away, and self-suspicion.
+//!
+//! ```text
+//! machines of targets ─┐
+//! health of pools ─────┴─combine─▶ found ──guard──▶ ruled ──operator's word──▶ verdict ──▶ lists, history
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::breaker::State;
+use super::composite::{Said, combine};
+use super::endpoint::{EndpointHealth, Endpoints, Found, Input, Rules, Score};
+use super::guard::{Guard, Ruling};
+use super::suspicion::{Doubt, Sight, Suspicion};
+use super::{Chunks, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use crate::config::health::MAX_INPUTS;
+use crate::config::{HealthInput, Safety};
+
+/// What is remembered for that beside targets and endpoints.
+#[derive(Debug, Clone)]
+pub(super) struct Settling {
+    safety: Arc<Safety>,
+    guard: Guard,
+    suspicion: Suspicion,
+    canaries: Arc<[TargetId]>,
+    /// Whether each group can serve.
+    serving: Arc<[bool]>,
+    /// Pools of which the guard holds any endpoint, by their first endpoint.
+    holding: BTreeSet<u32>,
+    /// Targets that have a verdict, and those of them that are down.
+    judged: usize,
+    down: usize,
+    /// Regions in which anything is probed.
+    regions: usize,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        Self {
+            safety: Arc::new(Safety::DEFAULT),
+            guard: Guard::default(),
+            suspicion: Suspicion::default(),
+            canaries: Arc::default(),
+            serving: Arc::default(),
+            holding: BTreeSet::new(),
+            judged: 0,
+            down: 0,
+            regions: 0,
+        }
+    }
+}
+
+impl Settling {
+    /// For another generation, of which all endpoints are to be settled then.
+    pub(super) fn rebuilt(
+        &self,
+        old: &Chunks<TargetHealth>,
+        new: &Chunks<TargetHealth>,
+        ids: &HashMap<Arc<TargetKey>, TargetId>,
+        endpoints: &Endpoints,
+    ) -> Self {
+        let id = |id: TargetId| old.get(id.index()).and_then(|target| ids.get(&target.key)).copied();
+        let count = |is: fn(Verdict) -> bool| new.iter().filter(|target| is(target.machine.verdict())).count();
+        let probed = endpoints.all().iter().filter(|known| !known.placed.inputs.is_empty());
+        let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
+        Self {
+            safety: Arc::clone(&self.safety),
+            guard: self.guard.clone(),
+            suspicion: self.suspicion.renumbered(id),
+            canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
+            serving: vec![true; endpoints.groups()].into(),
+            holding: BTreeSet::new(),
+            judged: count(|verdict| verdict != Verdict::Unknown),
+            down: count(|verdict| verdict == Verdict::Down),
+            regions: regions.len(),
+        }
+    }
+
+    /// Takes note of a target's change.
+    pub(super) fn turned(&mut self, target: TargetId, transition: Transition, now: Instant) {
+        self.judged += usize::from(transition.from == Verdict::Unknown);
+        self.down += usize::from(transition.to == Verdict::Down);
+        self.down -= usize::from(transition.from == Verdict::Down);
+        match transition.to {
+            Verdict::Down if transition.from != Verdict::Unknown => self.suspicion.fell(target, now),
+            _ => self.suspicion.rose(target),
+        }
+    }
+}
+
+/// What an input of an endpoint says.
+#[derive(Debug, Clone, Copy)]
+pub struct SaidBy<'t> {
+    /// What is probed; nothing where it is a pool.
+    pub target: Option<&'t TargetHealth>,
+    pool: &'t str,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// How it counts.
+    pub of: &'t HealthInput,
+}
+
+/// What is probed, or `pool NAME`.
+impl fmt::Display for SaidBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.target {
+            Some(target) => write!(f, "{}", target.key),
+            None => write!(f, "pool {}", self.pool),
+        }
+    }
+}
+
+impl Table {
+    /// Under these limits from now on, with these canaries.
+    #[must_use]
+    pub fn guarded(mut self, safety: &Safety, canaries: &[TargetId]) -> Self {
+        if *self.settling.safety != *safety {
+            self.settling.safety = Arc::new(safety.clone());
+        }
+        self.settling.canaries = canaries.into();
+        self
+    }
+
+    /// Since when the prober suspects itself.
+    pub fn unsure_since(&self) -> Option<Instant> {
+        self.settling.suspicion.since()
+    }
+
+    /// What the inputs of an endpoint say together.
+    pub fn found(&self, endpoint: &EndpointHealth, now: Instant) -> Found {
+        let health = &endpoint.placed.rules.health;
+        let mut said =
+            [Said { verdict: Verdict::Unknown, score: Score::FULL, weight: 0, must_pass: false }; MAX_INPUTS];
+        let mut found = Found::UNPROBED;
+        let acting = endpoint.placed.inputs.iter().zip(&health.inputs).filter(|(_, of)| !of.monitoring_only);
+        let mut count = 0;
+        for ((input, HealthInput { weight, must_pass, .. }), said) in acting.zip(&mut said) {
+            count += 1;
+            let (verdict, score) = match input {
+                Input::Target(target) => match self.get(*target) {
+                    Some(target) => {
+                        let soonest = [found.soonest_change, target.soonest_change(now)].into_iter().flatten().min();
+                        found =
+                            Found { soonest_change: soonest, response: found.response.or(target.response), ..found };
+                        (target.machine.verdict(), target.score)
+                    }
+                    None => (Verdict::Unknown, Score::FULL),
+                },
+                Input::Groups(groups) => {
+                    let serves = groups.clone().any(|group| self.can_serve(group));
+                    (if serves { Verdict::Up } else { Verdict::Down }, Score::FULL)
+                }
+            };
+            *said = Said { verdict, score, weight: *weight, must_pass: *must_pass };
+        }
+        if count == 0 {
+            return found;
+        }
+        let (verdict, score) = combine(health.required, &mut said[..count]);
+        Found { verdict, score, ..found }
+    }
+
+    /// Whether a group has as many healthy endpoints as its pool asks for.
+    fn can_serve(&self, group: u32) -> bool {
+        self.settling.serving.get(group as usize).is_none_or(|serves| *serves)
+    }
+
+    /// Counts again whether a group can serve; returns whether that is otherwise now.
+    fn count_again(&mut self, group: u32) -> bool {
+        let healthy = |index: &u32| {
+            self.endpoints.get(*index).is_some_and(|known| {
+                let is_broken = known.breaker().is_some_and(|breaker| breaker.state() == State::Open);
+                known.placed.is_enabled && known.verdict().serves() && !is_broken
+            })
+        };
+        let endpoints = self.endpoints.of_group(group);
+        let Some(first) = self.endpoints.get(endpoints.start) else { return false };
+        let needed = usize::from(first.placed.rules.min_healthy.max(1));
+        let serves = endpoints.filter(healthy).take(needed).count() == needed;
+        let changes = self.can_serve(group) != serves;
+        if changes {
+            if let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
+                *old = serves;
+            }
+        }
+        changes
+    }
+
+    /// Lets what the inputs of these endpoints say count, as far as the limits allow, and what follows from that for others: those of
+    /// their pools, and of pools whose health depends on theirs. Returns all that were looked at, each once, in order.
+    pub fn settle(&mut self, touched: &[u32], now: Instant) -> Vec<u32> {
+        let mut looked_at = BTreeSet::new();
+        let mut next: BTreeSet<u32> = touched.iter().copied().collect();
+        // Pools depend on no pool that depends on them, so this ends.
+        while !next.is_empty() {
+            let mut pools = BTreeMap::new();
+            for &index in &next {
+                let Some(known) = self.endpoints.get(index) else { continue };
+                let found = self.found(known, now).verdict;
+                let is_down = found == Verdict::Down;
+                let (claim, _) = known.claim();
+                if is_down != claim.down_since.is_some() {
+                    pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
+                    if let Some(known) = self.endpoints.get_mut(index) {
+                        known.find(found, now);
+                    }
+                }
+            }
+            for rules in pools.values() {
+                next.extend(self.rule(rules, now));
+            }
+            let mut groups = BTreeMap::new();
+            for &index in &next {
+                let Some(known) = self.endpoints.get(index) else { continue };
+                groups.insert(known.placed.group, Arc::clone(&known.placed.rules));
+                let due = known.due(self.found(known, now).verdict);
+                if due != known.verdict() {
+                    let reason = self.reason(known, now);
+                    if let Some(known) = self.endpoints.get_mut(index) {
+                        known.turn(due, reason, now);
+                    }
+                }
+            }
+            looked_at.append(&mut next);
+            for (group, rules) in groups {
+                if self.count_again(group) {
+                    next.extend(rules.dependents.iter().cloned().flatten());
+                }
+            }
+        }
+        looked_at.into_iter().collect()
+    }
+
+    /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
+    fn rule(&mut self, rules: &Rules, now: Instant) -> Vec<u32> {
+        let window = self.settling.safety.self_suspicion.window;
+        let unsure_from = self.unsure_since().map(|since| since.checked_sub(window).unwrap_or(since));
+        let mut claims: Vec<_> =
+            rules.endpoints.clone().filter_map(|index| self.endpoints.get(index)).map(EndpointHealth::claim).collect();
+        self.settling.guard.settle(&self.settling.safety, unsure_from, &mut claims, rules.min_healthy, now);
+        let mut changed = vec![];
+        let mut holds = false;
+        for (index, (_, ruling)) in rules.endpoints.clone().zip(claims) {
+            holds |= matches!(ruling, Ruling::Held(_));
+            if self.endpoints.get(index).is_some_and(|known| known.claim().1 != ruling) {
+                changed.push(index);
+                if let Some(known) = self.endpoints.get_mut(index) {
+                    known.rule(ruling);
+                }
+            }
+        }
+        if holds {
+            self.settling.holding.insert(rules.endpoints.start);
+        } else {
+            self.settling.holding.remove(&rules.endpoints.start);
+        }
+        changed
+    }
+
+    /// What each input of an endpoint says, in the order of its pool's `health`.
+    pub fn inputs_of<'t>(&'t self, endpoint: &'t EndpointHealth) -> impl Iterator<Item = SaidBy<'t>> {
+        let inputs = endpoint.placed.inputs.iter().zip(&endpoint.placed.rules.health.inputs);
+        inputs.map(|(input, of)| match input {
+            Input::Target(target) => {
+                let target = self.get(*target);
+                let verdict = target.map_or(Verdict::Unknown, |target| target.machine.verdict());
+                SaidBy { target, pool: "", verdict, of }
+            }
+            Input::Groups(groups) => {
+                let first = self.endpoints.get(self.endpoints.of_group(groups.start).start);
+                let serves = groups.clone().any(|group| self.can_serve(group));
+                let verdict = if serves { Verdict::Up } else { Verdict::Down };
+                SaidBy { target: None, pool: first.map_or("", |known| &known.placed.pool), verdict, of }
+            }
+        })
+    }
+
+    /// Why an endpoint's verdict is what it is to be, for people.
+    fn reason(&self, endpoint: &EndpointHealth, now: Instant) -> String {
+        if endpoint.word().is_some() {
+            return "an operator says so".to_owned();
+        }
+        let found = self.found(endpoint, now).verdict;
+        let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
+        let why = match acting.find(|said| said.verdict == found) {
+            Some(SaidBy { target: Some(target), .. }) => {
+                target.last.as_ref().map(|(_, observation)| observation.to_string()).unwrap_or_default()
+            }
+            Some(said) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
+            None => "what is needed is not healthy enough".to_owned(),
+        };
+        match endpoint.held() {
+            Some(held) => format!("{why}; held by {}", held.name()),
+            None => why,
+        }
+    }
+
+    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something. Returns a
+    /// change of mind, and the endpoints that are to be settled.
+    pub fn look_after(&mut self, now: Instant) -> (Option<Doubt>, Vec<u32>) {
+        let safety = Arc::clone(&self.settling.safety);
+        let sight = self.sight();
+        let fallen: Vec<TargetId> = self.settling.suspicion.fallen().collect();
+        let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
+        let mut pools = self.settling.holding.clone();
+        if doubt.is_some() {
+            let endpoints = fallen.iter().flat_map(|target| self.endpoints.of_target(*target));
+            pools.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.rules.endpoints.start)));
+        }
+        let mut changed = vec![];
+        for first in pools {
+            let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
+            changed.extend(self.rule(&rules, now));
+        }
+        (doubt, changed)
+    }
+
+    /// What there is to judge by.
+    fn sight(&self) -> Sight {
+        let Settling { suspicion, safety, canaries, judged, down, regions, .. } = &self.settling;
+        // Where they are is only asked where there are enough.
+        let mut fallen_regions = BTreeSet::new();
+        let is_many = suspicion.fallen().count() as f64 > *judged as f64 * safety.self_suspicion.share;
+        for target in suspicion.fallen().filter(|_| is_many) {
+            let endpoints = self.endpoints.of_target(target).iter();
+            fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
+        }
+        let answers = |canary: &TargetId| {
+            self.get(*canary).and_then(|target| target.last.as_ref()).is_some_and(|(_, last)| last.outcome.is_ok())
+        };
+        Sight {
+            targets: *judged,
+            down: *down,
+            regions: *regions,
+            fallen_regions: fallen_regions.len(),
+            canary_answers: canaries.iter().any(answers),
+        }
+    }
+}
