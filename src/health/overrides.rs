@@ -280,6 +280,11 @@ impl Words<'_> {
         all.into_iter().flatten().fold(Said::default(), |said, broader| said.and(broader))
     }
 
+    /// Whether there is a word on any service.
+    pub fn is_any_on_services(&self) -> bool {
+        !self.services.is_empty()
+    }
+
     /// The word on a service.
     pub fn of_service(&self, name: &str) -> Option<&Override> {
         self.services.get(name).copied()
