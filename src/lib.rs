@@ -16,6 +16,7 @@
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
 //! | [`measurements`] | round trips that arrive, and when maps are made anew for them |
+//! | [`operator`] | what operators say: kept, then published |
 //! | [`reload`], `watch` | load → compile → publish, or keep what serves; when to |
 //! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
@@ -32,6 +33,7 @@ pub mod health;
 mod logging;
 pub mod measurements;
 pub mod metrics;
+pub mod operator;
 mod pem;
 mod regular_file;
 pub mod reload;

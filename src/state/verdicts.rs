@@ -201,14 +201,14 @@ impl Keeper {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Writes what is known, if a verdict changed since it was last written, or what was written is half as old as it may become.
-    /// Blocks while it does. That it fails is told once, and again after it succeeded.
-    pub fn keep(&self, table: &Table, max_age: Duration, now: Instant, unix_seconds: u64) {
+    /// Writes what is known, unless no verdict changed since it was last written, less than `stays_good` ago. Blocks while it does.
+    /// That it fails is told once, and again after it succeeded.
+    pub fn keep(&self, table: &Table, stays_good: Duration, now: Instant, unix_seconds: u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let verdicts = hash_of_verdicts(table);
         let is_kept =
-            |(then, written): (Instant, u64)| written == verdicts && now.saturating_duration_since(then) < max_age / 2;
-        if max_age.is_zero() || last.written.is_some_and(is_kept) {
+            |(then, written): (Instant, u64)| written == verdicts && now.saturating_duration_since(then) < stays_good;
+        if last.written.is_some_and(is_kept) {
             return;
         }
         let path = self.folder.join(NAME);
@@ -250,15 +250,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{self, Check, Timing};
-    use crate::health::{Failure, Observation};
+    use crate::config::{self, Check, TcpCheck, Timing};
+    use crate::health::{Details, Failure, Observation};
 
     const MAX_AGE: Duration = Duration::from_secs(300);
     const THEN: u64 = 1_000_000;
 
     fn key(port: u16, fall: u8) -> TargetKey {
         let target = config::Target::Address([192, 0, 2, 1].into());
-        TargetKey { check: Check::Tcp { port }, timing: Timing { fall, ..Timing::DEFAULT }, target }
+        TargetKey {
+            check: Check::Tcp(TcpCheck::accepted(port)).into(),
+            timing: Timing { fall, ..Timing::DEFAULT },
+            target,
+        }
     }
 
     /// Of targets at ports 1 to 3, of which the first is up, the second down and the third unknown, since 40 s before `now`.
@@ -267,7 +271,11 @@ mod tests {
         let then = now.checked_sub(Duration::from_secs(40)).unwrap();
         for (port, outcome) in [(1, Ok(())), (2, Err(Failure::Refused))] {
             let took = Duration::from_millis(3);
-            table.observe(&key(port, 3), Observation { took, address: None, outcome, reports: vec![] }, then);
+            table.observe(
+                &key(port, 3),
+                Observation { took, address: None, outcome, details: Details::default() },
+                then,
+            );
         }
         table
     }
@@ -336,7 +344,7 @@ mod tests {
         // Whether it wrote.
         let keep = |table: &Table, seconds| {
             let _ = fs::remove_file(&path);
-            keeper.keep(table, MAX_AGE, at(seconds), THEN + seconds);
+            keeper.keep(table, MAX_AGE / 2, at(seconds), THEN + seconds);
             path.exists()
         };
         assert!(!keep(&table, 0));
@@ -346,7 +354,7 @@ mod tests {
         assert!(keep(&table, 10));
         assert!(!keep(&table, 20));
         let took = Duration::from_millis(3);
-        let observation = Observation { took, address: None, outcome: Ok(()), reports: vec![] };
+        let observation = Observation { took, address: None, outcome: Ok(()), details: Details::default() };
         table.observe(&key(1, 3), observation.clone(), at(25));
         assert!(!keep(&table, 30));
         table.observe(&key(3, 3), observation, at(35));
@@ -354,8 +362,8 @@ mod tests {
         assert!(!keep(&table, 189));
         assert!(keep(&table, 190));
         assert_eq!(outcome(&fs::read(&path).unwrap(), THEN + 190), "3 of age 0");
-        keeper.keep(&table, Duration::ZERO, at(10_000), THEN);
-        assert_eq!(keeper.failures(), 2);
+        fs::remove_file(&path).unwrap();
+        keeper.keep(&table, Duration::ZERO, at(191), THEN + 191);
         assert_eq!(read(&folder, MAX_AGE, THEN + 200).by_target.len(), 3);
         assert_eq!(read(&folder, Duration::ZERO, THEN + 200).by_target.len(), 0);
         fs::remove_dir_all(&folder).unwrap();
