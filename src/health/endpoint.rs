@@ -184,7 +184,7 @@ impl EndpointHealth {
     }
 
     /// Whether its breaker keeps it from serving, which no breaker does beside an operator's word.
-    pub(super) fn is_broken(&self) -> bool {
+    pub fn is_broken(&self) -> bool {
         self.word() != Some(true) && self.breaker().is_some_and(|breaker| breaker.state() == State::Open)
     }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
+use crate::config::EndpointState;
 
 /// The most overrides at once.
 pub const MAX_OVERRIDES: usize = 10_000;
@@ -316,6 +317,22 @@ impl Said {
             Word::Disable => self.is_disabled = true,
         }
         self
+    }
+
+    /// The more restrictive of what they and the configuration want of it.
+    pub fn state(&self, configured: EndpointState) -> EndpointState {
+        match configured {
+            _ if self.is_disabled => EndpointState::Disabled,
+            EndpointState::Enabled if self.drains_since.is_some() => EndpointState::Draining,
+            configured => configured,
+        }
+    }
+
+    /// The words that it is made of.
+    pub fn words(&self) -> impl Iterator<Item = Word> {
+        let verdict = self.verdict.map(|verdict| if verdict.serves() { Word::Up } else { Word::Down });
+        let drain = self.drains_since.map(|_| Word::Drain);
+        [verdict, drain, self.is_disabled.then_some(Word::Disable)].into_iter().flatten()
     }
 }
 
