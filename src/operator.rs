@@ -106,12 +106,12 @@ impl Operator {
     pub fn take_back(
         &self,
         subject: &Subject,
-        reason: Option<String>,
-        author: String,
+        reason: Option<&str>,
+        author: &str,
         (now, unix_seconds): (Instant, u64),
     ) -> Result<Override, Refusal> {
         let mut journal = self.journal();
-        let was = journal.clear(subject, reason.clone(), author.clone(), unix_seconds)?;
+        let was = journal.clear(subject, reason, author, unix_seconds)?;
         self.publish(&journal, now);
         info!(%subject, word = %was.word, author, reason, "an operator takes an override back");
         Ok(was)

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meridian::config::{Check, DnsCheck, DnsData, ExecCheck, Target, TcpCheck, Timing};
-use meridian::health::TargetKey;
 use meridian::health::probe::{MAX_PROGRAMS, Observation, Observe, Prober};
+use meridian::health::{Input, TargetKey};
 use meridian::reload::{Loader, Origin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -25,6 +25,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// How much later than its timeout a run may be noticed to end.
 const SLACK: Duration = Duration::from_millis(500);
 
+const ECHO: Check = Check::Icmp { source: None };
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn key(check: impl Into<Arc<Check>>, address: IpAddr, timeout: Duration) -> TargetKey {
@@ -142,11 +143,13 @@ mod dns {
     const CNAME: u16 = 5;
     const TXT: u16 = 16;
 
-    /// What a server sends for a query, one datagram each; `None` is from another port.
+    /// What a server sends for a query: datagrams, each from its own port or from another.
     type Script = fn(&[u8]) -> Vec<(Vec<u8>, bool)>;
+    /// What it sends over TCP.
+    type OverTcp = fn(&[u8]) -> Vec<u8>;
 
-    /// Over UDP by this script; over TCP it sends these octets after the query, if any.
-    async fn server(script: Script, over_tcp: Option<fn(&[u8]) -> Vec<u8>>) -> u16 {
+    /// Answers one query over each.
+    async fn server(script: Script, over_tcp: Option<OverTcp>) -> u16 {
         // The same port for both.
         let (listener, socket) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -294,7 +297,6 @@ mod dns {
     async fn what_was_cut_off_is_asked_for_over_tcp() {
         let truncated: Script = |query| vec![(answer(query, 2, 0, &[]), true)];
         let cut: Script = |query| vec![(answer(query, 2, 0, &[ONE])[..40].to_vec(), true)];
-        type OverTcp = fn(&[u8]) -> Vec<u8>;
         let cases: &[(Script, OverTcp, &str)] = &[
             (truncated, |query| framed(&answer(query, 0, 0, &[ONE])), "ok"),
             (cut, |query| framed(&answer(query, 0, 0, &[ONE])), "ok"),
@@ -326,19 +328,19 @@ mod dns {
 
 #[tokio::test]
 async fn an_echo_request_is_answered_or_not() {
-    if let Some(problem) = Prober::forbidden([&Check::Icmp]) {
+    if let Some(problem) = Prober::forbidden([&ECHO]) {
         eprintln!("skipped: {problem}");
         return;
     }
     let prober = Prober::new([]).unwrap();
-    let near = prober.observe(&key(Check::Icmp, LOOPBACK, AMPLE)).await.unwrap();
+    let near = prober.observe(&key(ECHO, LOOPBACK, AMPLE)).await.unwrap();
     assert_eq!((said(&near).as_str(), near.address), ("ok", Some(LOOPBACK)));
     // Many at once see each other's answers where their sockets are raw.
     let all: Vec<_> = (1..=50_u8)
         .map(|last| {
             tokio::spawn({
                 let prober = Prober::new([]).unwrap();
-                async move { said(&prober.observe(&key(Check::Icmp, [127, 0, 0, last].into(), AMPLE)).await.unwrap()) }
+                async move { said(&prober.observe(&key(ECHO, [127, 0, 0, last].into(), AMPLE)).await.unwrap()) }
             })
         })
         .collect();
@@ -346,11 +348,16 @@ async fn an_echo_request_is_answered_or_not() {
         assert_eq!(one.await.unwrap(), "ok");
     }
     if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-        let near = prober.observe(&key(Check::Icmp, Ipv6Addr::LOCALHOST.into(), AMPLE)).await.unwrap();
+        let near = prober.observe(&key(ECHO, Ipv6Addr::LOCALHOST.into(), AMPLE)).await.unwrap();
         assert_eq!(said(&near), "ok");
     }
+    let from = |source: [u8; 4]| Check::Icmp { source: Some(source.into()) };
+    let own = prober.observe(&key(from([127, 0, 0, 9]), LOOPBACK, AMPLE)).await.unwrap();
+    assert_eq!(said(&own), "ok");
+    let not_own = prober.observe(&key(from([192, 0, 2, 77]), LOOPBACK, AMPLE)).await.unwrap();
+    assert!(not_own.outcome.as_ref().unwrap_err().is_local(), "{not_own}");
     // An address of which nobody may send or answer anything (RFC 1112 section 4).
-    let nowhere = prober.observe(&key(Check::Icmp, [240, 0, 0, 1].into(), SHORT)).await.unwrap();
+    let nowhere = prober.observe(&key(ECHO, [240, 0, 0, 1].into(), SHORT)).await.unwrap();
     assert_ne!(said(&nowhere), "ok");
 }
 
@@ -663,7 +670,14 @@ fn endpoints_are_probed_where_they_say_and_the_same_once() {
         "icmp://10.0.0.1",
     ];
     assert_eq!(targets, expected);
-    let by_endpoint: Vec<u32> = compiled.endpoints.iter().map(|endpoint| endpoint.target.unwrap().0).collect();
+    let by_endpoint: Vec<u32> = compiled
+        .endpoints
+        .iter()
+        .map(|endpoint| match &*endpoint.inputs {
+            [Input::Target(target)] => target.0,
+            others => panic!("one target each: {others:?}"),
+        })
+        .collect();
     assert_eq!(by_endpoint, [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert!(Arc::ptr_eq(&compiled.targets[0].check, &compiled.targets[4].check), "one check for all");
 }

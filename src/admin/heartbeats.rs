@@ -71,8 +71,8 @@ pub(super) fn push(state: &State, body: &[u8]) -> Result<Response, Failure> {
             let heartbeat: Heartbeat = serde_json::from_value(written)
                 .map_err(|problem| Refusal { reason: Rejection::Malformed.name(), message: problem.to_string() })?;
             let word = Word { grade: heartbeat.status.grade(), words: heartbeat.text.clone() };
-            for key in targets(&table, heartbeat)? {
-                let observation = state.reloader.memory().heartbeats.hear(&key, word.clone(), now);
+            for key in targets(&table, &heartbeat)? {
+                let observation = state.reloader.memory().heartbeats.hear(&key, &word, now);
                 observations.push((key, observation));
             }
             Ok(())
@@ -84,13 +84,13 @@ pub(super) fn push(state: &State, body: &[u8]) -> Result<Response, Failure> {
 }
 
 /// Those that wait to be heard of.
-fn targets(table: &Table, heartbeat: Heartbeat) -> Result<Vec<Arc<TargetKey>>, Refusal> {
+fn targets(table: &Table, heartbeat: &Heartbeat) -> Result<Vec<Arc<TargetKey>>, Refusal> {
     let rejected = |it: Rejection| Refusal { reason: it.name(), message: it.to_string() };
     let endpoints = table.endpoints();
     if !endpoints.has_pool(&heartbeat.pool) {
         return Err(rejected(Rejection::UnknownPool));
     }
-    let endpoint = endpoint_name(heartbeat.endpoint);
+    let endpoint = endpoint_name(&heartbeat.endpoint);
     let mut found = endpoints.find(&heartbeat.pool, &endpoint, heartbeat.region.as_deref()).peekable();
     if found.peek().is_none() {
         return Err(rejected(Rejection::UnknownEndpoint));

@@ -54,7 +54,7 @@ pub(super) fn answer(outcomes: impl IntoIterator<Item = Result<(), Refusal>>) ->
 }
 
 /// An endpoint's name as it is shown, of how somebody wrote it.
-pub(super) fn endpoint_name(written: String) -> String {
+pub(super) fn endpoint_name(written: &str) -> String {
     match written.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
         Err(_) => written.trim_end_matches('.').to_ascii_lowercase(),

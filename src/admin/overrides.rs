@@ -123,8 +123,8 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     if expires.is_some_and(|expires| expires <= now) {
         return Err(bad("it would be over already", SET_HINT));
     }
-    let reason = text("reason", reason, MAX_REASON_OCTETS, SET_HINT)?;
-    let author = text("author", author, MAX_AUTHOR_OCTETS, SET_HINT)?;
+    let reason = text("reason", &reason, MAX_REASON_OCTETS, SET_HINT)?;
+    let author = text("author", &author, MAX_AUTHOR_OCTETS, SET_HINT)?;
     must_exist(state, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
     state.operator.say(said.clone(), Instant::now()).map_err(|refusal| refused(&refusal))?;
@@ -134,9 +134,9 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
 /// Takes a word back.
 pub(super) fn clear(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let Clear { subject, reason, author } = read(body, CLEAR_HINT)?;
-    let reason = reason.map(|reason| text("reason", reason, MAX_REASON_OCTETS, CLEAR_HINT)).transpose()?;
-    let author = text("author", author, MAX_AUTHOR_OCTETS, CLEAR_HINT)?;
-    let cleared = state.operator.take_back(&subject, reason, author, (Instant::now(), unix_seconds()));
+    let reason = reason.map(|reason| text("reason", &reason, MAX_REASON_OCTETS, CLEAR_HINT)).transpose()?;
+    let author = text("author", &author, MAX_AUTHOR_OCTETS, CLEAR_HINT)?;
+    let cleared = state.operator.take_back(&subject, reason.as_deref(), &author, (Instant::now(), unix_seconds()));
     let said = shown(state, cleared.map_err(|refusal| refused(&refusal))?);
     Ok(Json(Changed { kept_in: kept_in(state), said }).into_response())
 }
@@ -144,8 +144,8 @@ pub(super) fn clear(state: &State, body: &[u8]) -> Result<Response, Failure> {
 /// Lets what is held down come up.
 pub(super) fn resume(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let Resume { subject, reason, author } = read(body, RESUME_HINT)?;
-    let reason = text("reason", reason, MAX_REASON_OCTETS, RESUME_HINT)?;
-    let author = text("author", author, MAX_AUTHOR_OCTETS, RESUME_HINT)?;
+    let reason = text("reason", &reason, MAX_REASON_OCTETS, RESUME_HINT)?;
+    let author = text("author", &author, MAX_AUTHOR_OCTETS, RESUME_HINT)?;
     must_exist(state, &subject)?;
     let targets = state.operator.resume(&subject, &reason, &author, Instant::now());
     Ok(Json(Resumed { targets }).into_response())
@@ -160,7 +160,7 @@ fn bad(problem: &str, hint: &'static str) -> Failure {
 }
 
 /// A text for people, which fits into one line of a log.
-fn text(key: &str, text: String, most_octets: usize, hint: &'static str) -> Result<String, Failure> {
+fn text(key: &str, text: &str, most_octets: usize, hint: &'static str) -> Result<String, Failure> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(bad(&format!("`{key}` is empty"), hint));

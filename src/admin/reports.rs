@@ -91,7 +91,7 @@ fn pushed(report: Report, unix: f64) -> Result<Pushed, Rejection> {
     let Report { pool, endpoint, region, time, successes, failures, .. } = report;
     Ok(Pushed {
         pool,
-        endpoint: endpoint_name(endpoint),
+        endpoint: endpoint_name(&endpoint),
         region,
         age: time.map_or(Ok(Age::default()), |time| Age::between(time, unix))?,
         load: Load {

@@ -1,7 +1,6 @@
 //! `[probes.*]`: what is probed, how and when.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -73,7 +72,10 @@ pub enum Check {
     /// `type = "dns"`
     Dns(DnsCheck),
     /// `type = "icmp"`: an echo request is answered.
-    Icmp,
+    Icmp {
+        /// As [`HttpCheck::source`].
+        source: Option<IpAddr>,
+    },
     /// `type = "exec"`
     Exec(ExecCheck),
     /// `type = "file"`: the file's line for the address says so.
@@ -92,7 +94,7 @@ impl Check {
             Self::Grpc(check) => Some(check.port),
             Self::Dns(check) => Some(check.port),
             Self::Exec(check) => check.port,
-            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => None,
+            Self::Icmp { .. } | Self::File(_) | Self::Heartbeat(_) => None,
         }
     }
 
@@ -119,7 +121,16 @@ impl Check {
             Self::Tls(check) => check.source,
             Self::Grpc(check) => check.source,
             Self::Dns(check) => check.source,
-            Self::Icmp | Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
+            Self::Icmp { source } => *source,
+            Self::Exec(_) | Self::File(_) | Self::Heartbeat(_) => None,
+        }
+    }
+
+    /// What it searches a body for.
+    pub fn body_regex(&self) -> Option<&BodyRegex> {
+        match self {
+            Self::Http(check) => check.expect_body_regex.as_ref(),
+            _ => None,
         }
     }
 
@@ -164,7 +175,7 @@ impl Check {
             }
             Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = new_port.unwrap_or(*port),
             Self::Exec(ExecCheck { port, .. }) => *port = new_port.or(*port),
-            Self::Icmp | Self::File(_) | Self::Heartbeat(_) => {}
+            Self::Icmp { .. } | Self::File(_) | Self::Heartbeat(_) => {}
         }
         check
     }
@@ -362,45 +373,35 @@ impl fmt::Display for FieldValue {
     }
 }
 
-/// A regular expression over octets, of bounded size. Two of the same text are equal, and a clone shares its memory.
-#[derive(Debug, Clone)]
-pub struct BodyRegex(Regex);
+/// A regular expression over octets, of bounded size when compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BodyRegex(String);
 
 impl BodyRegex {
-    /// The most characters of its text.
+    /// The most bytes of its text.
     pub const MAX_LENGTH: usize = 1_024;
     /// The most memory that it takes compiled, and again for each thread that searches, in bytes.
     const MAX_BYTES: usize = 512 << 10;
 
-    /// Compiles it.
+    /// What this text says.
     ///
     /// # Errors
     /// Where it is no regular expression, in words of several lines, or is too large.
     pub fn new(text: &str) -> Result<Self, regex::Error> {
-        RegexBuilder::new(text).size_limit(Self::MAX_BYTES).dfa_size_limit(Self::MAX_BYTES).build().map(Self)
+        let regex = Self(text.to_owned());
+        regex.compile().map(|_| regex)
     }
 
     /// Its text.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
     }
 
-    /// Whether a part of the body matches. The time is linear in the body's length.
-    pub fn matches(&self, body: &[u8]) -> bool {
-        self.0.is_match(body)
-    }
-}
-
-impl PartialEq for BodyRegex {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for BodyRegex {}
-
-impl Hash for BodyRegex {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+    /// What searches for it, in a time that is linear in the length of what is searched.
+    ///
+    /// # Errors
+    /// None where [`Self::new`] had none.
+    pub fn compile(&self) -> Result<Regex, regex::Error> {
+        RegexBuilder::new(&self.0).size_limit(Self::MAX_BYTES).dfa_size_limit(Self::MAX_BYTES).build()
     }
 }

@@ -127,7 +127,7 @@ pub(super) const RULE: Kind = Kind::new(
 pub(super) const TCP_PROBE: Kind = Kind::probe("tcp probes", &["port", "send", "expect", "source"]);
 pub(super) const DNS_PROBE: Kind =
     Kind::probe("dns probes", &["name", "record", "port", "recursion", "expect_rcode", "expect_answer", "source"]);
-pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &[]);
+pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &["source"]);
 pub(super) const EXEC_PROBE: Kind = Kind::probe("exec probes", &["command", "arguments", "port"]);
 pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path"]);
 pub(super) const HEARTBEAT_PROBE: Kind = Kind::look("heartbeat probes", &["max_silence"]);

@@ -72,7 +72,7 @@ impl fmt::Display for TargetKey {
             Check::Grpc(GrpcCheck { tls: Some(_), .. }) => "grpcs",
             Check::Grpc(_) => "grpc",
             Check::Dns(_) => "dns",
-            Check::Icmp => "icmp",
+            Check::Icmp { .. } => "icmp",
             Check::Exec(_) => "exec",
             Check::File(_) => "file",
             Check::Heartbeat(_) => "heartbeat",
@@ -95,7 +95,7 @@ impl fmt::Display for TargetKey {
             Check::Dns(check) => write!(f, "/{} {}", check.name, Rtype::from_int(check.rtype)),
             Check::Exec(check) => write!(f, " ({})", check.command.display()),
             Check::File(path) => write!(f, " ({})", path.display()),
-            Check::Tcp(_) | Check::Icmp | Check::Heartbeat(_) => Ok(()),
+            Check::Tcp(_) | Check::Icmp { .. } | Check::Heartbeat(_) => Ok(()),
         }
     }
 }

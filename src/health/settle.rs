@@ -180,10 +180,8 @@ impl Table {
         let needed = usize::from(first.placed.rules.min_healthy.max(1));
         let serves = endpoints.filter(healthy).take(needed).count() == needed;
         let changes = self.can_serve(group) != serves;
-        if changes {
-            if let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
-                *old = serves;
-            }
+        if changes && let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
+            *old = serves;
         }
         changes
     }

@@ -264,11 +264,12 @@ impl Journal {
     pub fn clear(
         &mut self,
         subject: &Subject,
-        reason: Option<String>,
-        author: String,
+        reason: Option<&str>,
+        author: &str,
         time: u64,
     ) -> Result<Override, Refusal> {
         let Some(cleared) = self.overrides.get(subject).cloned() else { return Err(Refusal::None(subject.clone())) };
+        let (reason, author) = (reason.map(str::to_owned), author.to_owned());
         self.append(time, Event::Clear { subject: subject.clone(), reason, author })?;
         Arc::make_mut(&mut self.overrides).clear(subject);
         Ok(cleared)
@@ -564,7 +565,7 @@ mod tests {
     }
 
     fn clear(journal: &mut Journal, subject: &str) -> Result<Override, Refusal> {
-        journal.clear(&subject.parse().unwrap(), None, "you".to_owned(), 50)
+        journal.clear(&subject.parse().unwrap(), None, "you", 50)
     }
 
     fn subjects(journal: &Journal) -> Vec<String> {

@@ -90,7 +90,10 @@ fn heartbeats_decide_at_once() {
     }
     assert_eq!(found(&interface, "heartbeat://192.0.2.9").0, Verdict::Unknown, "never heard");
     // Both of its endpoints are this target.
-    let counts = interface.reloader.publisher().health().targets().get(0).unwrap().counts;
+    let counts = {
+        let health = interface.reloader.publisher().health();
+        health.targets().iter().next().unwrap().counts
+    };
     assert_eq!((counts.successes, counts.failures, counts.poor), (3, 1, 1));
     // Each counts once where several in a row are wanted.
     let verdicts = ["ok", "failed", "failed", "ok", "ok", "ok"].map(|status| {

@@ -7,13 +7,13 @@ use super::*;
 async fn connections_come_from_the_source_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let source = Some(IpAddr::from([127, 0, 0, 9]));
-    let check = Check::Tcp(TcpCheck { source, ..TcpCheck::accepted(port) });
+    let source = IpAddr::from([127, 0, 0, 9]);
+    let check = Check::Tcp(TcpCheck { source: Some(source), ..TcpCheck::accepted(port) });
     let key = key(check, loopback(), AMPLE);
     let (observation, accepted) = tokio::join!(probe(&key), listener.accept());
-    assert_eq!((observation.outcome, accepted.unwrap().1.ip()), (Ok(()), source.unwrap()));
+    assert_eq!((observation.outcome, accepted.unwrap().1.ip()), (Ok(()), source));
     let server = Server::start(Behaviour::send(OK)).await;
-    assert_eq!(probe_http(HttpCheck { source, ..server.check() }).await.outcome, Ok(()));
+    assert_eq!(probe_http(HttpCheck { source: Some(source), ..server.check() }).await.outcome, Ok(()));
 }
 
 #[tokio::test]

@@ -158,7 +158,8 @@ async fn a_certificate_that_expires_soon_is_a_poor_success() {
         let key = key(Check::Tls(TlsCheck { port: server.port, source: None, tls }), loopback(), AMPLE);
         let mut table = Table::default().rebuilt([key.clone()], []);
         table.observe(&key, observation, std::time::Instant::now()).unwrap();
-        assert_eq!(table.targets()[0].counts.poor, u64::from(expected.is_some()));
+        let counts = table.targets().iter().next().unwrap().counts;
+        assert_eq!(counts.poor, u64::from(expected.is_some()));
     }
     let server = authority.server(&["127.0.0.1"], in_days(-9)).await;
     let (said, _) = probe_tls(&server, Tls { min_days_left: 14, ..trusting(authority.file()).unwrap() }).await;
@@ -181,7 +182,7 @@ async fn a_client_shows_its_certificate_where_it_has_one() {
             Ok(()) => assert!(is_served),
             // It may be told why, or find the connection gone when it sends its request.
             Err(Failure::Tls(reason)) => {
-                assert!(!is_served && reason.starts_with("the server refused with "), "{reason}")
+                assert!(!is_served && reason.starts_with("the server refused with "), "{reason}");
             }
             Err(failure) => assert!(!is_served && matches!(failure, Failure::Reset), "{failure}"),
         }

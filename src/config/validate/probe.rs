@@ -74,7 +74,7 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
     let check = match kind {
         Some(Kind::Tcp) => tcp::check(&table).map(Check::Tcp),
         Some(Kind::Dns) => dns::check(&table).map(Check::Dns),
-        Some(Kind::Icmp) => Some(Check::Icmp),
+        Some(Kind::Icmp) => Some(Check::Icmp { source: source(&table) }),
         Some(Kind::Exec) => exec::check(&table).map(Check::Exec),
         Some(Kind::File) => {
             table.required("path", "path = \"/run/meridian/states\"", |value| value.path()).map(Check::File)

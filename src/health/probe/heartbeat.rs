@@ -24,7 +24,7 @@ struct Heard {
 
 impl Heartbeats {
     /// Takes note of what a target said at `now`, and returns what is observed by that.
-    pub fn hear(&self, key: &TargetKey, word: Word, now: Instant) -> Observation {
+    pub fn hear(&self, key: &TargetKey, word: &Word, now: Instant) -> Observation {
         let mut all = self.lock();
         let heard = all.entry(key.clone()).or_insert(Heard { since: now, word: None, was_silent: false });
         heard.since = heard.since.max(now);
@@ -88,20 +88,20 @@ mod tests {
         let silent = Some("no heartbeat for 30s".to_owned());
         assert_eq!((look(0), look(30)), (None, None), "it is new");
         assert_eq!((look(31), look(32)), (silent.clone(), silent.clone()));
-        let heard = heartbeats.hear(&key(), word(Grade::Good), start + 40 * SECOND);
+        let heard = heartbeats.hear(&key(), &word(Grade::Good), start + 40 * SECOND);
         assert_eq!((heard.outcome, heard.details.poor), (Ok(()), None));
         // Once more, in case that the word of the silence came last.
         assert_eq!(look(41), Some("ok in 0.0ns".to_owned()));
         assert_eq!((look(42), look(70)), (None, None));
         assert_eq!(look(71), silent);
-        heartbeats.hear(&key(), word(Grade::Good), start + 35 * SECOND);
+        heartbeats.hear(&key(), &word(Grade::Good), start + 35 * SECOND);
         assert_eq!(look(72), silent, "it is no younger for that");
     }
 
     #[test]
     fn what_is_said_is_what_is_observed() {
         let (heartbeats, start) = (Heartbeats::default(), Instant::now());
-        let said = |grade| heartbeats.hear(&key(), word(grade), start).to_string();
+        let said = |grade| heartbeats.hear(&key(), &word(grade), start).to_string();
         assert_eq!(said(Grade::Good), "ok in 0.0ns");
         assert_eq!(said(Grade::Poor), "ok in 0.0ns, but the endpoint reports that it is degraded: busy");
         assert_eq!(said(Grade::Failed), "the endpoint reports that it is down: busy");
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn targets_that_are_gone_are_forgotten() {
         let (heartbeats, start) = (Heartbeats::default(), Instant::now());
-        heartbeats.hear(&key(), word(Grade::Good), start);
+        heartbeats.hear(&key(), &word(Grade::Good), start);
         heartbeats.retain(|_| false);
         assert_eq!(heartbeats.look(&key(), SECOND, start + 10 * SECOND), None, "new again");
     }

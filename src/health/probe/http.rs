@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::http::uri::Builder;
 use hyper::{Method, Request, Response, Uri};
+use regex::bytes::Regex;
 
 use super::connect::{self, Deadline, Secured};
 use super::exchange::{self, Body};
@@ -32,6 +33,7 @@ pub(super) const AGENT: HeaderValue =
 pub(super) async fn attempt(
     check: &HttpCheck,
     clients: Option<&Clients>,
+    regex: Option<&Regex>,
     hostname: Option<&str>,
     address: IpAddr,
     deadline: Deadline,
@@ -49,7 +51,7 @@ pub(super) async fn attempt(
     let mut response = exchange::send(stream, check.version, request, deadline, &mut details.phases).await?;
     details.reports.extend(header_report(response.headers()).map(|report| (Source::Header, report)));
     judge_status(check, &response)?;
-    judge_body(check, response.body_mut(), details).await
+    judge_body(check, regex, response.body_mut(), details).await
 }
 
 /// What the headers say of load, in the first form that is there; the one that can't be read comes last.
@@ -123,7 +125,12 @@ fn judge_status<B>(check: &HttpCheck, response: &Response<B>) -> Result<(), Fail
 
 /// Reads as much of the body as is needed: nothing where nothing is expected of it, up to the expected text where that is
 /// all, and else the whole.
-async fn judge_body(check: &HttpCheck, incoming: &mut Body, details: &mut Details) -> Result<(), Failure> {
+async fn judge_body(
+    check: &HttpCheck,
+    regex: Option<&Regex>,
+    incoming: &mut Body,
+    details: &mut Details,
+) -> Result<(), Failure> {
     let text = check.expect_body.as_deref().unwrap_or_default();
     let needs_whole = check.expect_body_regex.is_some() || check.expect_field.is_some();
     let is_read_to_end = needs_whole || !check.load.is_empty();
@@ -150,7 +157,8 @@ async fn judge_body(check: &HttpCheck, incoming: &mut Body, details: &mut Detail
     if !has_text {
         return Err(Failure::BodyLacks { text: excerpt(text), searched_bytes });
     }
-    if let Some(regex) = check.expect_body_regex.as_ref().filter(|regex| !regex.matches(&body)) {
+    if let Some(regex) = check.expect_body_regex.as_ref().filter(|_| !regex.is_some_and(|regex| regex.is_match(&body)))
+    {
         return Err(Failure::BodyUnlike { regex: excerpt(regex.as_str()), searched_bytes });
     }
     check.expect_field.as_ref().map_or(Ok(()), |expected| body::judge(expected, &body))

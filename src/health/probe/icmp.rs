@@ -25,7 +25,7 @@ struct EchoSocket {
 
 impl EchoSocket {
     /// One that needs no privilege where the system's settings allow it, else a raw one.
-    fn open(is_ipv4: bool) -> io::Result<Self> {
+    fn open(is_ipv4: bool, source: Option<IpAddr>) -> io::Result<Self> {
         let (domain, protocol) =
             if is_ipv4 { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
         let (socket, is_raw) = match Socket::new(domain, Type::DGRAM, Some(protocol)) {
@@ -34,6 +34,9 @@ impl EchoSocket {
             }
             socket => (socket?, false),
         };
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
         socket.set_nonblocking(true)?;
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, is_raw })
     }
@@ -54,11 +57,12 @@ const HINT: &str = "echo requests may not be sent: let net.ipv4.ping_group_range
                     CAP_NET_RAW (AmbientCapabilities= in the unit)";
 
 /// Sends an echo request, and waits until it is answered.
-pub(super) async fn attempt(address: IpAddr, deadline: Deadline) -> Result<(), Failure> {
-    let EchoSocket { socket, is_raw } = EchoSocket::open(address.is_ipv4()).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Failure::Local(HINT.to_owned()),
-        _ => Failure::from_io(&error),
-    })?;
+pub(super) async fn attempt(address: IpAddr, source: Option<IpAddr>, deadline: Deadline) -> Result<(), Failure> {
+    let EchoSocket { socket, is_raw } =
+        EchoSocket::open(address.is_ipv4(), source).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::Local(HINT.to_owned()),
+            _ => Failure::from_io(&error),
+        })?;
     let io = |error: io::Error| Failure::from_io(&error);
     // Answers from elsewhere are dropped by the kernel.
     socket.connect(SocketAddr::new(address, 0)).await.map_err(io)?;

@@ -26,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
+use regex::bytes::Regex;
 use tokio::time::Instant;
 
 use connect::Deadline;
@@ -41,7 +42,7 @@ pub(crate) use trust::nobody;
 
 use super::report::Source;
 use super::{Load, Rejection, Table, TargetKey};
-use crate::config::{Check, Problems, Target, Trust};
+use crate::config::{BodyRegex, Check, Problem, Problems, Target, Trust};
 use crate::zone::Name;
 
 /// The most addresses of a hostname that are probed.
@@ -151,6 +152,7 @@ impl Memory {
 #[derive(Debug)]
 pub struct Prober {
     clients: HashMap<Trust, Clients>,
+    regexes: HashMap<BodyRegex, Regex>,
     /// Made for the first hostname.
     resolver: OnceLock<Resolver>,
     memory: Arc<Memory>,
@@ -163,9 +165,17 @@ impl Prober {
     /// # Errors
     /// Every file that can't be read or does not hold what it should, and a system without authorities.
     pub fn new<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Result<Self, Problems> {
-        let mut clients = HashMap::new();
+        let (mut clients, mut regexes) = (HashMap::new(), HashMap::new());
         let mut problems = Vec::new();
-        let trusts: HashSet<&Trust> = checks.into_iter().filter_map(|check| Some(&check.tls()?.trust)).collect();
+        let mut trusts: HashSet<&Trust> = HashSet::new();
+        for check in checks {
+            trusts.extend(check.tls().map(|tls| &tls.trust));
+            match check.body_regex().map(|regex| (regex, regex.compile())) {
+                Some((regex, Ok(compiled))) => drop(regexes.insert(regex.clone(), compiled)),
+                Some((_, Err(error))) => problems.push(Problem::new(error.to_string())),
+                None => {}
+            }
+        }
         for trust in trusts {
             match Clients::new(trust) {
                 Ok(made) => drop(clients.insert(trust.clone(), made)),
@@ -175,7 +185,7 @@ impl Prober {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { clients, resolver: OnceLock::new(), memory: Arc::default() })
+        Ok(Self { clients, regexes, resolver: OnceLock::new(), memory: Arc::default() })
     }
 
     /// The same with what the probers before it knew.
@@ -186,7 +196,11 @@ impl Prober {
 
     /// What this process may not do that one of these checks needs: it will find nothing, and no target fails by that.
     pub fn forbidden<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Option<String> {
-        if checks.into_iter().any(|check| *check == Check::Icmp) { icmp::permission().err() } else { None }
+        if checks.into_iter().any(|check| matches!(check, Check::Icmp { .. })) {
+            icmp::permission().err()
+        } else {
+            None
+        }
     }
 
     /// One attempt at one address.
@@ -202,12 +216,15 @@ impl Prober {
         let hostname = key.target.hostname().map(ToString::to_string);
         let name = hostname.as_deref();
         match &*key.check {
-            Check::Http(check) => http::attempt(check, clients, name, address, deadline, details).await,
+            Check::Http(check) => {
+                let regex = check.expect_body_regex.as_ref().and_then(|regex| self.regexes.get(regex));
+                http::attempt(check, clients, regex, name, address, deadline, details).await
+            }
             Check::Tcp(check) => tcp::attempt(check, address, deadline, details).await,
             Check::Tls(check) => tls::attempt(check, clients, name, address, deadline, details).await,
             Check::Grpc(check) => grpc::attempt(check, clients, name, address, deadline, details).await,
             Check::Dns(check) => dns::attempt(check, address, deadline, details).await,
-            Check::Icmp => icmp::attempt(address, deadline).await,
+            Check::Icmp { source } => icmp::attempt(address, *source, deadline).await,
             Check::Exec(check) => exec::attempt(check, address, deadline).await,
             // None is asked.
             Check::File(_) | Check::Heartbeat(_) => Ok(()),

@@ -196,7 +196,7 @@ impl World {
             let mut groups: Vec<Group> = enough.into_iter().filter(|group| !group.is_half_down()).collect();
             both.into_iter().for_each(|group| {
                 if !groups.contains(&group) {
-                    groups.push(group)
+                    groups.push(group);
                 }
             });
             return Expected::Groups(groups);
