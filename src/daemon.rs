@@ -18,10 +18,12 @@ use crate::health::{Observation, Prober, TargetKey};
 use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
+use crate::operator::Operator;
 use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_unverified_certificates};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
+use crate::state::verdicts::WRITE_INTERVAL;
 use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 use crate::watch::{FileWatch, LOOK_INTERVAL};
 
@@ -42,6 +44,7 @@ pub struct Daemon {
     reloader: Arc<Reloader>,
     serving: Serving,
     admin: Option<Admin>,
+    operator: Arc<Operator>,
     termination: Termination,
 }
 
@@ -93,6 +96,14 @@ impl Daemon {
             // Fails only when all ends.
             let _ = observations.send((Arc::clone(key), observation));
         }));
+        let operator = Operator::start(
+            config.server.state_dir.as_deref(),
+            Arc::clone(reloader.publisher()),
+            Instant::now(),
+            unix_seconds(),
+        )?;
+        let operator = Arc::new(operator);
+        runtime.spawn(keep_state(Arc::clone(&operator)));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
         runtime.spawn(keep_time(Arc::clone(reloader.publisher())));
         runtime.spawn(follow_demand(Arc::clone(reloader.publisher())));
@@ -109,9 +120,13 @@ impl Daemon {
         let published = reloader.publisher().published();
         let serving = serve(sockets, published, certificate, &server_counters, context)?;
         let admin = match admin_listener {
-            Some(listener) => {
-                Some(Admin::start(listener, Arc::clone(&reloader), workers.clone(), Arc::clone(&server_counters))?)
-            }
+            Some(listener) => Some(Admin::start(
+                listener,
+                Arc::clone(&reloader),
+                Arc::clone(&operator),
+                workers.clone(),
+                Arc::clone(&server_counters),
+            )?),
             None => None,
         };
         if let Some(hangup) = hangup {
@@ -136,7 +151,7 @@ impl Daemon {
         );
         drop(_inside);
         notify_manager(&[NotifyState::Ready]);
-        Ok(Self { runtime, reloader, serving, admin, termination })
+        Ok(Self { runtime, reloader, serving, admin, operator, termination })
     }
 
     /// The addresses where DNS is served, with the ports that the system chose.
@@ -169,6 +184,7 @@ impl Daemon {
             admin.announce_stop();
         }
         self.serving.shutdown();
+        self.operator.keep_verdicts(true, Instant::now(), unix_seconds());
         drop(self.admin);
         drop(self.reloader);
         self.runtime.shutdown_timeout(ADMIN_GRACE);
@@ -219,6 +235,30 @@ async fn keep_time(publisher: Arc<Publisher>) {
     loop {
         seconds.tick().await;
         publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
+    }
+}
+
+/// Ends overrides whose time is over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
+async fn keep_state(operator: Arc<Operator>) {
+    let mut seconds = tokio::time::interval(TICK);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_kept = Instant::now();
+    loop {
+        seconds.tick().await;
+        let operator = Arc::clone(&operator);
+        let now = Instant::now();
+        let keeps = now.saturating_duration_since(last_kept) >= WRITE_INTERVAL;
+        if keeps {
+            last_kept = now;
+        }
+        let work = move || {
+            operator.expire(now, unix_seconds());
+            if keeps {
+                operator.keep_verdicts(false, now, unix_seconds());
+            }
+        };
+        // Fails only when all ends.
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 }
 

@@ -12,9 +12,11 @@
 //! | [`health`] | probes → observations → verdicts |
 //! | [`dns`] | bytes of a request → bytes of the response |
 //! | [`server`] | UDP, TCP, TLS, HTTPS and QUIC around [`dns::respond`] |
+//! | [`state`] | what outlives a restart: operators' words, the last verdicts |
 //! | [`metrics`] | what the workers count, and the Prometheus text made of it |
 //! | [`admin`] | the HTTP interface: metrics, liveness, explain |
 //! | [`measurements`] | round trips that arrive, and when maps are made anew for them |
+//! | [`operator`] | what operators say: kept, then published |
 //! | [`reload`], `watch` | load → compile → publish, or keep what serves; when to |
 //! | [`daemon`] | wiring, start and shutdown |
 //! | [`cli`] | one file per subcommand |
@@ -31,6 +33,7 @@ pub mod health;
 mod logging;
 pub mod measurements;
 pub mod metrics;
+pub mod operator;
 mod pem;
 mod regular_file;
 pub mod reload;
@@ -38,6 +41,8 @@ pub mod routing;
 mod secret_file;
 pub mod server;
 pub mod snapshot;
+pub mod state;
 mod unix_time;
 mod watch;
+mod whole_file;
 pub mod zone;

@@ -528,6 +528,7 @@ fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
         ("server.workers", old.server.workers != new.server.workers),
+        ("server.state_dir", old.server.state_dir != new.server.state_dir),
         ("server.user", old.server.user != new.server.user),
         ("server.group", old.server.group != new.server.group),
         ("server.encrypted", listeners(old) != listeners(new)),

@@ -12,16 +12,16 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::latency;
 use super::view::{Explanation, HealthReport, Question, Source};
-use super::write::{whole, writes};
-use super::{connection, heartbeats, reports};
+use super::write::{guarded, whole, writes};
+use super::{connection, heartbeats, overrides, reports};
 use crate::health::{Table, Verdict};
-use crate::metrics::prometheus::{self, Reloads, Scrape};
+use crate::metrics::prometheus::{self, Operators, Reloads, Scrape};
 use crate::snapshot::Snapshot;
 use crate::unix_time::unix_seconds_modulo;
 
@@ -34,6 +34,9 @@ Meridian's admin interface
 /api/v1/health                                every endpoint and what is known of it
 POST /api/v1/reports                          takes what others measured of endpoints
 POST /api/v1/heartbeats                       takes what endpoints say of themselves
+/api/v1/overrides                             what operators say; POST says more, DELETE takes it back
+/api/v1/overrides/audit                       what they said of late
+POST /api/v1/resume                           lets what is held down come up
 /api/v1/explain?name=NAME&type=A&client=ADDR/LEN
                                               one decision, with its reasons
 /api/v1/latency                               the round trips that are known; POST takes more in
@@ -43,6 +46,7 @@ The same in words: meridian explain NAME [TYPE] --client ADDR/LEN
 
 pub(super) fn router(state: Arc<super::State>) -> Router {
     let guard = middleware::from_fn_with_state(Arc::clone(&state), require_token);
+    let change_overrides = guarded(&state, post(set_override).delete(clear_override), reports::MAX_BODY_OCTETS);
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics))
@@ -50,6 +54,9 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/api/v1/health", get(health))
         .route("/api/v1/reports", writes(&state, push_reports, reports::MAX_BODY_OCTETS).fallback(only_written))
         .route("/api/v1/heartbeats", writes(&state, push_heartbeats, reports::MAX_BODY_OCTETS).fallback(only_written))
+        .route("/api/v1/overrides", get(list_overrides).merge(change_overrides))
+        .route("/api/v1/overrides/audit", get(audit_overrides))
+        .route("/api/v1/resume", writes(&state, resume, reports::MAX_BODY_OCTETS).fallback(only_written))
         .route("/api/v1/latency", get(latency::show).merge(writes(&state, latency::put, latency::MAX_BODY_OCTETS)))
         .fallback(|| async {
             Failure::new(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
@@ -136,6 +143,7 @@ pub(super) async fn make(
 async fn metrics(State(state): Shared) -> Result<Response, Failure> {
     make(state, |state| {
         let (snapshot, health) = state.read();
+        let overrides = state.operator.overrides();
         let status = state.reloader.status();
         let (succeeded, partial, failed) = status.counts();
         let scrape = Scrape {
@@ -145,6 +153,7 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
             server: &state.server,
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
             measurements: state.reloader.measurements().counts(),
+            operators: Operators { overrides: &overrides, not_kept: state.operator.failures() },
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;
@@ -188,6 +197,29 @@ async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>)
 async fn push_heartbeats(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
     make(state, move |state| heartbeats::push(state, &body)).await
+}
+
+async fn list_overrides(State(state): Shared) -> Result<Response, Failure> {
+    make(state, |state| Ok(overrides::list(state))).await
+}
+
+async fn audit_overrides(State(state): Shared) -> Result<Response, Failure> {
+    make(state, |state| Ok(overrides::audit(state))).await
+}
+
+async fn set_override(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body, reports::MAX_BODY_OCTETS)?;
+    make(state, move |state| overrides::set(state, &body)).await
+}
+
+async fn clear_override(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body, reports::MAX_BODY_OCTETS)?;
+    make(state, move |state| overrides::clear(state, &body)).await
+}
+
+async fn resume(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+    let body = whole(body, reports::MAX_BODY_OCTETS)?;
+    make(state, move |state| overrides::resume(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,18 +10,22 @@
 //! | `/api/v1/health` | every endpoint and what is known of it |
 //! | `POST /api/v1/reports` | takes what others measured of endpoints |
 //! | `POST /api/v1/heartbeats` | takes what endpoints say of themselves |
+//! | `/api/v1/overrides` | what operators say; takes more in, and takes it back |
+//! | `/api/v1/overrides/audit` | what they said of late |
+//! | `POST /api/v1/resume` | lets what is held down come up |
 //! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
 //! given 5 s for each whole request head; two pages are made at a time; a head is of hyper's limit at most, about
 //! 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is taken has a body of at
-//! most 1 MiB (reports, heartbeats) or 4 MiB (round trips); no other body is read.
+//! most 1 MiB (reports, heartbeats, overrides) or 4 MiB (round trips); no other body is read.
 
 mod api;
 mod connection;
 mod heartbeats;
 mod latency;
 mod outcome;
+pub mod overrides;
 mod reports;
 mod token;
 pub mod view;
@@ -41,6 +45,7 @@ pub use token::{Token, TokenError};
 
 use crate::config;
 use crate::metrics::WorkerCounters;
+use crate::operator::Operator;
 use crate::reload::Reloader;
 use crate::server::ServerCounters;
 use connection::{BoundedListener, Entry};
@@ -109,6 +114,7 @@ const PAGES_AT_ONCE: usize = 2;
 #[derive(Debug)]
 struct State {
     reloader: Arc<Reloader>,
+    operator: Arc<Operator>,
     workers: Vec<Arc<WorkerCounters>>,
     server: Arc<ServerCounters>,
     token: Option<Token>,
@@ -132,6 +138,7 @@ impl Admin {
     pub fn start(
         bound: Bound,
         reloader: Arc<Reloader>,
+        operator: Arc<Operator>,
         workers: Vec<Arc<WorkerCounters>>,
         server: Arc<ServerCounters>,
     ) -> io::Result<Self> {
@@ -140,7 +147,8 @@ impl Admin {
         let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
         let stopping = AtomicBool::new(false);
         let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
-        let state = Arc::new(State { reloader, workers, server, token, started: SystemTime::now(), stopping, pages });
+        let state =
+            Arc::new(State { reloader, operator, workers, server, token, started: SystemTime::now(), stopping, pages });
         let (stop, stopped) = oneshot::channel::<()>();
         let service = api::router(Arc::clone(&state)).into_make_service_with_connect_info::<Entry>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(async {

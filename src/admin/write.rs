@@ -20,8 +20,17 @@ where
     H: Handler<T, Arc<super::State>>,
     T: 'static,
 {
+    guarded(state, post(handler), most_octets)
+}
+
+/// The same of any requests that change something.
+pub(super) fn guarded(
+    state: &Arc<super::State>,
+    methods: MethodRouter<Arc<super::State>>,
+    most_octets: usize,
+) -> MethodRouter<Arc<super::State>> {
     let guard = from_fn_with_state(Arc::clone(state), may_write);
-    post(handler).layer(DefaultBodyLimit::max(most_octets)).layer(guard)
+    methods.layer(DefaultBodyLimit::max(most_octets)).layer(guard)
 }
 
 /// Lets a request through to a page that changes something, or refuses it before its body is read. Without a token anyone

@@ -1,23 +1,16 @@
 //! `meridian explain`
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use reqwest::{Client, Url};
+use reqwest::Method;
 
-use crate::admin::Token;
+use super::server::{Error, Server};
 use crate::admin::view::{Explanation, Question, Source};
-use crate::health::probe::nobody;
 use crate::reload::{Loader, Origin};
 use crate::snapshot::Publisher;
 use crate::unix_time::unix_seconds_modulo;
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// How long the server may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,13 +42,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["admin", "token_file"])]
     config: Option<PathBuf>,
 
-    /// The running server's admin interface
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8053")]
-    admin: SocketAddr,
-
-    /// The file with the admin interface's token, where it asks for one
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
 
     /// Print JSON
     #[arg(long)]
@@ -93,55 +81,7 @@ fn from_file(path: PathBuf, question: &Question) -> Result<Explanation, Error> {
 }
 
 fn from_server(arguments: &Arguments) -> Result<Explanation, Error> {
-    let token = arguments.token_file.as_deref().map(Token::read).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(ask(arguments, token.as_ref()))?)
-}
-
-async fn ask(arguments: &Arguments, token: Option<&Token>) -> Result<Explanation, String> {
-    let admin = arguments.admin;
-    let refused = |problem: reqwest::Error| {
-        if problem.is_connect() {
-            format!(
-                "no server answers at {admin}: start one with `meridian serve`, name its [admin] `listen` with --admin, \
-                 or decide from a file with -c FILE"
-            )
-        } else {
-            format!("the server at {admin} gave no explanation: {problem}")
-        }
-    };
-    let mut url = Url::parse(&format!("http://{admin}/api/v1/explain")).map_err(|problem| problem.to_string())?;
-    url.query_pairs_mut().append_pair("name", &arguments.name).append_pair("type", &arguments.qtype);
-    if let Some(client) = &arguments.client {
-        url.query_pairs_mut().append_pair("client", client);
-    }
-    let client = Client::builder()
-        .tls_backend_preconfigured(nobody())
-        .no_proxy()
-        .http1_only()
-        .timeout(TIMEOUT)
-        .build()
-        .map_err(refused)?;
-    let mut request = client.get(url);
-    if let Some(token) = token {
-        request = request.bearer_auth(token.as_str());
-    }
-    let response = request.send().await.map_err(refused)?;
-    if !response.status().is_success() {
-        let status = response.status();
-        return Err(match response.json::<Failure>().await {
-            Ok(Failure { error, hint }) => format!("the server at {admin} says: {error}; {hint}"),
-            Err(_) => {
-                format!("what answers at {admin} is no Meridian: it says {status}; name its address with --admin")
-            }
-        });
-    }
-    response.json().await.map_err(refused)
-}
-
-/// What the admin interface says of a mistake.
-#[derive(serde::Deserialize)]
-struct Failure {
-    error: String,
-    hint: String,
+    let mut query = vec![("name", arguments.name.as_str()), ("type", arguments.qtype.as_str())];
+    query.extend(arguments.client.as_deref().map(|client| ("client", client)));
+    arguments.server.ask(Method::GET, "explain", &query, None, ", or decide from a file with -c FILE")
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::geo::build::{self, BuildError};
 use crate::geo::{Database, Located, Origin, locate};
+use crate::whole_file;
 
 /// Look addresses up in a location database, or build one
 #[derive(Debug, clap::Args)]
@@ -98,22 +99,11 @@ fn default_epoch() -> Option<u64> {
     }
 }
 
-/// Writes a file beside `path` and renames it, so that no reader meets half of it.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "names no file"))?;
-    let mut temporary_name = name.to_owned();
-    temporary_name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary_name);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().inspect_err(|_| {
-        // Nothing better can be done about a leftover than to name the first error.
-        let _ = std::fs::remove_file(&temporary);
-    })
+/// Puts a database in its place. Two that are made at once don't meet in one temporary file.
+fn replace(output: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = output.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "names no file"))?;
+    let temporary_name = format!("{}.{}.tmp", name.to_string_lossy(), std::process::id());
+    whole_file::replace(output, &temporary_name, 0o666, bytes)
 }
 
 /// Why no database was written.

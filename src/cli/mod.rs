@@ -4,7 +4,9 @@ mod check;
 mod demo;
 mod explain;
 mod geoip;
+mod overrides;
 mod serve;
+mod server;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
+    Override(overrides::Arguments),
+    Resume(overrides::ResumeArguments),
     Demo(demo::Arguments),
     Geoip(geoip::Arguments),
 }
@@ -42,6 +46,8 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Override(arguments) => overrides::run(&arguments),
+        Command::Resume(arguments) => overrides::resume(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Geoip(arguments) => geoip::run(&arguments),
     }

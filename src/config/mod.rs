@@ -15,7 +15,7 @@ mod reader;
 pub mod safety;
 mod schema;
 mod similar;
-mod units;
+pub(crate) mod units;
 mod validate;
 
 use std::fmt;

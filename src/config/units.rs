@@ -7,7 +7,7 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 
 /// Reads whole numbers with units from the largest to the smallest, each unit at most once: `250ms`, `5s`, `1m30s`.
 /// The largest is some 500 million years.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = UNITS.iter();
     let mut total_ms = 0_u64;
@@ -27,7 +27,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The duration as [`parse_duration`] reads it. What is under a millisecond is left out.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let mut rest_ms = duration.as_millis();
     let mut shown = String::new();
     for (name, unit_ms) in UNITS {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::breaker::{self, Breaker, State};
 use super::chunks::Chunks;
 use super::guard::{Claim, Held, Ruling};
+use super::overrides::Said;
 use super::{Grade, Load, Measure, Rejection, TargetId, Verdict};
 use crate::config::{self, PoolHealth, Target};
 
@@ -97,8 +98,8 @@ pub struct EndpointHealth {
     /// Since when its inputs say that it is down.
     down_since: Option<Instant>,
     ruling: Ruling,
-    /// What an operator says in place of all inputs and limits: whether it is up.
-    word: Option<bool>,
+    /// What operators say, in place of all inputs and limits.
+    operators: Said,
     verdict: Verdict,
     since: Option<Instant>,
     history: VecDeque<Change>,
@@ -149,7 +150,7 @@ impl EndpointHealth {
             breaker,
             down_since: None,
             ruling: Ruling::Serves,
-            word: None,
+            operators: Said::default(),
             verdict,
             since: None,
             history: VecDeque::new(),
@@ -168,7 +169,7 @@ impl EndpointHealth {
 
     /// Why it serves although its inputs say that it is down.
     pub fn held(&self) -> Option<Held> {
-        match (self.word, self.ruling) {
+        match (self.word(), self.ruling) {
             (None, Ruling::Held(held)) => Some(held),
             _ => None,
         }
@@ -179,19 +180,34 @@ impl EndpointHealth {
         self.history.iter()
     }
 
-    /// What an operator says in place of its inputs: whether it is up.
-    pub fn word(&self) -> Option<bool> {
-        self.word
+    /// What operators say of it.
+    pub fn operators(&self) -> &Said {
+        &self.operators
     }
 
-    /// Lets an operator's word count, or what its inputs say. It shows once it is settled.
-    pub fn set_word(&mut self, word: Option<bool>) {
-        self.word = word;
+    /// What an operator says in place of its inputs: whether it is up.
+    pub fn word(&self) -> Option<bool> {
+        self.operators.verdict.map(Verdict::serves)
+    }
+
+    /// Lets what operators say count. It shows once it is settled.
+    pub(super) fn obey(&mut self, operators: Said) {
+        self.operators = operators;
+    }
+
+    /// Whether configuration and operators let it serve.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.placed.is_enabled && !self.operators.is_disabled && self.operators.drains_since.is_none()
+    }
+
+    /// Whether its breaker keeps it from serving, which no breaker does beside an operator's word.
+    pub fn is_broken(&self) -> bool {
+        self.word() != Some(true) && self.breaker().is_some_and(|breaker| breaker.state() == State::Open)
     }
 
     /// What the guard has to know.
     pub(super) fn claim(&self) -> (Claim, Ruling) {
-        let is_subject = self.placed.is_enabled && self.word.is_none();
+        let is_subject = self.is_enabled() && self.word().is_none();
         let claim = Claim { region: self.placed.region_index, is_subject, down_since: self.down_since };
         (claim, self.ruling)
     }
@@ -212,9 +228,8 @@ impl EndpointHealth {
 
     /// What is to count, given what its inputs say.
     pub(super) fn due(&self, found: Verdict) -> Verdict {
-        match (self.word, found, self.ruling) {
-            (Some(true), ..) => Verdict::Up,
-            (Some(false), ..) => Verdict::Down,
+        match (self.operators.verdict, found, self.ruling) {
+            (Some(said), ..) => said,
             (None, Verdict::Down, Ruling::Held(_)) => Verdict::Degraded,
             (None, found, _) => found,
         }
@@ -319,16 +334,17 @@ impl EndpointHealth {
         is_tried || self.warmth(now) < STEPS
     }
 
-    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open. While its probe says
+    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open, and no operator says that it
+    /// is up. While its probe says
     /// that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, found: &Found, now: Instant, whole: u32) -> u32 {
         // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
-        let is_doubted = self.word.is_some() || self.held() == Some(Held::Unsure);
+        let is_doubted = self.word().is_some() || self.held() == Some(Held::Unsure);
         let is_scored = self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted;
         let health = if is_scored { found.score.steps() } else { STEPS };
         let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
-        let share = match self.breaker().map(Breaker::state) {
+        let share = match self.breaker().map(Breaker::state).filter(|_| self.word() != Some(true)) {
             None | Some(State::Closed) => share,
             Some(State::Open) => return 0,
             Some(State::HalfOpen) => {
@@ -358,6 +374,11 @@ pub struct Score(f64);
 impl Score {
     /// Of a target that only succeeded, or of which nothing is known.
     pub const FULL: Self = Self(1.0);
+
+    /// This score, 0..=1; anything else counts as the nearest.
+    pub fn new(value: f64) -> Self {
+        Self(if value.is_nan() { 1.0 } else { value.clamp(0.0, 1.0) })
+    }
 
     /// Of a target with a verdict that just began.
     pub fn of(verdict: Verdict) -> Self {

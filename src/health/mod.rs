@@ -11,6 +11,8 @@
 //! Beside its verdict each endpoint has a state of its own ([`endpoint`]): its [`load`], from [`report`]s that come with
 //! probes' answers ([`orca`], or JSON in the body) or are pushed, how far it has warmed up, and its circuit [`breaker`].
 //!
+//! What operators say ([`overrides`]) outranks all of it.
+//!
 //! What is known is kept in [`chunks`], so that reading all of it out keeps no observation waiting.
 
 pub mod breaker;
@@ -21,6 +23,7 @@ pub mod guard;
 pub mod load;
 pub mod machine;
 pub mod orca;
+pub mod overrides;
 pub mod probe;
 pub mod report;
 pub mod scheduler;
@@ -38,6 +41,7 @@ pub use chunks::Chunks;
 pub use endpoint::{EndpointHealth, Endpoints, Found, Input};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
+pub use overrides::Overrides;
 pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
 pub use scheduler::Scheduler;

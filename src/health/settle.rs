@@ -10,10 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::breaker::State;
 use super::composite::{Said, combine};
-use super::endpoint::{EndpointHealth, Endpoints, Found, Input, Rules, Score};
+use super::endpoint::{EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
 use super::guard::{Guard, Ruling};
+use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
 use super::{Chunks, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
@@ -171,20 +171,17 @@ impl Table {
     /// Counts again whether a group can serve; returns whether that is otherwise now.
     fn count_again(&mut self, group: u32) -> bool {
         let healthy = |index: &u32| {
-            self.endpoints.get(*index).is_some_and(|known| {
-                let is_broken = known.breaker().is_some_and(|breaker| breaker.state() == State::Open);
-                known.placed.is_enabled && known.verdict().serves() && !is_broken
-            })
+            self.endpoints
+                .get(*index)
+                .is_some_and(|known| known.is_enabled() && known.verdict().serves() && !known.is_broken())
         };
         let endpoints = self.endpoints.of_group(group);
         let Some(first) = self.endpoints.get(endpoints.start) else { return false };
         let needed = usize::from(first.placed.rules.min_healthy.max(1));
         let serves = endpoints.filter(healthy).take(needed).count() == needed;
         let changes = self.can_serve(group) != serves;
-        if changes {
-            if let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
-                *old = serves;
-            }
+        if changes && let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
+            *old = serves;
         }
         changes
     }
@@ -232,6 +229,34 @@ impl Table {
             }
         }
         looked_at.into_iter().collect()
+    }
+
+    /// The endpoints of which operators say something else than is known here, and what they say, which takes a while to find out
+    /// where there are many.
+    pub fn said_otherwise(&self, overrides: &Overrides) -> Vec<(u32, overrides::Said)> {
+        let words = overrides.words();
+        let said = |(index, known): (u32, &EndpointHealth)| {
+            let Placed { pool, region, destination, .. } = &known.placed;
+            let said = words.of_endpoint(pool, region, &destination.to_string());
+            (said != *known.operators()).then_some((index, said))
+        };
+        (0..).zip(self.endpoints.all().iter()).filter_map(said).collect()
+    }
+
+    /// Lets what operators say of these endpoints count, and asks the guard about their pools. Returns the endpoints that are to be
+    /// settled.
+    pub fn obey(&mut self, said: &[(u32, overrides::Said)], now: Instant) -> Vec<u32> {
+        let (mut touched, mut pools) = (vec![], BTreeMap::new());
+        for (index, said) in said {
+            let Some(known) = self.endpoints.get_mut(*index) else { continue };
+            known.obey(*said);
+            pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
+            touched.push(*index);
+        }
+        for rules in pools.values() {
+            touched.extend(self.rule(rules, now));
+        }
+        touched
     }
 
     /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
@@ -287,7 +312,8 @@ impl Table {
         let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let why = match acting.find(|said| said.verdict == found) {
             Some(SaidBy { target: Some(target), .. }) => {
-                target.last.as_ref().map(|(_, observation)| observation.to_string()).unwrap_or_default()
+                let last = target.last.as_ref().map(|(_, observation)| observation.to_string());
+                last.unwrap_or_else(|| "as before the restart".to_owned())
             }
             Some(said) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
             None => "what is needed is not healthy enough".to_owned(),

@@ -1,6 +1,6 @@
 //! The state of every probed target, by a dense index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::chunks::Chunks;
 use super::endpoint::{EndpointHealth, Endpoints, Input, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
 use super::settle::Settling;
-use super::{Grade, Load, Machine, Observation, TargetKey, Transition, Verdict};
+use super::{Grade, Hold, Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
 /// A target's index in one [`Table`]; the next generation's table may give the same target another.
@@ -66,6 +66,17 @@ impl TargetHealth {
     pub fn soonest_change(&self, now: Instant) -> Option<Duration> {
         self.machine.soonest_change(&self.key.timing, now)
     }
+}
+
+/// What is known of a target from before the server started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Restored {
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// For how long it had held.
+    pub held: Duration,
+    /// How well its runs went of late, 0..=1.
+    pub score: f64,
 }
 
 /// Observations by outcome, and changes of verdict.
@@ -345,6 +356,53 @@ impl Table {
             Some((*index, self.endpoints.get_mut(*index).filter(|_| is_open)?.advance(now)?))
         };
         endpoints.iter().filter_map(advance).collect()
+    }
+
+    /// Takes up what is known from before of targets of which nothing was observed yet, and returns how many those are. That they
+    /// are up is no news, so none of them warms up.
+    pub fn restore(&mut self, known: impl Fn(&TargetKey) -> Option<Restored>, now: Instant) -> usize {
+        let mut restored = 0;
+        for index in 0..self.targets.len() {
+            let Some(target) = self.targets.get(index).filter(|target| target.machine.since().is_none()) else {
+                continue;
+            };
+            let Some(Restored { verdict, held, score }) = known(&target.key) else { continue };
+            let Some(target) = self.targets.get_mut(index).filter(|_| verdict != Verdict::Unknown) else { continue };
+            target.machine = Machine::restored(verdict, now.checked_sub(held).unwrap_or(now));
+            target.score = Score::new(score);
+            let transition = Transition { from: Verdict::Unknown, to: verdict, streak: 0, held: None };
+            self.settling.turned(TargetId(index as u32), transition, now);
+            restored += 1;
+        }
+        restored
+    }
+
+    /// Lets the targets of these endpoints that are held down come up as soon as their runs say so. Returns these targets, and the
+    /// changes of those whose runs said so already.
+    pub fn resume(&mut self, endpoints: &[u32], now: Instant) -> Vec<(TargetId, Option<Transition>)> {
+        let inputs = endpoints.iter().filter_map(|index| self.endpoints.get(*index)).flat_map(|it| &it.placed.inputs);
+        let targets: BTreeSet<TargetId> = inputs
+            .filter_map(|input| match input {
+                Input::Target(target) => Some(*target),
+                Input::Groups(_) => None,
+            })
+            .collect();
+        let mut resumed = Vec::new();
+        for id in targets {
+            let is_held = |target: &TargetHealth| target.machine.hold(&target.key.timing, now) != Hold::None;
+            if !self.get(id).is_some_and(is_held) {
+                continue;
+            }
+            let Some(target) = self.targets.get_mut(id.index()) else { continue };
+            let transition = target.machine.resume(&target.key.timing, now);
+            if let Some(transition) = transition {
+                target.counts.transitions += 1;
+                target.score = Score::of(transition.to);
+                self.settling.turned(id, transition, now);
+            }
+            resumed.push((id, transition));
+        }
+        resumed
     }
 
     fn find(&self, key: &TargetKey) -> Option<&TargetHealth> {

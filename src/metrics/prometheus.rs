@@ -38,6 +38,7 @@ use crate::config::EndpointState;
 use crate::dns::Transport;
 use crate::health::breaker::State;
 use crate::health::guard::Held;
+use crate::health::overrides::{self, Overrides};
 use crate::health::report::Source;
 use crate::health::table::{Counts, Histogram};
 use crate::health::{Observation, Rejection, Table, Verdict};
@@ -64,8 +65,19 @@ pub struct Scrape<'a> {
     pub reloads: Reloads,
     /// What became of the measurements that arrived.
     pub measurements: measurements::Counts,
+    /// What operators say.
+    pub operators: Operators<'a>,
     /// When the process began to serve.
     pub started: SystemTime,
+}
+
+/// What operators say, and what of the state could not be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Operators<'a> {
+    /// What they say now.
+    pub overrides: &'a Overrides,
+    /// How much that they said, and how often verdicts, could not be kept.
+    pub not_kept: (u64, u64),
 }
 
 /// How reloads went.
@@ -98,6 +110,7 @@ impl Scrape<'_> {
         self.add_probes(&mut families);
         self.add_reloads(&mut families);
         self.add_measurements(&mut families);
+        self.add_operators(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
         TextEncoder::new().encode_to_string(&families.0)
@@ -467,6 +480,24 @@ impl Scrape<'_> {
             "Round trips that arrived through the admin interface. Ignored ones are too old, not certain enough, or older \
              than what is known; rejected ones are bad.",
             outcomes.map(|(outcome, count)| (labels([("outcome", outcome)]), count as f64)),
+        );
+    }
+
+    fn add_operators(&self, families: &mut Families) {
+        let Operators { overrides, not_kept: (words, verdicts) } = self.operators;
+        families.gauges(
+            "meridian_overrides",
+            "What operators say in place of probes and configuration, by word.",
+            overrides::Word::ALL.map(|word| {
+                let count = overrides.iter().filter(|said| said.word == word).count();
+                (labels([("word", word.name())]), count as f64)
+            }),
+        );
+        families.counters(
+            "meridian_state_write_failures_total",
+            "What could not be kept in state_dir: words of operators, which were refused for that, and verdicts.",
+            [("overrides", words), ("verdicts", verdicts)]
+                .map(|(file, count)| (labels([("file", file)]), count as f64)),
         );
     }
 

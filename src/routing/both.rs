@@ -78,7 +78,7 @@ fn serve_beside<'s>(
     family: Family,
     draw: &mut Draw<'_>,
 ) -> Option<Decision<'s>> {
-    let candidates = snapshot.live.candidates(choice.layout, family);
+    let candidates = snapshot.live.candidates_of(service, choice.tier, choice.layout, family);
     let can_serve = !candidates.list.is_empty() && candidates.health >= choice.candidates.health;
     can_serve.then(|| serve(snapshot, service, (Choice { candidates, ..choice }, false, 0), client, family, draw))
 }

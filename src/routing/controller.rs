@@ -472,10 +472,11 @@ fn candidates<'l>(
     region: u16,
     family: Family,
 ) -> Option<(u32, &'l Candidates)> {
-    let tier = &service.tiers[usize::from(tier)];
+    let place = usize::from(tier);
+    let tier = &service.tiers[place];
     let pool = &compiled.pools[tier.pool];
     let group = pool.group(region)?;
-    Some((group, live.candidates(tier.first_layout + (group - pool.groups.start), family)))
+    Some((group, live.candidates_of(service, place, tier.first_layout + (group - pool.groups.start), family)))
 }
 
 /// Whether a group has an endpoint of this family that isn't disabled.

@@ -14,7 +14,8 @@ use super::{Family, Flows};
 use crate::config::{Adaptive, Balance, EndpointState};
 pub use crate::health::Load;
 use crate::health::Verdict;
-use crate::snapshot::{Compiled, Endpoint, GroupKind, Layout};
+use crate::health::overrides::Said;
+use crate::snapshot::{Compiled, Endpoint, GroupKind, Layout, Service, Tier};
 
 /// A share of 1: shares are fractions of it.
 pub const WHOLE: u32 = 1 << 16;
@@ -35,6 +36,8 @@ pub struct Standing {
     pub drain: Drain,
     /// Whether its share is about to change by itself: it warms up, or its half-open breaker will close or open.
     pub settles: bool,
+    /// Whether the verdict is an operator's.
+    pub is_said: bool,
 }
 
 /// Whether an endpoint drains.
@@ -43,7 +46,7 @@ pub struct Standing {
 ///     none ──(drain_at is set)──▶ planned ──(its time comes)──▶ under way ──(drain_time passes)──▶ over
 ///      └────────────────(state is \"draining\")────────────────────▲
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Drain {
     /// It doesn't, as far as is known.
     None,
@@ -51,7 +54,7 @@ pub enum Drain {
     Planned(u32),
     /// New clients go elsewhere, but those whom a sticky balance holds stay.
     UnderWay,
-    /// Nobody is sent there.
+    /// Nobody is sent there; so too where an operator disables it.
     Over,
 }
 
@@ -70,7 +73,29 @@ impl Standing {
         },
         drain: Drain::None,
         settles: false,
+        is_said: false,
     };
+
+    /// With what operators say of it in the second `unix_seconds` since 1970, where a drain takes so many. A verdict of theirs stays
+    /// that is here already, as it was said of something more specific.
+    #[must_use]
+    pub fn under(self, said: &Said, drain_seconds: u32, unix_seconds: u32) -> Self {
+        let mut standing = match said.verdict {
+            Some(verdict) if !self.is_said => {
+                Self { verdict, flip_seconds: None, share: WHOLE, settles: false, is_said: true, ..self }
+            }
+            _ => self,
+        };
+        let over = said.drains_since.map(|since| since.saturating_add(drain_seconds.into()));
+        let drain = match over {
+            _ if said.is_disabled => Drain::Over,
+            Some(over) if over <= unix_seconds.into() => Drain::Over,
+            Some(_) => Drain::UnderWay,
+            None => Drain::None,
+        };
+        standing.drain = standing.drain.max(drain);
+        standing
+    }
 
     /// Whether it is healthy enough to be answered.
     pub fn is_healthy(&self) -> bool {
@@ -85,6 +110,20 @@ pub struct Live {
     /// What adaptive balances chose, by layout.
     adaptive: BTreeMap<u32, Arc<Controller>>,
     flows: Arc<Flows>,
+    /// By service, of those that an operator's word is on; empty where there is none.
+    own: Vec<Option<Own>>,
+}
+
+/// What a service has in place of the lists that it shares with others, tier by tier: one for each group of the tier's pool.
+type Own = Box<[Box<[Arc<Endpoints>]>]>;
+
+/// A word on a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceWord {
+    /// Index of the service.
+    pub service: usize,
+    /// What it says of each of its endpoints.
+    pub said: Said,
 }
 
 /// The candidates of one pool in one region.
@@ -233,7 +272,7 @@ impl Live {
                 self.adaptive.extend(latest.adaptive.get(&index).map(|chosen| (index, Arc::clone(chosen))));
             }
         }
-        Self { flows: Arc::clone(&latest.flows), ..self }
+        Self { flows: Arc::clone(&latest.flows), own: latest.own.clone(), ..self }
     }
 
     /// Whether an adaptive balance is to choose again though nothing has changed: then [`Self::updated`] lets it.
@@ -258,9 +297,59 @@ impl Live {
 
     /// The candidates of a layout for a family.
     pub fn candidates(&self, layout: u32, family: Family) -> &Candidates {
-        match &*self.lists[layout as usize] {
-            Endpoints::Addresses(families) => &families[family.index()],
-            Endpoints::Hostnames(hostnames) => hostnames,
+        self.lists[layout as usize].of(family)
+    }
+
+    /// The candidates of a layout for a family, as a service sees them that has it in this tier.
+    pub fn candidates_of(&self, service: &Service, tier: usize, layout: u32, family: Family) -> &Candidates {
+        match self.own.get(service.index) {
+            Some(Some(own)) => own[tier][(layout - service.tiers[tier].first_layout) as usize].of(family),
+            _ => self.candidates(layout, family),
+        }
+    }
+
+    /// Whether an operator's word is on any service.
+    pub fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Lays out the lists of the services that these words are on, as of a second since 1970: those in whose groups an endpoint has
+    /// changed, or all where nobody says which have. `changed` is ascending.
+    pub(crate) fn obey(
+        &mut self,
+        compiled: &Compiled,
+        words: &[ServiceWord],
+        standing: impl Fn(u32) -> Standing,
+        changed: Option<&[u32]>,
+        (now, unix_seconds): (Instant, u32),
+    ) {
+        let mut before = std::mem::take(&mut self.own);
+        for ServiceWord { service: index, said } in words {
+            let service = &compiled.services[*index];
+            let has_changed = |tier: &Tier| {
+                changed.is_none_or(|changed| {
+                    let endpoints = compiled.endpoints_of(tier.pool);
+                    let first = changed.partition_point(|endpoint| *endpoint < endpoints.start);
+                    changed.get(first).is_some_and(|endpoint| *endpoint < endpoints.end)
+                })
+            };
+            let under = |endpoint: u32| {
+                standing(endpoint).under(said, compiled.endpoints[endpoint as usize].drain_seconds, unix_seconds)
+            };
+            let lay_out = |tier: &Tier| {
+                let groups = compiled.pools[tier.pool].groups.len() as u32;
+                let layouts = tier.first_layout..tier.first_layout + groups;
+                let lists = layouts.map(|layout| {
+                    Arc::new(Self::default().lay_out(compiled, layout, self.adaptive(layout), &under, now))
+                });
+                lists.collect()
+            };
+            let own = match before.get_mut(*index).and_then(Option::take) {
+                Some(own) if !service.tiers.iter().any(has_changed) => own,
+                _ => service.tiers.iter().map(lay_out).collect(),
+            };
+            self.own.resize(compiled.services.len(), None);
+            self.own[*index] = Some(own);
         }
     }
 
@@ -319,6 +408,15 @@ impl Live {
         let balance = controller.choice().balance();
         self.adaptive.insert(index, Arc::new(controller));
         balance
+    }
+}
+
+impl Endpoints {
+    fn of(&self, family: Family) -> &Candidates {
+        match self {
+            Self::Addresses(families) => &families[family.index()],
+            Self::Hostnames(hostnames) => hostnames,
+        }
     }
 }
 

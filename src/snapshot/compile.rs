@@ -338,6 +338,7 @@ fn add_services(compiled: &mut Compiled, Carried { tallies, maps: made, .. }: &m
             Tier { pool: *pool, first_layout }
         });
         compiled.services.push(Service {
+            index: compiled.services.len(),
             tiers: tiers.collect(),
             steering,
             rules: service.map,

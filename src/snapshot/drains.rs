@@ -48,7 +48,7 @@ impl Drains {
         Self { plans: plans.collect() }
     }
 
-    /// How it stands with an endpoint at a time.
+    /// How it stands with an endpoint at a time, by the configuration.
     pub(super) fn of(&self, endpoint: u32, unix_seconds: u32) -> Drain {
         match self.plans.get(endpoint as usize).copied().flatten() {
             None => Drain::None,

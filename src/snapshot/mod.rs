@@ -16,6 +16,7 @@ mod steering;
 mod winners;
 mod zones;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 use crate::health::TargetKey;
+use crate::health::overrides::Subject;
 pub use crate::health::{Input, TargetId};
 use crate::metrics::Tally;
 use crate::routing::balance::rendezvous::Table;
@@ -91,6 +93,8 @@ pub struct Compiled {
 /// A service, compiled.
 #[derive(Debug)]
 pub struct Service {
+    /// Its place in [`Compiled::services`].
+    pub index: usize,
     /// The service's own pool, then its failover pools.
     pub tiers: Box<[Tier]>,
     /// How regions are ordered.
@@ -288,6 +292,33 @@ impl Compiled {
             _ => 0..0,
         }
     }
+
+    /// The endpoints that a subject is about, ascending.
+    pub fn endpoints_under(&self, subject: &Subject) -> Vec<u32> {
+        let config = &self.config;
+        let pool = |name: &str| config.pools.iter().position(|pool| pool.name == name);
+        let groups = |is: &dyn Fn(&Group) -> bool| -> Vec<u32> {
+            self.groups.iter().filter(|group| is(group)).flat_map(|group| group.endpoints.clone()).collect()
+        };
+        match subject {
+            Subject::Endpoint { pool, region, endpoint } => {
+                let is_there = |group: &Group| {
+                    config.pools[group.pool].name == *pool && config.regions[usize::from(group.region)].name == *region
+                };
+                let mut endpoints = groups(&is_there);
+                endpoints.retain(|index| self.endpoints[*index as usize].destination.to_string() == *endpoint);
+                endpoints
+            }
+            Subject::Region(name) => groups(&|group| config.regions[usize::from(group.region)].name == *name),
+            Subject::Pool(name) => pool(name).map(|pool| self.endpoints_of(pool).collect()).unwrap_or_default(),
+            Subject::Service(name) => {
+                let service = config.services.iter().position(|service| service.name.to_string() == *name);
+                let tiers = service.into_iter().flat_map(|service| &self.services[service].tiers);
+                let endpoints: BTreeSet<u32> = tiers.flat_map(|tier| self.endpoints_of(tier.pool)).collect();
+                endpoints.into_iter().collect()
+            }
+        }
+    }
 }
 
 impl Steering {
@@ -356,7 +387,8 @@ impl Service {
         let pool = &snapshot.compiled.pools[pool];
         let group = pool.group(region)?;
         let layout = first_layout + (group - pool.groups.start);
-        Some(Choice { tier, group, layout, candidates: snapshot.live.candidates(layout, family) })
+        let candidates = snapshot.live.candidates_of(self, tier, layout, family);
+        Some(Choice { tier, group, layout, candidates })
     }
 
     /// The record of this type that it makes.

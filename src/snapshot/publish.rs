@@ -19,12 +19,13 @@ use tokio::sync::Notify;
 use super::drains::Drains;
 use super::event::{BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, Steering};
-use crate::config::{EndpointState, Pool};
+use crate::config::{EndpointState, Pool, Service};
 use crate::health::endpoint::{Placed, Rules};
+use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
-use crate::health::table::Effect;
+use crate::health::table::{Effect, Restored};
 use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
-use crate::routing::live::{Drain, Standing, WHOLE};
+use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
 
@@ -49,6 +50,10 @@ pub struct Publisher {
 #[derive(Debug, Clone)]
 struct Known {
     table: Table,
+    /// What operators say.
+    overrides: Arc<Overrides>,
+    /// Their words on services.
+    service_words: Arc<[ServiceWord]>,
     drains: Arc<Drains>,
     /// What the published lists were made of, by endpoint; of loads, what the tick saw last where any list is laid out by them.
     standings: Chunks<Standing>,
@@ -83,7 +88,7 @@ impl Publisher {
             .rebuilt(compiled.targets.iter().cloned(), placed(&compiled))
             .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(&compiled, None, unix_seconds);
-        let known = Known::new(&compiled, table, drains, now, unix_seconds);
+        let known = Known::new(&compiled, table, Arc::default(), drains, (now, unix_seconds));
         let mut live = Live::build(&compiled, |endpoint| known.standing(endpoint), None, now);
         let mut controller = Controller::default();
         controller.measure(&compiled, &|endpoint| known.standing(endpoint), now);
@@ -255,19 +260,23 @@ impl Publisher {
             next = last + 1;
             let changes = known.table.advance(&restless, now);
             events.extend(changes.into_iter().filter_map(|change| breaker_event(&known.table, change)));
-            changed.extend(known.look_again(&restless));
+            changed.extend(known.look_again(&begun.compiled, &restless));
         }
         self.flows_due.notify_one();
         let (current, standings) = self.current_with_standings();
         let is_same = |snapshot: &Snapshot| is_same_configuration(&snapshot.compiled, &begun.compiled);
-        if !is_same(&current) || changed.is_empty() && !current.live.is_due(now) {
+        let is_due = !changed.is_empty() || current.live.is_due(now) || current.live.has_own();
+        if !is_same(&current) || !is_due {
             return events;
         }
         let live = current.live.updated(&current.compiled, |endpoint| at(&standings, endpoint), &changed, now);
-        let _known = self.known();
+        let known = self.known();
         let latest = self.current();
         if is_same(&latest) {
-            self.store(Arc::clone(&latest.compiled), live.beside(&current.live, &latest.live));
+            let mut live = live.beside(&current.live, &latest.live);
+            // Also for drains of services, which end with time.
+            known.obey_on_services(&latest.compiled, &mut live, None);
+            self.store(Arc::clone(&latest.compiled), live);
         }
         events
     }
@@ -310,7 +319,7 @@ impl Publisher {
         let now = known.now;
         for endpoint in known.table.settle(touched, now) {
             let index = endpoint as usize;
-            let new = known.standing_now(endpoint);
+            let new = known.standing_now(compiled, endpoint);
             let Some(old) = known.standings.get(index) else { continue };
             let is_urgent = differ(&new, old);
             let reads_load = known.reads_load[index];
@@ -324,10 +333,81 @@ impl Publisher {
         }
         if !urgent.is_empty() {
             urgent.sort_unstable();
-            let live = current.live.updated(compiled, |endpoint| known.standing(endpoint), &urgent, known.now);
+            let mut live = current.live.updated(compiled, |endpoint| known.standing(endpoint), &urgent, known.now);
+            known.obey_on_services(compiled, &mut live, Some(&urgent));
             self.store(Arc::clone(compiled), live);
             self.flows_due.notify_one();
         }
+    }
+
+    /// What operators say now.
+    pub fn overrides(&self) -> Arc<Overrides> {
+        Arc::clone(&self.known().overrides)
+    }
+
+    /// Lets what operators say count from `now` on, in place of what they said before, and publishes what follows. One at a time is
+    /// to call this.
+    pub fn obey(&self, overrides: &Arc<Overrides>, now: Instant) {
+        loop {
+            // Found out before anyone has to wait for it.
+            let (begun, table) = self.current_with_health();
+            let said = table.said_otherwise(overrides);
+            let service_words = service_words(&begun.compiled, overrides);
+            let mut known = self.known_after_others();
+            known.overrides = Arc::clone(overrides);
+            let current = self.current();
+            if !is_same_configuration(&current.compiled, &begun.compiled) {
+                continue;
+            }
+            known.now = known.now.max(now);
+            let now = known.now;
+            let touched = known.table.obey(&said, now);
+            known.service_words = service_words;
+            self.publish_what_is_urgent(&mut known, &current, &touched);
+            let current = self.current();
+            let mut live = current.live.clone();
+            if live.has_own() || !known.service_words.is_empty() {
+                known.obey_on_services(&current.compiled, &mut live, None);
+                self.store(Arc::clone(&current.compiled), live);
+            }
+            return;
+        }
+    }
+
+    /// Takes up verdicts from before the server started, of targets that nothing was observed of yet, and returns of how many.
+    pub fn restore(&self, stored: impl Fn(&TargetKey) -> Option<Restored>, now: Instant) -> usize {
+        let mut known = self.known();
+        known.now = known.now.max(now);
+        let restored = known.table.restore(stored, now);
+        let current = self.current();
+        let all: Vec<u32> = (0..current.compiled.endpoints.len() as u32).collect();
+        self.publish_what_is_urgent(&mut known, &current, &all);
+        restored
+    }
+
+    /// Lets what is held down of a subject come up as soon as its probes say so, and publishes what follows. Returns how many targets
+    /// those are, and what there is to say.
+    pub fn resume(&self, subject: &Subject, now: Instant) -> (usize, Vec<Event>) {
+        let mut known = self.known_after_others();
+        known.now = known.now.max(now);
+        let current = self.current();
+        let resumed = known.table.resume(&current.compiled.endpoints_under(subject), now);
+        let mut touched = Vec::new();
+        let mut events = Vec::new();
+        for (id, transition) in &resumed {
+            let of_target = known.table.endpoints().of_target(*id);
+            touched.extend(of_target);
+            if let (Some(transition), Some(target)) = (transition, known.table.get(*id)) {
+                events.push(Event::Verdict(Change {
+                    transition: *transition,
+                    target: target.key.to_string(),
+                    endpoints: places(&current.compiled, of_target),
+                    reason: "an operator resumes it".to_owned(),
+                }));
+            }
+        }
+        self.publish_what_is_urgent(&mut known, &current, &touched);
+        (resumed.len(), events)
     }
 
     /// Publishes the next generation. What is known is locked meanwhile, so that there is one writer.
@@ -339,12 +419,21 @@ impl Publisher {
 }
 
 impl Known {
-    fn new(compiled: &Compiled, table: Table, drains: Drains, now: Instant, unix_seconds: u32) -> Self {
-        let mut table = table;
+    fn new(
+        compiled: &Compiled,
+        mut table: Table,
+        overrides: Arc<Overrides>,
+        drains: Drains,
+        (now, unix_seconds): (Instant, u32),
+    ) -> Self {
+        let said = table.said_otherwise(&overrides);
+        table.obey(&said, now);
         let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
         table.settle(&endpoints, now);
         let mut known = Self {
             table,
+            service_words: service_words(compiled, &overrides),
+            overrides,
             drains: Arc::new(drains),
             standings: Chunks::default(),
             reads_load: reads_load(compiled),
@@ -353,7 +442,7 @@ impl Known {
             unix_seconds,
             told: HashMap::new(),
         };
-        known.standings = endpoints.into_iter().map(|endpoint| known.standing_now(endpoint)).collect();
+        known.standings = endpoints.into_iter().map(|endpoint| known.standing_now(compiled, endpoint)).collect();
         known
     }
 
@@ -368,9 +457,11 @@ impl Known {
             .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(compiled, Some((&current.compiled, &self.drains)), self.unix_seconds);
         let told = self.told.clone();
-        let known = Self { told, ..Self::new(compiled, table, drains, self.now, self.unix_seconds) };
+        let (overrides, now) = (Arc::clone(&self.overrides), (self.now, self.unix_seconds));
+        let known = Self { told, ..Self::new(compiled, table, overrides, drains, now) };
         let before = Some((current.compiled.as_ref(), &current.live));
-        let live = Live::build(compiled, |endpoint| known.standing(endpoint), before, known.now);
+        let mut live = Live::build(compiled, |endpoint| known.standing(endpoint), before, known.now);
+        known.obey_on_services(compiled, &mut live, None);
         (known, live)
     }
 
@@ -386,11 +477,11 @@ impl Known {
     }
 
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
-    fn look_again(&mut self, endpoints: &[u32]) -> Vec<u32> {
+    fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
         for endpoint in self.table.settle(endpoints, self.now) {
             let index = endpoint as usize;
-            let (new, old) = (self.standing_now(endpoint), self.standing(endpoint));
+            let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
             if new != old {
                 self.standings.set(index, new);
@@ -418,20 +509,43 @@ impl Known {
     }
 
     /// What is known of an endpoint.
-    fn standing_now(&self, index: u32) -> Standing {
+    fn standing_now(&self, compiled: &Compiled, index: u32) -> Standing {
         let Some(known) = self.table.endpoints().get(index) else { return Standing::UNPROBED };
         let found = self.table.found(known, self.now);
         // An operator's word, and what is held, wait for no run.
         let flip = found.soonest_change.filter(|_| known.word().is_none() && known.held().is_none());
-        Standing {
+        let standing = Standing {
             verdict: known.verdict(),
             flip_seconds: flip.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
             share: known.share(&found, self.now, WHOLE),
             load: known.load(&found, self.now).rounded(),
             drain: self.drains.of(index, self.unix_seconds),
             settles: known.settles(self.now),
-        }
+            is_said: known.word().is_some(),
+        };
+        let drain_seconds = compiled.endpoints.get(index as usize).map_or(0, |endpoint| endpoint.drain_seconds);
+        standing.under(known.operators(), drain_seconds, self.unix_seconds)
     }
+
+    /// Lays out the lists of services that a word is on, where these endpoints, or any, changed.
+    fn obey_on_services(&self, compiled: &Compiled, live: &mut Live, changed: Option<&[u32]>) {
+        let now = (self.now, self.unix_seconds);
+        live.obey(compiled, &self.service_words, |endpoint| self.standing(endpoint), changed, now);
+    }
+}
+
+/// The words on services.
+fn service_words(compiled: &Compiled, overrides: &Overrides) -> Arc<[ServiceWord]> {
+    let words = overrides.words();
+    if !words.is_any_on_services() {
+        return Arc::default();
+    }
+    let services = compiled.config.services.iter().enumerate();
+    let word = |(service, of): (usize, &Service)| {
+        let word = words.of_service(&of.name.to_string())?;
+        Some(ServiceWord { service, said: Said::default().and(word) })
+    };
+    services.filter_map(word).collect()
 }
 
 fn at(standings: &Chunks<Standing>, endpoint: u32) -> Standing {

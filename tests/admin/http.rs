@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::{Explanation, HealthReport};
 use meridian::admin::{self, Admin};
 use meridian::config;
+use meridian::operator::Operator;
 use meridian::reload::Reloader;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -36,7 +37,9 @@ impl Interface {
         let (loader, prepared) = prepared(configuration);
         let reloader = Arc::new(Reloader::new(loader, prepared, |_, _| {}));
         let bound = admin::bind(&config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file }).unwrap();
-        let admin = Admin::start(bound, Arc::clone(&reloader), vec![Arc::default()], Arc::default()).unwrap();
+        let publisher = Arc::clone(reloader.publisher());
+        let operator = Arc::new(Operator::start(None, publisher, Instant::now(), 1_700_000_000).unwrap());
+        let admin = Admin::start(bound, Arc::clone(&reloader), operator, vec![Arc::default()], Arc::default()).unwrap();
         drop(inside);
         Self { address: admin.address(), admin, reloader, _runtime: runtime }
     }

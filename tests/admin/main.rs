@@ -9,5 +9,6 @@ mod heartbeats;
 mod http;
 mod latency;
 mod metrics;
+mod overrides;
 mod reports;
 mod support;

@@ -7,7 +7,7 @@ use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
 use meridian::health::{Details, Observation, Phases};
 use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
-use meridian::metrics::prometheus::{Reloads, Scrape};
+use meridian::metrics::prometheus::{Operators, Reloads, Scrape};
 use meridian::server::ServerCounters;
 use meridian::snapshot::Publisher;
 
@@ -54,6 +54,7 @@ fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloa
         server: &server,
         reloads,
         measurements: Counts::default(),
+        operators: Operators { overrides: &publisher.overrides(), not_kept: (1, 2) },
         started,
     };
     samples(&scrape.text().unwrap())

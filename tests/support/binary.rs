@@ -102,7 +102,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> String {
 }
 
 /// The same of a request with this method and path, these further header lines, and this body.
-fn request(server: SocketAddr, what: &str, headers: &str, body: &str) -> String {
+pub(crate) fn request(server: SocketAddr, what: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n{body}").unwrap();

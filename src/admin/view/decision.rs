@@ -8,7 +8,6 @@ use super::{
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::geo::latency::{self, RoundTrip};
-use crate::health::breaker::State;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{
     self, Both, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance,
@@ -190,18 +189,17 @@ impl<'a> Shown<'a> {
     fn part(&self, index: u32) -> Part {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let known = self.evidence.health.endpoints().get(index);
-        let breaker = known.and_then(|known| known.breaker());
+        let is_broken = known.is_some_and(|known| known.is_broken());
+        let state = known.map_or(endpoint.state, |known| known.operators().state(endpoint.state));
         let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
-        match endpoint.state {
+        match state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
             EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if known.is_some_and(|known| !known.verdict().serves()) => Part::Down,
-            EndpointState::Enabled if breaker.is_some_and(|breaker| breaker.state() == State::Open) => {
-                Part::BreakerOpen
-            }
+            EndpointState::Enabled if is_broken => Part::BreakerOpen,
             EndpointState::Enabled => Part::Candidate,
         }
     }

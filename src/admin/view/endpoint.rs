@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
 use crate::health::endpoint::STEPS;
+use crate::health::overrides::Word;
 use crate::health::{SaidBy, Table};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
@@ -18,8 +19,10 @@ pub struct Endpoint {
     pub endpoint: String,
     /// Its weight.
     pub weight: u32,
-    /// What the operator wants of it: enabled, draining or disabled.
+    /// What configuration and operators want of it: enabled, draining or disabled.
     pub state: String,
+    /// The operators' words that hold for it, whatever the service.
+    pub overrides: Vec<Word>,
     /// What the probe says: up, degraded, down, or unknown until the first one ends; `unprobed` where there is none.
     pub verdict: String,
     /// For how many seconds that has been so.
@@ -137,6 +140,7 @@ impl Endpoint {
         let known = health.endpoints().get(index);
         let target = known.and_then(|known| health.targets_of(known).next());
         let found = known.map(|known| health.found(known, now));
+        let said = known.map(|known| *known.operators()).unwrap_or_default();
         let is_probed = known.is_some_and(|known| !known.placed.inputs.is_empty());
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
         let last = target.and_then(|target| target.last.as_ref());
@@ -144,8 +148,9 @@ impl Endpoint {
         Self {
             endpoint: endpoint.destination.to_string(),
             weight: endpoint.weight,
-            state: state_name(endpoint.state).to_owned(),
-            verdict: match known.filter(|_| is_probed) {
+            state: state_name(said.state(endpoint.state)).to_owned(),
+            overrides: said.words().collect(),
+            verdict: match known.filter(|known| is_probed || known.word().is_some()) {
                 Some(known) => known.verdict().to_string(),
                 None => "unprobed".to_owned(),
             },

@@ -235,6 +235,10 @@ impl Display for Endpoint {
         if let Some(seconds) = self.verdict_seconds {
             write!(f, " for {}", Age(seconds))?;
         }
+        if !self.overrides.is_empty() {
+            let words: Vec<&str> = self.overrides.iter().map(|word| word.name()).collect();
+            write!(f, ", as an operator says ({})", words.join(", "))?;
+        }
         if let Some(held) = &self.held {
             write!(f, ", as its probes say that it is down but {held} holds it")?;
         }

@@ -1,0 +1,116 @@
+//! What operators say by the command line, and what is left of it, and of verdicts, after the server ends.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use crate::support::PATIENCE;
+use crate::support::backend::Backend;
+use crate::support::binary::Meridian;
+use crate::support::dns::ask;
+use crate::support::folder::Folder;
+use crate::support::wait_until;
+use crate::{REGIONS, SERVER};
+
+const TOKEN: &str = "a-token-for-tests-only";
+
+/// What a command prints, and whether it succeeds.
+fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (bool, String) {
+    let admin = meridian.admin.unwrap().to_string();
+    let mut command: Command = Meridian::command(arguments);
+    command.args(["--admin", &admin, "--token-file"]).arg(folder.path("token"));
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+fn say(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> String {
+    let (succeeded, text) = run(meridian, folder, arguments);
+    assert!(succeeded, "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn what_was_said_and_found_outlives_the_server() {
+    let backends = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 21, host)));
+    let folder = Folder::new("overrides");
+    folder.put_secret("token", TOKEN);
+    let config = format!(
+        r#"
+{REGIONS}{SERVER}
+server.state_dir = "state"
+admin.token_file = "token"
+[probes.web]
+type = "http"
+path = "/"
+port = {}
+interval = "200ms"
+timeout = "200ms"
+[pools.web]
+probe = "web"
+endpoints = [
+  {{ region = "us-east", address = "127.0.21.1" }},
+  {{ region = "eu-central", address = "127.0.21.2" }},
+  {{ region = "ap-southeast", address = "127.0.21.3" }},
+]
+[services."www.geo.example"]
+pool = "web"
+"#,
+        backends[0].address.port()
+    );
+    let path = folder.put("meridian.toml", config);
+    let answer = |meridian: &Meridian| ask(meridian.dns, "www.geo.example A").to_string();
+    let read = |meridian: &Meridian, page: &str| {
+        let admin = meridian.admin.unwrap();
+        let headers = format!("Authorization: Bearer {TOKEN}\r\n");
+        crate::support::binary::request(admin, &format!("GET {page}"), &headers, "")
+    };
+    let is_judged = |meridian: &Meridian| !read(meridian, "/api/v1/health").contains("\"verdict\":\"unknown\"");
+
+    let mut meridian = Meridian::serve(&path);
+    wait_until("every endpoint has a verdict", || is_judged(&meridian));
+    assert_eq!(answer(&meridian), "NoError 127.0.21.1");
+    let said = say(
+        &meridian,
+        &folder,
+        &["override", "disable", "region/us-east", "--reason", "the roof leaks", "--for", "2h", "--author", "alice"],
+    );
+    assert!(said.starts_with("disable region/us-east (1 endpoints) for "), "{said}");
+    assert!(said.ends_with(", by alice: the roof leaks\n"), "{said}");
+    assert_eq!(answer(&meridian), "NoError 127.0.21.2");
+    let (succeeded, refused) = run(&meridian, &folder, &["override", "down", "pool/wbe", "--reason", "x"]);
+    assert!(!succeeded && refused.contains("no endpoint in the configuration belongs to pool/wbe"), "{refused}");
+
+    // As a failing power supply does it.
+    meridian.process.signal("KILL");
+    meridian.process.wait_for_end(PATIENCE);
+    let mut meridian = Meridian::serve(&path);
+    assert_eq!(answer(&meridian), "NoError 127.0.21.2");
+    let listed = say(&meridian, &folder, &["override", "list"]);
+    assert!(listed.starts_with("disable region/us-east") && listed.lines().count() == 1, "{listed}");
+    assert!(read(&meridian, "/metrics").contains("meridian_overrides{word=\"disable\"} 1\n"));
+    wait_until("every endpoint has a verdict", || is_judged(&meridian));
+
+    meridian.process.signal("TERM");
+    assert!(meridian.process.wait_for_end(PATIENCE).success());
+    let asked = backends[1].requests();
+    let meridian = Meridian::serve(&path);
+    assert!(is_judged(&meridian));
+    wait_until("they are probed again", || backends[1].requests() > asked + 2);
+    let text = meridian.process.text();
+    assert!(text.contains("verdicts read") && !text.contains("endpoint is "), "{text}");
+    say(&meridian, &folder, &["override", "clear", "region/us-east", "--author", "bob"]);
+    assert_eq!(answer(&meridian), "NoError 127.0.21.1");
+    assert_eq!(say(&meridian, &folder, &["override", "list"]), "no overrides\n");
+    assert_eq!(
+        say(&meridian, &folder, &["resume", "pool/web", "--reason", "all is well"]),
+        "pool/web: 0 held down no longer\n"
+    );
+    let audit: serde_json::Value = serde_json::from_str(&read(&meridian, "/api/v1/overrides/audit")).unwrap();
+    let told: Vec<String> = audit["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| format!("{} {} by {}", record["event"], record["subject"], record["author"]).replace('"', ""))
+        .collect();
+    assert_eq!(told, ["set region/us-east by alice", "clear region/us-east by bob"]);
+}

@@ -1,0 +1,174 @@
+//! What is acknowledged outlives any end of the process, and a full disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use meridian::health::overrides::{Override, Overrides, Subject, Word};
+use meridian::state::{Journal, Refusal};
+
+use support::folder::Folder;
+
+/// Says in which folder a child works.
+const FOLDER: &str = "MERIDIAN_TEST_STATE_DIR";
+/// Few, so that whole files are written often.
+const TRAIL: usize = 5;
+const KILLS: u32 = 1_000;
+
+/// What is said as the record of a number: one of six subjects gets a word, or it is taken back where there is one.
+fn said(number: u64, overrides: &Overrides) -> Result<Override, Subject> {
+    let subject: Subject = format!("pool/{}", number % 6).parse().unwrap();
+    if number % 5 < 2 && overrides.get(&subject).is_some() {
+        return Err(subject);
+    }
+    let word = Word::ALL[number as usize % 4];
+    Ok(Override {
+        subject,
+        word,
+        reason: format!("number {number}"),
+        author: "me".into(),
+        since: number,
+        expires: None,
+    })
+}
+
+/// What holds after so many records.
+fn after(records: u64) -> BTreeMap<String, u64> {
+    let mut overrides = Overrides::default();
+    for number in 1..=records {
+        match said(number, &overrides) {
+            Ok(said) => drop(overrides.set(said).unwrap()),
+            Err(subject) => drop(overrides.clear(&subject)),
+        }
+    }
+    held(&overrides)
+}
+
+fn held(overrides: &Overrides) -> BTreeMap<String, u64> {
+    overrides.iter().map(|said| (said.subject.to_string(), said.since)).collect()
+}
+
+fn say_next(journal: &mut Journal, number: u64) -> Result<(), Refusal> {
+    match said(number, journal.overrides()) {
+        Ok(said) => journal.set(said),
+        Err(subject) => journal.clear(&subject, None, "me", number).map(drop),
+    }
+}
+
+fn last(journal: &Journal) -> u64 {
+    journal.trail().last().map_or(0, |record| record.sequence)
+}
+
+#[test]
+#[ignore = "run in a child process by another test"]
+fn says_one_thing_after_another() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let mut journal = Journal::open(&folder, TRAIL).unwrap();
+    let mut output = std::io::stdout();
+    for number in last(&journal) + 1.. {
+        say_next(&mut journal, number).unwrap();
+        // In one call, so that no line is cut.
+        output.write_all(format!("kept {number}\n").as_bytes()).unwrap();
+        output.flush().unwrap();
+    }
+}
+
+fn start(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "says_one_thing_after_another", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The number of an acknowledgement; the program writes other lines too.
+fn kept(line: &str) -> Option<u64> {
+    line.trim_end().rsplit_once("kept ")?.1.parse().ok()
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let folder = Folder::new("power-cut");
+    let path = folder.path("state");
+    let mut rng = fastrand::Rng::with_seed(7);
+    let (mut acknowledged, mut beyond) = (0, 0);
+    for kill in 0..KILLS {
+        let mut child = start(&path);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        // A few are killed while they start, most at work.
+        let wanted = rng.u32(0..8);
+        let mut seen = 0;
+        while seen < wanted && output.read_line(&mut line).unwrap() > 0 {
+            if let Some(number) = kept(&line) {
+                assert_eq!(number, acknowledged + 1, "kill {kill}");
+                acknowledged = number;
+                seen += 1;
+            }
+            line.clear();
+        }
+        let then = Instant::now() + Duration::from_micros(rng.u64(0..if wanted == 0 { 8_000 } else { 1_500 }));
+        while Instant::now() < then {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        while output.read_line(&mut line).unwrap() > 0 {
+            acknowledged = kept(&line).unwrap_or(acknowledged);
+            line.clear();
+        }
+        child.wait().unwrap();
+        let journal = Journal::open(&path, TRAIL).unwrap();
+        let last = last(&journal);
+        // The last one may have been kept before its acknowledgement was written.
+        assert!(last == acknowledged || last == acknowledged + 1, "kill {kill}: {acknowledged} told, {last} there");
+        assert_eq!(held(journal.overrides()), after(last), "kill {kill}");
+        beyond += u32::from(last > acknowledged);
+        acknowledged = last;
+    }
+    assert!(acknowledged > u64::from(KILLS), "{acknowledged}");
+    // Else it was never killed between the two.
+    assert!(beyond > 0);
+    let names = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.contains("damaged")));
+}
+
+#[test]
+#[ignore = "run in a child process by another test"]
+fn says_more_than_fits() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    // So many that none is dropped.
+    let mut journal = Journal::open(&folder, 100_000).unwrap();
+    let number = (1..).find(|number| say_next(&mut journal, *number).is_err()).unwrap();
+    let whole = number - 1;
+    for _ in 0..3 {
+        let refusal = say_next(&mut journal, number).unwrap_err();
+        assert!(matches!(refusal, Refusal::NotKept(..)), "{refusal}");
+        assert_eq!((last(&journal), held(journal.overrides())), (whole, after(whole)));
+    }
+    std::fs::write(folder.join("told"), whole.to_string()).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_what_it_can_not_keep_and_loses_nothing() {
+    let folder = Folder::new("full-disk");
+    let path = folder.path("state");
+    // No file may grow beyond 8 blocks; the signal that tells is ignored.
+    let preparation = format!("trap '' XFSZ; ulimit -f 8; {FOLDER}='{}'; export {FOLDER};", path.display());
+    support::run_in_child("says_more_than_fits", &preparation);
+    let told: u64 = std::fs::read_to_string(path.join("told")).unwrap().parse().unwrap();
+    assert!(told > 10, "{told}");
+    let mut journal = Journal::open(&path, 100_000).unwrap();
+    assert_eq!((last(&journal), held(journal.overrides())), (told, after(told)));
+    // There is room again.
+    say_next(&mut journal, told + 1).unwrap();
+    drop(journal);
+    assert_eq!(last(&Journal::open(&path, 100_000).unwrap()), told + 1);
+}
