@@ -20,7 +20,11 @@ pub(super) fn health(table: &Table<'_>, context: Context<'_>) -> Option<PoolHeal
     let inputs = table.optional("health", |value| inputs(value, context));
     let Some(health) = table.entry("health") else {
         table.refuse(&["require"], "without `health`", "list in `health` what the endpoints' health depends on");
-        return Some(probe.map(PoolHealth::of_probe).unwrap_or_default());
+        return match (probe, table.entry("probe")) {
+            (Some(probe), _) => Some(PoolHealth::of_probe(probe)),
+            (None, Some(_)) => None,
+            (None, None) => Some(PoolHealth::default()),
+        };
     };
     if table.entry("probe").is_some() {
         return health.value.reject("`health` beside `probe`", "put the probe into the list: `{ probe = \"web\" }`");
