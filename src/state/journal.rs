@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::{FILE_MODE, LockError, lock, sealed, unsealed};
+use super::{FILE_MODE, Lock, LockError, lock, sealed, unsealed};
 use crate::health::overrides::{
     MAX_AUTHOR_OCTETS, MAX_OVERRIDES, MAX_REASON_OCTETS, Override, Overrides, Subject, Word,
 };
@@ -160,7 +160,7 @@ pub struct Journal {
 struct Disk {
     folder: PathBuf,
     /// Held while it is open.
-    lock: Option<File>,
+    lock: Option<Lock>,
     /// Whether what is on the disk is known to be what is in memory, or less.
     is_read: bool,
     /// Whether the file is to be set aside before it is replaced.

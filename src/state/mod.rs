@@ -36,8 +36,20 @@ enum LockError {
     Unusable(io::Error),
 }
 
-/// Makes the folder if need be, and keeps others from writing in it for as long as what is returned is open.
-fn lock(folder: &Path) -> Result<File, LockError> {
+/// Keeps others from writing in a folder until it is dropped. It is given back then by hand: a program that was just started, of which
+/// the start is under way, has a copy of the file for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What can't be given back goes with the file.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes the folder if need be, and keeps others from writing in it.
+fn lock(folder: &Path) -> Result<Lock, LockError> {
     let open = || {
         match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !folder.is_dir() => return Err(error),
@@ -47,7 +59,7 @@ fn lock(folder: &Path) -> Result<File, LockError> {
     };
     let file = open().map_err(LockError::Unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(LockError::InUse),
         Err(TryLockError::Error(error)) => Err(LockError::Unusable(error)),
     }
