@@ -85,9 +85,9 @@ impl Guard {
         for (claim, ruling) in &mut *endpoints {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
-                (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
-                    Ruling::Held(Held::Unsure)
-                }
+                // Nothing is taken or held of what the guard has no say in.
+                _ if !claim.is_subject => Ruling::Serves,
+                (Ruling::Taken(then), Some(_), Some(from)) if then >= from => Ruling::Held(Held::Unsure),
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
                 // Looked at below.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
@@ -95,16 +95,14 @@ impl Guard {
             counts.add(claim, *ruling);
         }
         let asking = endpoints.iter_mut().filter(|(_, ruling)| *ruling == Ruling::Serves);
-        let mut asking: Vec<_> = asking.filter(|(claim, _)| claim.down_since.is_some()).collect();
+        let mut asking: Vec<_> = asking.filter(|(claim, _)| claim.is_subject && claim.down_since.is_some()).collect();
         asking.sort_by_key(|(claim, _)| claim.down_since);
         for (claim, ruling) in asking {
             *ruling = match self.reason_to_hold(safety, unsure_from.is_some(), claim, &counts, min_healthy) {
                 Some(held) => Ruling::Held(held),
                 None => {
-                    if claim.is_subject {
-                        self.budget -= 1.0;
-                        counts.take(claim.region);
-                    }
+                    self.budget -= 1.0;
+                    counts.take(claim.region);
                     Ruling::Taken(now)
                 }
             };
@@ -119,9 +117,6 @@ impl Guard {
         counts: &Counts,
         min_healthy: u16,
     ) -> Option<Held> {
-        if !claim.is_subject {
-            return None;
-        }
         let least = u32::from(min_healthy.max(1));
         let ends_region = counts.serving.get(&claim.region) == Some(&least);
         let regions = || counts.serving.values().filter(|serving| **serving >= least).count();
@@ -244,7 +239,7 @@ mod tests {
         let mut claims = claims(now, &[(0, Some(1)), (0, Some(2)), (0, Some(3))]);
         claims[0].is_subject = false;
         // Of the other two one.
-        assert_eq!(Pool::default().settle(&half, None, &claims, now), "--s");
+        assert_eq!(Pool::default().settle(&half, None, &claims, now), "+-s");
     }
 
     #[test]

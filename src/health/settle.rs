@@ -66,13 +66,14 @@ impl Settling {
         let count = |is: fn(Verdict) -> bool| new.iter().filter(|target| is(target.machine.verdict())).count();
         let probed = endpoints.all().iter().filter(|known| !known.placed.inputs.is_empty());
         let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
+        let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
             guard: self.guard.clone(),
             suspicion: self.suspicion.renumbered(id),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: vec![true; endpoints.groups()].into(),
-            holding: BTreeSet::new(),
+            holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
             regions: regions.len(),

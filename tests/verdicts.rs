@@ -1,0 +1,352 @@
+//! From what probes find to what counts of endpoints: several inputs, limits on what is taken away, and self-suspicion.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use meridian::config::Target;
+use meridian::health::guard::Held;
+use meridian::health::suspicion::{Doubt, Relief};
+use meridian::health::{Details, Failure, Observation, Verdict};
+use meridian::reload::{Loader, Origin};
+use meridian::snapshot::{Compiled, Event, Publisher};
+
+const NOW: u32 = 1_795_316_400;
+
+/// Pools are put below; their endpoints are 192.0.2.N with N of their own, and 192.0.2.200 is a canary.
+const BASE: &str = r#"
+[server]
+listen = ["127.0.0.1:0"]
+[zones."example.com"]
+nameservers = ["ns.example.net"]
+[regions.near]
+location = [0, 0]
+[regions.far]
+location = [0, 90]
+[probes.a]
+type = "tcp"
+port = 81
+fall = 1
+rise = 1
+hold_down = "0s"
+degraded_after = "100ms"
+[probes.b]
+type = "tcp"
+port = 82
+fall = 1
+rise = 1
+hold_down = "0s"
+[probes.c]
+type = "tcp"
+port = 83
+fall = 1
+rise = 1
+hold_down = "0s"
+"#;
+
+fn compiled(text: &str) -> Compiled {
+    let loaded = Loader::new(Origin::Embedded(text.to_owned())).load();
+    loaded.unwrap_or_else(|problems| panic!("{problems}")).compiled
+}
+
+struct Run {
+    publisher: Publisher,
+    text: String,
+    start: Instant,
+    seconds: u32,
+}
+
+impl Run {
+    fn new(text: &str) -> Self {
+        let text = format!("{BASE}{text}");
+        let start = Instant::now();
+        Self { publisher: Publisher::starting_at(compiled(&text), start, NOW), text, start, seconds: 0 }
+    }
+
+    /// One whose probes have all found everything up.
+    fn up(text: &str) -> Self {
+        let run = Self::new(text);
+        let keys: Vec<_> = run.publisher.health().keys().collect();
+        let all = keys.into_iter().map(|key| (key, Duration::from_millis(1), Ok(())));
+        run.observe(all.collect());
+        run
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_secs(self.seconds.into())
+    }
+
+    fn observe(
+        &self,
+        found: Vec<(std::sync::Arc<meridian::health::TargetKey>, Duration, Result<(), Failure>)>,
+    ) -> Vec<Event> {
+        let observation =
+            |(key, took, outcome)| (key, Observation { took, address: None, outcome, details: Details::default() });
+        self.publisher.observe(found.into_iter().map(observation), self.now())
+    }
+
+    /// `3a-` is that probe a finds 192.0.2.3 down, `+` up and `~` slow; all at once. Returns changes of mind.
+    fn find(&self, found: &str) -> Vec<Doubt> {
+        let keys: Vec<_> = self.publisher.health().keys().collect();
+        let found = found.split(' ').map(|found| {
+            let (place, said) = found.split_at(found.len() - 1);
+            let (octet, probe) = place.split_at(place.len() - 1);
+            let port = 81 + u16::from(probe.as_bytes()[0] - b'a');
+            let address: IpAddr = [192, 0, 2, octet.parse().unwrap()].into();
+            let key = keys.iter().find(|key| key.target == Target::Address(address) && key.check.port() == Some(port));
+            let took = Duration::from_millis(if said == "~" { 200 } else { 1 });
+            (key.unwrap().clone(), took, if said == "-" { Err(Failure::Refused) } else { Ok(()) })
+        });
+        doubts(self.observe(found.collect()))
+    }
+
+    fn at(&mut self, seconds: u32) -> Vec<Doubt> {
+        self.seconds = seconds;
+        doubts(self.publisher.tick(self.now(), NOW + seconds))
+    }
+
+    fn reload(&mut self, change: impl Fn(&str) -> String) {
+        self.text = change(&self.text);
+        self.publisher.replace(compiled(&self.text));
+    }
+
+    /// What counts of each endpoint, in their order: `+` up, `~` degraded, `-` down, `?` unknown; where it is held the first letter
+    /// of why: `u`nsure, `s`hare, `r`egions, `c`hanges.
+    fn verdicts(&self) -> String {
+        let health = self.publisher.health();
+        let letter = |known: &meridian::health::EndpointHealth| match (known.held(), known.verdict()) {
+            (Some(Held::Unsure), _) => 'u',
+            (Some(Held::PoolShare), _) => 's',
+            (Some(Held::Regions), _) => 'r',
+            (Some(Held::ChangesPerMinute), _) => 'c',
+            (None, Verdict::Up) => '+',
+            (None, Verdict::Degraded) => '~',
+            (None, Verdict::Down) => '-',
+            (None, Verdict::Unknown) => '?',
+        };
+        health.endpoints().all().iter().map(letter).collect()
+    }
+}
+
+fn doubts(events: Vec<Event>) -> Vec<Doubt> {
+    let doubt = |event| if let Event::Doubt(doubt) = event { Some(doubt) } else { None };
+    events.into_iter().filter_map(doubt).collect()
+}
+
+#[test]
+fn inputs_are_combined() {
+    for (health, found, expected) in [
+        (r#"probe = "a""#, "1a-", "-"),
+        (r#"probe = "a""#, "1a~", "~"),
+        (r#"health = [{ probe = "a" }, { probe = "b" }, { probe = "c" }]"#, "1b-", "-"),
+        (r#"health = [{ probe = "a" }, { probe = "b" }]"#, "1a~", "~"),
+        ("health = [{ probe = \"a\" }, { probe = \"b\" }]\nrequire = \"any\"", "1a-", "+"),
+        ("health = [{ probe = \"a\" }, { probe = \"b\" }]\nrequire = \"any\"", "1a- 1b-", "-"),
+        ("health = [{ probe = \"a\" }, { probe = \"b\" }, { probe = \"c\" }]\nrequire = 2", "1a-", "+"),
+        ("health = [{ probe = \"a\" }, { probe = \"b\" }, { probe = \"c\" }]\nrequire = 2", "1a- 1b-", "-"),
+        ("health = [{ probe = \"a\", weight = 2 }, { probe = \"b\" }, { probe = \"c\" }]\nrequire = 2", "1b- 1c-", "+"),
+        ("health = [{ probe = \"a\", must_pass = true }, { probe = \"b\" }]\nrequire = \"any\"", "1a-", "-"),
+        ("health = [{ probe = \"a\", monitoring_only = true }, { probe = \"b\" }]", "1a-", "+"),
+    ] {
+        let run =
+            Run::up(&format!("[pools.p]\n{health}\nendpoints = [{{ region = \"near\", address = \"192.0.2.1\" }}]\n"));
+        assert_eq!(run.verdicts(), "+", "{health}");
+        run.find(found);
+        assert_eq!(run.verdicts(), expected, "{health}: {found}");
+    }
+}
+
+#[test]
+fn before_the_first_results_all_serve_and_one_is_enough_to_know_better() {
+    let run = Run::new(
+        "[pools.p]\nhealth = [{ probe = \"a\" }, { probe = \"b\" }]\n\
+         endpoints = [{ region = \"near\", address = \"192.0.2.1\" }]\n",
+    );
+    assert_eq!(run.verdicts(), "?");
+    run.find("1a+");
+    assert_eq!(run.verdicts(), "?");
+    run.find("1b-");
+    assert_eq!(run.verdicts(), "-");
+}
+
+/// The web needs its database: in its own region if there is one, and that needs storage, which is far alone.
+const CHAIN: &str = r#"
+[pools.web]
+health = [{ probe = "a" }, { pool = "database" }]
+endpoints = [{ region = "near", address = "192.0.2.1" }, { region = "far", address = "192.0.2.2" }]
+[pools.database]
+health = [{ probe = "b" }, { pool = "storage" }]
+min_healthy = 2
+endpoints = [
+  { region = "near", address = "192.0.2.3" }, { region = "near", address = "192.0.2.4" },
+  { region = "far", address = "192.0.2.5" }, { region = "far", address = "192.0.2.6" },
+]
+[pools.storage]
+probe = "c"
+endpoints = [{ region = "far", address = "192.0.2.7" }, { region = "far", address = "192.0.2.8", weight = 0 }]
+"#;
+
+#[test]
+fn pools_depend_on_pools_of_their_region_and_those_on_others() {
+    let mut run = Run::up(CHAIN);
+    assert_eq!(run.verdicts(), "++++++++");
+    run.find("3b-");
+    assert_eq!(run.verdicts(), "-+-+++++", "fewer than min_healthy near");
+    run.find("7c-");
+    assert_eq!(run.verdicts(), "-------+", "one of weight 0 is no storage");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "-------+", "after a reload");
+    run.find("7c+");
+    assert_eq!(run.verdicts(), "-+-+++++");
+    run.find("3b+");
+    assert_eq!(run.verdicts(), "++++++++");
+    // Nothing depends on a pool that the operator takes out of it.
+    run.find("7c-");
+    run.reload(|text| text.replace(", { pool = \"storage\" }", ""));
+    assert_eq!(run.verdicts(), "++++++-+");
+}
+
+/// 1 to 4 are near, 5 and 6 far.
+const SIX: &str = r#"
+[pools.p]
+probe = "a"
+endpoints = [
+  { region = "near", address = "192.0.2.1" }, { region = "near", address = "192.0.2.2" },
+  { region = "near", address = "192.0.2.3" }, { region = "near", address = "192.0.2.4" },
+  { region = "far", address = "192.0.2.5" }, { region = "far", address = "192.0.2.6" },
+]
+"#;
+
+#[test]
+fn no_more_than_its_share_of_a_pool_is_taken_away() {
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{SIX}"));
+    run.find("1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "---+++");
+    run.find("4a-");
+    assert_eq!(run.verdicts(), "---s++");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "---s++", "after a reload");
+    run.find("1a+");
+    assert_eq!(run.verdicts(), "+---++", "as soon as there is room");
+    run.find("1a-");
+    assert_eq!(run.verdicts(), "s---++", "who waits is who went down last");
+    run.reload(|text| text.replace("max_down_share = 0.5", ""));
+    run.at(1);
+    assert_eq!(run.verdicts(), "----++", "the limit is gone");
+}
+
+#[test]
+fn the_last_region_is_left_and_changes_are_rationed() {
+    let run = Run::up(&format!("[safety]\nmin_healthy_regions = 1\n{SIX}"));
+    run.find("5a- 6a- 1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "---+--");
+    run.find("4a-");
+    assert_eq!(run.verdicts(), "---r--");
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}"));
+    run.find("1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "--c+++");
+    run.at(29);
+    assert_eq!(run.verdicts(), "--c+++");
+    run.at(31);
+    assert_eq!(run.verdicts(), "---+++");
+}
+
+#[test]
+fn what_the_operator_says_is_not_limited() {
+    let run = Run::up(&format!("[safety]\nmax_down_share = 0\n{SIX}"));
+    run.find("1a- 2a-");
+    assert_eq!(run.verdicts(), "ss++++");
+    let mut overrides = meridian::health::overrides::Overrides::default();
+    for (word, endpoint) in [("down", 1), ("down", 3), ("up", 2)] {
+        let word = meridian::health::overrides::Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
+        let subject = format!("endpoint/p/near/192.0.2.{endpoint}").parse().unwrap();
+        let (reason, author) = ("because".to_owned(), "me".to_owned());
+        let said =
+            meridian::health::overrides::Override { subject, word, reason, author, since: NOW.into(), expires: None };
+        overrides.set(said).unwrap();
+    }
+    run.publisher.obey(&std::sync::Arc::new(overrides), run.now());
+    assert_eq!(run.verdicts(), "-+-+++");
+    run.publisher.obey(&std::sync::Arc::default(), run.now());
+    assert_eq!(run.verdicts(), "ss++++");
+}
+
+const SUSPICIOUS: &str = "[safety.self_suspicion]\nleast = 6\nshare = 0.6\nwindow = \"30s\"\nat_most = \"5m\"\n";
+
+#[test]
+fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.find("1a-");
+    run.at(100);
+    assert_eq!(run.verdicts(), "-+++++");
+    assert_eq!(run.find("2a- 3a-"), []);
+    run.at(110);
+    assert_eq!(run.find("5a-"), []);
+    assert_eq!(run.verdicts(), "---+-+");
+    run.at(120);
+    // Four of six within the window: those are given back, but not what went down long before.
+    assert_eq!(run.find("6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "-uu+uu");
+    run.find("4a-");
+    assert_eq!(run.verdicts(), "-uuuuu");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "-uuuuu", "after a reload");
+    // Most answer again.
+    run.find("2a+ 3a+ 4a+ 5a+");
+    assert_eq!(run.find("6a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "-+++++");
+}
+
+#[test]
+fn a_doubt_lasts_for_no_longer_than_it_may() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuu+uu");
+    assert_eq!(run.at(299), []);
+    assert_eq!(run.at(300), [Doubt::Ends(Relief::TooLong)]);
+    assert_eq!(run.verdicts(), "---+--");
+}
+
+#[test]
+fn one_region_alone_may_well_be_down() {
+    let text = SIX.replace("region = \"far\", address = \"192.0.2.5\"", "region = \"near\", address = \"192.0.2.5\"");
+    let run = Run::up(&format!("{SUSPICIOUS}{text}"));
+    assert_eq!(run.find("1a- 2a- 3a- 4a- 5a-"), []);
+    assert_eq!(run.verdicts(), "-----+");
+}
+
+#[test]
+fn a_canary_tells_whether_it_is_this_server() {
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), []);
+    assert_eq!(run.verdicts(), "---+--");
+    run.find("1a+ 2a+ 3a+ 5a+ 6a+");
+    run.at(60);
+    assert_eq!(run.find("200a- 1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 6, of: 7 }]);
+    assert_eq!(run.verdicts(), "uuu+uu");
+    assert_eq!(run.find("200a+"), [Doubt::Ends(Relief::Canary)]);
+    assert_eq!(run.verdicts(), "---+--");
+}
+
+#[test]
+fn the_latest_changes_are_remembered_with_their_reasons() {
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{SIX}"));
+    for second in 1..=20 {
+        run.at(second);
+        run.find(if second % 2 == 1 { "1a-" } else { "1a+" });
+    }
+    let health = run.publisher.health();
+    let history: Vec<_> = health.endpoints().get(0).unwrap().history().cloned().collect();
+    assert_eq!(history.len(), meridian::health::endpoint::MAX_HISTORY);
+    assert!(history.is_sorted_by_key(|change| change.at));
+    let [.., before, last] = &history[..] else { panic!("two at least") };
+    assert_eq!((before.from, before.to, before.reason.as_str()), (Verdict::Up, Verdict::Down, "connection refused"));
+    assert_eq!((last.from, last.to, last.reason.as_str()), (Verdict::Down, Verdict::Up, "ok in 1.0ms"));
+    assert_eq!(last.at, run.now());
+    run.find("1a- 2a- 3a- 4a-");
+    let health = run.publisher.health();
+    let held = health.endpoints().get(3).unwrap().history().last().unwrap().clone();
+    assert_eq!((held.to, held.reason.as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
+}
