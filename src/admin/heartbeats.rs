@@ -1,5 +1,6 @@
 //! `POST /api/v1/heartbeats`: endpoints that say of themselves how they are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -100,7 +101,8 @@ fn targets(table: &Table, heartbeat: &Heartbeat) -> Result<Vec<Arc<TargetKey>>, 
     let mut keys: Vec<Arc<TargetKey>> =
         keys.filter(|key| matches!(*key.check, Check::Heartbeat(_))).map(Arc::clone).collect();
     // One endpoint in several regions is one target.
-    keys.dedup();
+    let mut seen = HashSet::new();
+    keys.retain(|key| seen.insert(Arc::clone(key)));
     if keys.is_empty() {
         return Err(Refusal { reason: "not-awaited", message: "the pool's probe is not of type heartbeat".into() });
     }

@@ -200,9 +200,19 @@ impl EndpointHealth {
         self.placed.is_enabled && !self.operators.is_disabled && self.operators.drains_since.is_none()
     }
 
-    /// Whether its breaker keeps it from serving, which no breaker does beside an operator's word.
+    /// Whether its breaker keeps it from serving.
     pub fn is_broken(&self) -> bool {
-        self.word() != Some(true) && self.breaker().is_some_and(|breaker| breaker.state() == State::Open)
+        self.heeds_breaker() && self.breaker().is_some_and(|breaker| breaker.state() == State::Open)
+    }
+
+    /// Whether its breaker has a say: neither an operator's word nor what holds it is to be undone by the same probes.
+    fn heeds_breaker(&self) -> bool {
+        self.word() != Some(true) && self.held().is_none()
+    }
+
+    /// Whether it has a group of healthy endpoints to be counted in.
+    fn is_healthy(&self) -> bool {
+        self.is_enabled() && self.verdict.serves() && !self.is_broken()
     }
 
     /// What the guard has to know.
@@ -334,17 +344,19 @@ impl EndpointHealth {
         is_tried || self.warmth(now) < STEPS
     }
 
-    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker is open, and no operator says that it
-    /// is up. While its probe says
-    /// that it is down, which is worse than any score, the score does not count.
+    /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker keeps it from serving. While its probe
+    /// says that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, found: &Found, now: Instant, whole: u32) -> u32 {
         // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
-        let is_doubted = self.word().is_some() || self.held() == Some(Held::Unsure);
+        let is_unsure = self.held() == Some(Held::Unsure);
+        let is_doubted = self.word().is_some() || is_unsure;
         let is_scored = self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted;
         let health = if is_scored { found.score.steps() } else { STEPS };
-        let steps = u64::from(self.warmth(now)) * u64::from(health);
+        // What is given back as it was taken by mistake is warm.
+        let warmth = if is_unsure { STEPS } else { self.warmth(now) };
+        let steps = u64::from(warmth) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
-        let share = match self.breaker().map(Breaker::state).filter(|_| self.word() != Some(true)) {
+        let share = match self.breaker().map(Breaker::state).filter(|_| self.heeds_breaker()) {
             None | Some(State::Closed) => share,
             Some(State::Open) => return 0,
             Some(State::HalfOpen) => {
@@ -438,8 +450,11 @@ impl Endpoints {
         for (index, placed) in (0..).zip(endpoints) {
             let name = placed.destination.to_string();
             let known = self.find(&placed.pool, &name, Some(&placed.region)).next().and_then(|known| self.get(known));
-            for input in &placed.inputs {
+            for (input, of) in placed.inputs.iter().zip(&placed.rules.health.inputs) {
                 let Input::Target(target) = input else { continue };
+                if of.monitoring_only {
+                    continue;
+                }
                 by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
                 by_target[target.index()].push(index);
             }
@@ -469,7 +484,16 @@ impl Endpoints {
         self.all.get_mut(index as usize)
     }
 
-    /// Those that a target is probed for.
+    /// Whether a group has as many healthy endpoints as its pool asks for.
+    pub(super) fn can_serve(&self, group: u32) -> bool {
+        let endpoints = self.of_group(group);
+        let Some(first) = self.get(endpoints.start) else { return false };
+        let needed = usize::from(first.placed.rules.min_healthy.max(1));
+        let healthy = endpoints.filter(|index| self.get(*index).is_some_and(EndpointHealth::is_healthy));
+        healthy.take(needed).count() == needed
+    }
+
+    /// Those for which a target counts.
     pub fn of_target(&self, target: TargetId) -> &[u32] {
         self.index.by_target.get(target.index()).map_or(&[], Vec::as_slice)
     }

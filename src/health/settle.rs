@@ -63,7 +63,11 @@ impl Settling {
         endpoints: &Endpoints,
     ) -> Self {
         let id = |id: TargetId| old.get(id.index()).and_then(|target| ids.get(&target.key)).copied();
-        let count = |is: fn(Verdict) -> bool| new.iter().filter(|target| is(target.machine.verdict())).count();
+        let acting = |index: &u32| !endpoints.of_target(TargetId(*index)).is_empty();
+        let count = |is: fn(Verdict) -> bool| {
+            let targets = (0..).zip(new.iter()).filter(|(index, _)| acting(index));
+            targets.filter(|(_, target)| is(target.machine.verdict())).count()
+        };
         let probed = endpoints.all().iter().filter(|known| !known.placed.inputs.is_empty());
         let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
         let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
@@ -72,7 +76,7 @@ impl Settling {
             guard: self.guard.clone(),
             suspicion: self.suspicion.renumbered(id),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
-            serving: vec![true; endpoints.groups()].into(),
+            serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
             holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
@@ -171,15 +175,7 @@ impl Table {
 
     /// Counts again whether a group can serve; returns whether that is otherwise now.
     fn count_again(&mut self, group: u32) -> bool {
-        let healthy = |index: &u32| {
-            self.endpoints
-                .get(*index)
-                .is_some_and(|known| known.is_enabled() && known.verdict().serves() && !known.is_broken())
-        };
-        let endpoints = self.endpoints.of_group(group);
-        let Some(first) = self.endpoints.get(endpoints.start) else { return false };
-        let needed = usize::from(first.placed.rules.min_healthy.max(1));
-        let serves = endpoints.filter(healthy).take(needed).count() == needed;
+        let serves = self.endpoints.can_serve(group);
         let changes = self.can_serve(group) != serves;
         if changes && let Some(old) = Arc::make_mut(&mut self.settling.serving).get_mut(group as usize) {
             *old = serves;
@@ -329,12 +325,13 @@ impl Table {
     /// change of mind, and the endpoints that are to be settled.
     pub fn look_after(&mut self, now: Instant) -> (Option<Doubt>, Vec<u32>) {
         let safety = Arc::clone(&self.settling.safety);
-        let sight = self.sight();
-        let fallen: Vec<TargetId> = self.settling.suspicion.fallen().collect();
+        let sight = self.sight(now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
+        // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
-        if doubt.is_some() {
-            let endpoints = fallen.iter().flat_map(|target| self.endpoints.of_target(*target));
+        if let Some(Doubt::Begins { .. }) = doubt {
+            let fallen = self.settling.suspicion.fallen();
+            let endpoints = fallen.flat_map(|target| self.endpoints.of_target(target));
             pools.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.rules.endpoints.start)));
         }
         let mut changed = vec![];
@@ -346,17 +343,21 @@ impl Table {
     }
 
     /// What there is to judge by.
-    fn sight(&self) -> Sight {
+    fn sight(&self, now: Instant) -> Sight {
         let Settling { suspicion, safety, canaries, judged, down, regions, .. } = &self.settling;
         // Where they are is only asked where there are enough.
         let mut fallen_regions = BTreeSet::new();
-        let is_many = suspicion.fallen().count() as f64 > *judged as f64 * safety.self_suspicion.share;
+        let is_many = suspicion.since().is_none()
+            && suspicion.fallen().len() as f64 > *judged as f64 * safety.self_suspicion.share;
         for target in suspicion.fallen().filter(|_| is_many) {
             let endpoints = self.endpoints.of_target(target).iter();
             fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
         }
         let answers = |canary: &TargetId| {
-            self.get(*canary).and_then(|target| target.last.as_ref()).is_some_and(|(_, last)| last.outcome.is_ok())
+            let last = self.get(*canary).and_then(|target| target.last.as_ref());
+            last.is_some_and(|(then, last)| {
+                last.outcome.is_ok() && now.saturating_duration_since(*then) <= safety.self_suspicion.window
+            })
         };
         Sight {
             targets: *judged,

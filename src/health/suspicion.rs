@@ -1,6 +1,6 @@
 //! Whether it may be this server that is cut off, and not all that it probes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -15,19 +15,26 @@ use crate::config::SelfSuspicion;
 ///   ┌──────┐ ────────────────────────────────────────────────────────────────▶ ┌────────┐
 ///   │ sure │                                                                   │ unsure │
 ///   └──────┘ ◀──────────────────────────────────────────────────────────────── └────────┘
-///            a canary answers, or most of those that turned down answer again,
-///            or `at_most` has passed: then what the probes say is believed
+///            a canary has answered for a whole window, or most of those that
+///            turned down answer again, or `at_most` has passed
 /// ```
 ///
-/// After `at_most` it doubts no more until it was well once: until fewer than half of `share` are down.
+/// A canary that answers again does not end it at once: the others need their time to be found up. After `at_most` what the probes say
+/// is believed, and not doubted again until most of those that had turned down answer.
 #[derive(Debug, Clone, Default)]
 pub struct Suspicion {
-    /// What turned down within the window, oldest first, at most once each.
-    fallen: VecDeque<(Instant, TargetId)>,
+    /// When those turned down that did so within the window, or since then while it is unsure, and are down.
+    fallen: HashMap<TargetId, Instant>,
+    /// The same in order, with some that came up since.
+    order: VecDeque<(Instant, TargetId)>,
     /// Since when it is unsure.
     since: Option<Instant>,
-    /// Whether a doubt lasted for as long as it may, and nothing was well since.
-    is_spent: bool,
+    /// The most that were in `fallen` while it was unsure.
+    most: usize,
+    /// Since when a canary answers.
+    canary_since: Option<Instant>,
+    /// Where a doubt lasted for as long as it may: so few have to be down before there is another.
+    spent_above: Option<usize>,
 }
 
 /// A change of mind.
@@ -47,7 +54,7 @@ pub enum Doubt {
 /// Why a doubt is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relief {
-    /// A canary answers: it wasn't this server's network, or is no more.
+    /// A canary answers: it isn't this server's network, or is no more.
     Canary,
     /// Most of those that turned down answer again.
     Recovered,
@@ -87,7 +94,7 @@ pub struct Sight {
     pub regions: usize,
     /// Regions of those that turned down within the window.
     pub fallen_regions: usize,
-    /// Whether a canary answered within the window.
+    /// Whether the latest answer of a canary is good, and no older than the window.
     pub canary_answers: bool,
 }
 
@@ -99,60 +106,81 @@ impl Suspicion {
 
     /// Takes note that a target turned down.
     pub fn fell(&mut self, target: TargetId, now: Instant) {
-        self.fallen.retain(|(_, fallen)| *fallen != target);
-        self.fallen.push_back((now, target));
+        self.fallen.insert(target, now);
+        // While it is unsure, none is forgotten.
+        if self.since.is_none() {
+            self.order.push_back((now, target));
+        }
     }
 
     /// Takes note that it came up.
     pub fn rose(&mut self, target: TargetId) {
-        self.fallen.retain(|(_, fallen)| *fallen != target);
+        self.fallen.remove(&target);
     }
 
-    /// What turned down within the window; while it is unsure, what did so since the window before that began.
-    pub fn fallen(&self) -> impl Iterator<Item = TargetId> {
-        self.fallen.iter().map(|(_, target)| *target)
+    /// What turned down within the window and is down; while it is unsure, what did so since the window before that began.
+    pub fn fallen(&self) -> impl ExactSizeIterator<Item = TargetId> {
+        self.fallen.keys().copied()
     }
 
     /// For another generation: `id` tells which target is which now.
     #[must_use]
     pub fn renumbered(&self, id: impl Fn(TargetId) -> Option<TargetId>) -> Self {
-        let fallen = self.fallen.iter().filter_map(|(fell, target)| Some((*fell, id(*target)?))).collect();
-        Self { fallen, ..*self }
+        let fallen = self.fallen.iter().filter_map(|(target, fell)| Some((id(*target)?, *fell))).collect();
+        let order = self.order.iter().filter_map(|(fell, target)| Some((*fell, id(*target)?))).collect();
+        Self { fallen, order, ..*self }
     }
 
     /// Judges by what there is to see.
     pub fn judge(&mut self, rules: &SelfSuspicion, sight: Sight, now: Instant) -> Option<Doubt> {
-        let is_over = |part: usize, whole: usize, share: f64| part as f64 > whole as f64 * share;
-        self.is_spent = self.is_spent && is_over(sight.down, sight.targets, rules.share / 2.0);
+        self.canary_since = sight.canary_answers.then(|| self.canary_since.unwrap_or(now));
         let Some(since) = self.since else {
-            let begins = now.checked_sub(rules.window);
-            while self.fallen.front().is_some_and(|(fell, _)| begins.is_some_and(|begins| *fell < begins)) {
-                self.fallen.pop_front();
+            self.forget(rules, now);
+            if self.spent_above.is_some_and(|few| sight.down <= few) {
+                self.spent_above = None;
             }
             let fallen = self.fallen.len();
             let is_doubtful = sight.targets >= rules.least
-                && is_over(fallen, sight.targets, rules.share)
+                && fallen as f64 > sight.targets as f64 * rules.share
                 && (sight.fallen_regions > 1 || sight.regions <= 1)
                 && !sight.canary_answers
-                && !self.is_spent;
+                && self.spent_above.is_none();
             return is_doubtful.then(|| {
                 self.since = Some(now);
+                self.most = fallen;
                 Doubt::Begins { fallen, of: sight.targets }
             });
         };
-        let relief = if sight.canary_answers {
+        self.most = self.most.max(self.fallen.len());
+        let passed = |since: Instant| now.saturating_duration_since(since);
+        let relief = if self.canary_since.is_some_and(|since| passed(since) >= rules.window) {
             Relief::Canary
-        } else if !is_over(sight.down, sight.targets, rules.share / 2.0) {
+        } else if self.fallen.len() * 2 <= self.most {
             Relief::Recovered
-        } else if now.saturating_duration_since(since) >= rules.at_most {
-            self.is_spent = true;
+        } else if passed(since) >= rules.at_most {
+            self.spent_above = Some(sight.down.saturating_sub(self.fallen.len().div_ceil(2)));
             Relief::TooLong
         } else {
             return None;
         };
         self.since = None;
         self.fallen.clear();
+        self.order.clear();
         Some(Doubt::Ends(relief))
+    }
+
+    /// Forgets what turned down before the window.
+    fn forget(&mut self, rules: &SelfSuspicion, now: Instant) {
+        let begins = now.checked_sub(rules.window);
+        while let Some((fell, target)) = self.order.front().copied()
+            && begins.is_some_and(|begins| fell < begins)
+        {
+            self.order.pop_front();
+            // It may have come up and turned down again since.
+            if self.fallen.get(&target) == Some(&fell) {
+                self.fallen.remove(&target);
+            }
+        }
     }
 }
 
@@ -205,40 +233,48 @@ mod tests {
         assert_eq!(suspicion.judge(&RULES, sight, at(start, 30)), None);
     }
 
-    #[test]
-    fn a_doubt_ends_when_something_answers_or_after_its_time() {
-        let (suspicion, sight, start) = fallen(&[0; 9]);
-        let begun = |at| {
-            let mut suspicion = suspicion.clone();
-            assert!(suspicion.judge(&RULES, sight, at).is_some());
-            assert_eq!(suspicion.since(), Some(at));
-            assert_eq!(suspicion.judge(&RULES, sight, at), None);
-            suspicion
-        };
-        let later = start + Duration::from_secs(599);
-        assert_eq!(begun(start).judge(&RULES, Sight { down: 3, ..sight }, later), None);
-        let cases = [
-            (Sight { down: 2, ..sight }, later, Relief::Recovered),
-            (Sight { canary_answers: true, ..sight }, later, Relief::Canary),
-            (sight, later + Duration::from_secs(1), Relief::TooLong),
-        ];
-        for (sight, now, relief) in cases {
-            let mut suspicion = begun(start);
-            assert_eq!(suspicion.judge(&RULES, sight, now), Some(Doubt::Ends(relief)));
-            assert_eq!((suspicion.since(), suspicion.fallen().count()), (None, 0));
-        }
+    fn begun() -> (Suspicion, Sight, Instant) {
+        let (mut suspicion, sight, start) = fallen(&[0; 9]);
+        assert_eq!(suspicion.judge(&RULES, sight, start), Some(Doubt::Begins { fallen: 9, of: 10 }));
+        assert_eq!((suspicion.since(), suspicion.judge(&RULES, sight, start)), (Some(start), None));
+        (suspicion, sight, start)
     }
 
     #[test]
-    fn what_it_believed_after_all_it_does_not_doubt_again_until_it_was_well() {
-        let (mut suspicion, sight, start) = fallen(&[0; 9]);
+    fn a_doubt_ends_when_most_answer_again() {
+        let (mut suspicion, sight, start) = begun();
+        let later = start + Duration::from_secs(599);
+        suspicion.fell(TargetId(9), later);
+        assert_eq!(suspicion.judge(&RULES, sight, later), None);
+        (0..4).for_each(|target| suspicion.rose(TargetId(target)));
+        assert_eq!(suspicion.judge(&RULES, sight, later), None, "six of ten are down");
+        suspicion.rose(TargetId(4));
+        assert_eq!(suspicion.judge(&RULES, sight, later), Some(Doubt::Ends(Relief::Recovered)));
+        assert_eq!((suspicion.since(), suspicion.fallen().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_doubt_ends_when_a_canary_has_answered_for_a_window() {
+        let (mut suspicion, sight, start) = begun();
         let at = |second| start + Duration::from_secs(second);
-        suspicion.judge(&RULES, sight, start);
-        suspicion.judge(&RULES, sight, at(600));
+        let answers = Sight { canary_answers: true, ..sight };
+        for (second, sight) in [(10, answers), (39, answers), (40, sight), (50, answers), (79, answers)] {
+            assert_eq!(suspicion.judge(&RULES, sight, at(second)), None, "{second}");
+        }
+        assert_eq!(suspicion.judge(&RULES, answers, at(80)), Some(Doubt::Ends(Relief::Canary)));
+    }
+
+    #[test]
+    fn what_it_believed_after_all_it_does_not_doubt_again_until_most_answered() {
+        let (mut suspicion, sight, start) = begun();
+        let at = |second| start + Duration::from_secs(second);
+        assert_eq!(suspicion.judge(&RULES, sight, at(599)), None);
+        assert_eq!(suspicion.judge(&RULES, sight, at(600)), Some(Doubt::Ends(Relief::TooLong)));
         let fall = |suspicion: &mut Suspicion, second| (0..9).for_each(|id| suspicion.fell(TargetId(id), at(second)));
         fall(&mut suspicion, 610);
-        assert_eq!(suspicion.judge(&RULES, sight, at(610)), None);
-        assert_eq!(suspicion.judge(&RULES, Sight { down: 2, ..sight }, at(660)), None);
+        assert_eq!(suspicion.judge(&RULES, Sight { down: 5, ..sight }, at(610)), None);
+        // Of nine no more than four are down.
+        assert_eq!(suspicion.judge(&RULES, Sight { down: 4, ..sight }, at(660)), None);
         fall(&mut suspicion, 670);
         assert_eq!(suspicion.judge(&RULES, sight, at(670)), Some(Doubt::Begins { fallen: 9, of: 10 }));
     }

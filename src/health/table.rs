@@ -266,7 +266,9 @@ impl Table {
         }
         if let Some(transition) = transition {
             target.counts.transitions += 1;
-            self.settling.turned(id, transition, now);
+            if !self.endpoints.of_target(id).is_empty() {
+                self.settling.turned(id, transition, now);
+            }
             if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
                 target.score = Score::of(transition.to);
             }
@@ -275,9 +277,11 @@ impl Table {
         effect.touched = self.endpoints.of_target(id).to_vec();
         for &index in &effect.touched {
             // Most have nothing that this changes, and are not to be copied for it.
-            if self.endpoints.get(index).is_none_or(|known| known.breaker().is_none()) {
-                continue;
-            }
+            let Some(known) = self.endpoints.get(index).filter(|known| known.breaker().is_some()) else { continue };
+            // Of several inputs it is what they say together that counts; and nothing does that the prober doubts.
+            let is_alone = known.placed.rules.health.inputs.len() == 1;
+            let result = result.map(|success| if is_alone { success } else { self.found(known, now).verdict.serves() });
+            let result = result.filter(|_| self.unsure_since().is_none());
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
             if let Some(success) = result {
@@ -371,7 +375,9 @@ impl Table {
             target.machine = Machine::restored(verdict, now.checked_sub(held).unwrap_or(now));
             target.score = Score::new(score);
             let transition = Transition { from: Verdict::Unknown, to: verdict, streak: 0, held: None };
-            self.settling.turned(TargetId(index as u32), transition, now);
+            if !self.endpoints.of_target(TargetId(index as u32)).is_empty() {
+                self.settling.turned(TargetId(index as u32), transition, now);
+            }
             restored += 1;
         }
         restored
@@ -398,7 +404,9 @@ impl Table {
             if let Some(transition) = transition {
                 target.counts.transitions += 1;
                 target.score = Score::of(transition.to);
-                self.settling.turned(id, transition, now);
+                if !self.endpoints.of_target(id).is_empty() {
+                    self.settling.turned(id, transition, now);
+                }
             }
             resumed.push((id, transition));
         }

@@ -56,9 +56,9 @@ impl Event {
             Self::Verdict(Change { transition: Transition { from, to, .. }, target, endpoints, reason }) => {
                 let endpoints = endpoints.join(" ");
                 match to {
-                    Verdict::Down => warn!(%from, %to, target, endpoints, reason, "endpoint is down"),
-                    Verdict::Degraded => warn!(%from, %to, target, endpoints, reason, "endpoint is degraded"),
-                    Verdict::Up | Verdict::Unknown => info!(%from, %to, target, endpoints, reason, "endpoint is up"),
+                    Verdict::Down => warn!(%from, %to, target, endpoints, reason, "probe finds it down"),
+                    Verdict::Degraded => warn!(%from, %to, target, endpoints, reason, "probe finds it degraded"),
+                    Verdict::Up | Verdict::Unknown => info!(%from, %to, target, endpoints, reason, "probe finds it up"),
                 }
             }
             Self::Doubt(Doubt::Begins { fallen, of }) => warn!(

@@ -204,6 +204,10 @@ impl Keeper {
     /// Writes what is known, unless no verdict changed since it was last written, less than `stays_good` ago. Blocks while it does.
     /// That it fails is told once, and again after it succeeded.
     pub fn keep(&self, table: &Table, stays_good: Duration, now: Instant, unix_seconds: u64) {
+        // What a server that may be cut off finds is not to be believed after a restart.
+        if table.unsure_since().is_some() {
+            return;
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let verdicts = hash_of_verdicts(table);
         let is_kept =

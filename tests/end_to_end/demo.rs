@@ -101,7 +101,7 @@ fn the_demo_does_what_it_says() {
     };
     // Right from the first answer on, and once the probes have found all backends up.
     assert_as_at_first();
-    demo.wait_for("a verdict", 0, |line| line.contains("endpoint is up").then_some(()));
+    demo.wait_for("a verdict", 0, |line| line.contains("probe finds it up").then_some(()));
     assert_as_at_first();
 
     // The other three lines to try.

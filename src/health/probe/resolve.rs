@@ -33,6 +33,11 @@ const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(10);
 pub(super) struct LastAddresses(Mutex<HashMap<Name, Vec<IpAddr>>>);
 
 impl LastAddresses {
+    /// Whether any are known of a name.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     fn get(&self, name: &Name) -> Option<Vec<IpAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
