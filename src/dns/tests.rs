@@ -220,3 +220,18 @@ fn hints_that_are_drawn_are_of_all_that_a_and_aaaa_can_be() {
         }
     }
 }
+
+#[test]
+fn an_answer_with_hints_counts_where_it_leads() {
+    let mut asker = Asker::new(true, true);
+    let name = "weighted.priority.example.com";
+    let index = services().position(|(.., service)| service == name).unwrap();
+    let counted = |asker: &Asker| -> u64 {
+        asker.snapshot.compiled.services[index].tallies.iter().map(|tally| tally.sum()).sum()
+    };
+    for (asked, qtype) in [rtype::A, rtype::HTTPS, rtype::SVCB].into_iter().enumerate() {
+        assert_eq!(counted(&asker), asked as u64);
+        asker.ask(name, qtype, Ipv4Addr::new(10, 0, 0, 1));
+    }
+    assert_eq!(counted(&asker), 3);
+}
