@@ -36,6 +36,35 @@ pub(super) fn steer<'s>(
     draw: &mut Draw<'_>,
 ) -> Steered<'s> {
     let (claimed, others) = order.regions.split_at(order.claimed);
+    // The usual case, which is to be quick: the regions that come first are all in full health.
+    let first =
+        Line { snapshot, service, regions, part: if claimed.is_empty() { others } else { claimed }, tier: 0, family };
+    match first.draw_if_whole(client, draw) {
+        Some((found, count)) => {
+            let scope = match service.region_sticky {
+                Some(sticky) if count > 1 => scope.max(sticky.prefix(client)),
+                _ => scope,
+            };
+            Steered { found, failover_active: false, scope }
+        }
+        None => steer_around(snapshot, service, regions, (claimed, others), scope, client, family, draw),
+    }
+}
+
+/// As [`steer`], whatever the regions' health is.
+#[cold]
+#[inline(never)]
+#[allow(clippy::too_many_arguments, reason = "what a decision is made of")]
+fn steer_around<'s>(
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    regions: &[RegionWeight],
+    (claimed, others): (&[u16], &[u16]),
+    scope: u8,
+    client: IpAddr,
+    family: Family,
+    draw: &mut Draw<'_>,
+) -> Steered<'s> {
     let lines = || {
         let parts = (0..service.tiers.len()).flat_map(move |tier| [(tier, claimed), (tier, others)]);
         parts.map(|(tier, part)| Line { snapshot, service, regions, part, tier, family })
@@ -103,6 +132,24 @@ impl<'s> Line<'_, 's> {
             let weight = region_weight(self.snapshot, self.service, region, choice);
             (weight > 0).then_some((choice, weight))
         })
+    }
+
+    /// Draws one, if all are in full health; with how many there are.
+    fn draw_if_whole(&self, client: IpAddr, draw: &mut Draw<'_>) -> Option<(Option<Choice<'s>>, usize)> {
+        let (mut all, mut count, mut is_whole) = (0, 0, true);
+        for (Choice { candidates, .. }, weight) in self.groups() {
+            all += weight;
+            count += 1;
+            is_whole &= candidates.fitness() == Candidates::FITTEST && !candidates.list.is_empty();
+        }
+        if !is_whole || count == 0 {
+            return None;
+        }
+        let drawn = match self.service.region_sticky {
+            Some(sticky) => place(mix(sticky.key(client) ^ SALT), all),
+            None => draw.below(all),
+        };
+        Some((at(self.groups(), drawn), count))
     }
 
     fn tally(&self, serves: impl Fn(&Candidates) -> bool) -> Tally {
