@@ -20,6 +20,9 @@ const SALT: u64 = 0x7265_6769_6f6e;
 /// dead for that to come up once in 65,536 times.
 const MOST_DRAWS: u64 = 16;
 
+/// So many regions are remembered while a line is walked.
+const FEW: usize = 8;
+
 /// Draws a region of the first tier in which any weighs something and has enough healthy endpoints of the asked family; else of the
 /// first in which any has some; else of the first that could serve if health were not asked. In each tier it draws among the
 /// regions that are claimed, and only where none of them can serve among the others that the client may be sent to. One whose
@@ -137,9 +140,15 @@ impl<'s> Line<'_, 's> {
     /// Draws one, if all are in full health; with how many there are.
     fn draw_if_whole(&self, client: IpAddr, draw: &mut Draw<'_>) -> Option<(Option<Choice<'s>>, usize)> {
         let (mut all, mut count, mut is_whole) = (0, 0, true);
-        for (Choice { candidates, .. }, weight) in self.groups() {
+        // Where each of the first few begins, so that the line is mostly walked but once.
+        let mut few = [None; FEW];
+        for (choice, weight) in self.groups() {
+            if let Some(begins) = few.get_mut(count) {
+                *begins = Some((all, choice));
+            }
             all += weight;
             count += 1;
+            let candidates = choice.candidates;
             is_whole &= candidates.fitness() == Candidates::FITTEST && !candidates.list.is_empty();
         }
         if !is_whole || count == 0 {
@@ -149,7 +158,12 @@ impl<'s> Line<'_, 's> {
             Some(sticky) => place(mix(sticky.key(client) ^ SALT), all),
             None => draw.below(all),
         };
-        Some((at(self.groups(), drawn), count))
+        let found = if count <= FEW {
+            few[..count].iter().rev().flatten().find(|(begins, _)| *begins <= drawn).map(|(_, choice)| *choice)
+        } else {
+            at(self.groups(), drawn)
+        };
+        Some((found, count))
     }
 
     fn tally(&self, serves: impl Fn(&Candidates) -> bool) -> Tally {
