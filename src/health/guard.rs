@@ -14,7 +14,7 @@ pub enum Held {
     PoolShare,
     /// Too few regions of its pool would be left.
     Regions,
-    /// As many changes as may be were made within the last minute.
+    /// The changes that may be made are used up, and come back evenly over a minute.
     ChangesPerMinute,
 }
 

@@ -326,7 +326,8 @@ impl Scrape<'_> {
         );
         families.gauges(
             "meridian_endpoints_held",
-            "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or              \"unsure\" while the prober suspects itself.",
+            "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or \
+             \"unsure\" while the prober suspects itself.",
             Held::ALL.map(|reason| (labels([("reason", reason.name())]), f64::from(held[reason as usize]))),
         );
         families.gauge(
@@ -341,7 +342,7 @@ impl Scrape<'_> {
         );
         families.gauges(
             "meridian_endpoint_enabled",
-            "1 where the operator lets the endpoint serve, 0 where it is draining or disabled.",
+            "1 where the configuration lets the endpoint serve, 0 where it is draining or disabled there.",
             enabled,
         );
         families.gauges(

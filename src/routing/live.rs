@@ -23,7 +23,7 @@ pub const WHOLE: u32 = 1 << 16;
 /// What is known of an endpoint when its lists are laid out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standing {
-    /// What its probe says.
+    /// What counts of it: what its inputs say, as far as the limits allow, or an operator.
     pub verdict: Verdict,
     /// Seconds until the verdict can change at the earliest, while a streak runs against it.
     pub flip_seconds: Option<u32>,

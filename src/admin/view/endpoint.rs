@@ -23,7 +23,7 @@ pub struct Endpoint {
     pub state: String,
     /// The operators' words that hold for it, whatever the service.
     pub overrides: Vec<Word>,
-    /// What the probe says: up, degraded, down, or unknown until the first one ends; `unprobed` where there is none.
+    /// What counts of it: up, degraded, down, or unknown until the first one ends; `unprobed` where there is none.
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,
