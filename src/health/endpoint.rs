@@ -222,14 +222,9 @@ impl EndpointHealth {
         (claim, self.ruling)
     }
 
-    /// Takes note of what its inputs say; returns whether the guard is to be asked.
-    pub(super) fn find(&mut self, verdict: Verdict, now: Instant) -> bool {
-        let is_down = verdict == Verdict::Down;
-        let changes = is_down != self.down_since.is_some();
-        if changes {
-            self.down_since = is_down.then_some(now);
-        }
-        changes
+    /// Takes note of when its inputs began to say that it is down; nothing where they no longer do.
+    pub(super) fn find(&mut self, down_since: Option<Instant>) {
+        self.down_since = down_since;
     }
 
     pub(super) fn rule(&mut self, ruling: Ruling) {

@@ -88,7 +88,7 @@ impl Settling {
     pub(super) fn turned(&mut self, target: TargetId, transition: Transition, now: Instant) {
         self.judged += usize::from(transition.from == Verdict::Unknown);
         self.down += usize::from(transition.to == Verdict::Down);
-        self.down -= usize::from(transition.from == Verdict::Down);
+        self.down = self.down.saturating_sub(usize::from(transition.from == Verdict::Down));
         match transition.to {
             Verdict::Down if transition.from != Verdict::Unknown => self.suspicion.fell(target, now),
             _ => self.suspicion.rose(target),
@@ -140,26 +140,16 @@ impl Table {
         let mut said =
             [Said { verdict: Verdict::Unknown, score: Score::FULL, weight: 0, must_pass: false }; MAX_INPUTS];
         let mut found = Found::UNPROBED;
-        let acting = endpoint.placed.inputs.iter().zip(&health.inputs).filter(|(_, of)| !of.monitoring_only);
+        let acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let mut count = 0;
-        for ((input, HealthInput { weight, must_pass, .. }), said) in acting.zip(&mut said) {
+        for (SaidBy { target, verdict, of, .. }, said) in acting.zip(&mut said) {
             count += 1;
-            let (verdict, score) = match input {
-                Input::Target(target) => match self.get(*target) {
-                    Some(target) => {
-                        let soonest = [found.soonest_change, target.soonest_change(now)].into_iter().flatten().min();
-                        found =
-                            Found { soonest_change: soonest, response: found.response.or(target.response), ..found };
-                        (target.machine.verdict(), target.score)
-                    }
-                    None => (Verdict::Unknown, Score::FULL),
-                },
-                Input::Groups(groups) => {
-                    let serves = groups.clone().any(|group| self.can_serve(group));
-                    (if serves { Verdict::Up } else { Verdict::Down }, Score::FULL)
-                }
-            };
-            *said = Said { verdict, score, weight: *weight, must_pass: *must_pass };
+            if let Some(target) = target {
+                let soonest = [found.soonest_change, target.soonest_change(now)].into_iter().flatten().min();
+                found = Found { soonest_change: soonest, response: found.response.or(target.response), ..found };
+            }
+            let score = target.map_or(Score::FULL, |target| target.score);
+            *said = Said { verdict, score, weight: of.weight, must_pass: of.must_pass };
         }
         if count == 0 {
             return found;
@@ -193,13 +183,12 @@ impl Table {
             let mut pools = BTreeMap::new();
             for &index in &next {
                 let Some(known) = self.endpoints.get(index) else { continue };
-                let found = self.found(known, now).verdict;
-                let is_down = found == Verdict::Down;
+                let is_down = self.found(known, now).verdict == Verdict::Down;
                 let (claim, _) = known.claim();
                 if is_down != claim.down_since.is_some() {
                     pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
                     if let Some(known) = self.endpoints.get_mut(index) {
-                        known.find(found, now);
+                        known.find(is_down.then_some(now));
                     }
                 }
             }
