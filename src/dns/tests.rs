@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::query::HEADER_OCTETS;
 use super::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
-use crate::config::Target;
+use crate::config::{Adaptive, Balance, Performance, Target};
 use crate::health::report::Source;
 use crate::health::{Details, Failure, Load, Observation};
 use crate::reload::{Loader, Origin};
@@ -18,19 +18,6 @@ use crate::snapshot::{Publisher, Snapshot};
 use crate::zone::rtype;
 
 const STEERINGS: [&str; 6] = ["proximity", "geo", "priority", "latency", "weighted", "load"];
-const BALANCES: [&str; 11] = [
-    "weighted",
-    "round-robin",
-    "random",
-    "ip-hash",
-    "consistent-hash",
-    "least-connections",
-    "least-response-time",
-    "power-of-two",
-    "resource-aware",
-    "performance",
-    "adaptive",
-];
 const REGIONS: u8 = 3;
 /// Of one family in one region; one of them is down.
 const ENDPOINTS: u8 = 5;
@@ -41,7 +28,8 @@ const MANY_TIMES: usize = 100;
 /// A service for each steering and balance, called after them.
 fn services() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     STEERINGS.iter().flat_map(|steering| {
-        BALANCES.iter().map(move |balance| (*steering, *balance, format!("{balance}.{steering}.example.com")))
+        let balances = Balance::all(Performance::DEFAULT, Adaptive::DEFAULT).map(Balance::name);
+        balances.map(|balance| (*steering, balance, format!("{balance}.{steering}.example.com")))
     })
 }
 
