@@ -103,6 +103,7 @@ impl Daemon {
             unix_seconds(),
         )?;
         let operator = Arc::new(operator);
+        runtime.spawn(end_words(Arc::clone(&operator)));
         runtime.spawn(keep_state(Arc::clone(&operator)));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
         runtime.spawn(keep_time(Arc::clone(reloader.publisher())));
@@ -238,7 +239,19 @@ async fn keep_time(publisher: Arc<Publisher>) {
     }
 }
 
-/// Ends overrides whose time is over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
+/// Ends overrides whose time is over, on a thread of its own, as finding out what follows may take long.
+async fn end_words(operator: Arc<Operator>) {
+    let mut seconds = tokio::time::interval(TICK);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let operator = Arc::clone(&operator);
+        // Fails only when all ends.
+        let _ = tokio::task::spawn_blocking(move || operator.expire(Instant::now(), unix_seconds())).await;
+    }
+}
+
+/// Takes note of overrides that are over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
 async fn keep_state(operator: Arc<Operator>) {
     let mut seconds = tokio::time::interval(TICK);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -252,7 +265,7 @@ async fn keep_state(operator: Arc<Operator>) {
             last_kept = now;
         }
         let work = move || {
-            operator.expire(now, unix_seconds());
+            operator.keep_expiries(unix_seconds());
             if keeps {
                 operator.keep_verdicts(false, now, unix_seconds());
             }

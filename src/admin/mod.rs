@@ -16,7 +16,7 @@
 //! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
-//! given 5 s for each whole request head; two pages are made at a time; a head is of hyper's limit at most, about
+//! given 5 s for each whole request head; of each kind of [`Work`] two are done at a time; a head is of hyper's limit at most, about
 //! 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is taken has a body of at
 //! most 1 MiB (reports, heartbeats, overrides) or 4 MiB (round trips); no other body is read.
 
@@ -107,8 +107,33 @@ pub fn bind(settings: &config::Admin) -> Result<Bound, BindError> {
     Ok(Bound { listener, token })
 }
 
-/// How many pages are made at once, so that they leave processors to the queries.
+/// What a page does. Each waits for its own kind alone, so that a slow disk, or many who read, keep no endpoint from being heard.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// Shows what is known.
+    Show,
+    /// Hears what is reported.
+    Hear,
+    /// Keeps what operators say, or reads what was kept, which waits for a disk.
+    Keep,
+}
+
+/// How many pages of a kind are made at once, so that they leave processors to the queries.
 const PAGES_AT_ONCE: usize = 2;
+
+/// A permit for each page that may be made.
+#[derive(Debug)]
+struct Permits([Arc<Semaphore>; 3]);
+
+impl Permits {
+    fn new() -> Self {
+        Self([(); 3].map(|()| Arc::new(Semaphore::new(PAGES_AT_ONCE))))
+    }
+
+    fn of(&self, work: Work) -> &Arc<Semaphore> {
+        &self.0[work as usize]
+    }
+}
 
 /// What the pages are made of.
 #[derive(Debug)]
@@ -120,8 +145,7 @@ struct State {
     token: Option<Token>,
     started: SystemTime,
     stopping: AtomicBool,
-    /// A permit for each page that may be made.
-    pages: Arc<Semaphore>,
+    permits: Permits,
 }
 
 /// The interface at work. Dropping it lets responses under way end, and accepts no more.
@@ -146,9 +170,8 @@ impl Admin {
         let address = listener.local_addr()?;
         let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
         let stopping = AtomicBool::new(false);
-        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
-        let state =
-            Arc::new(State { reloader, operator, workers, server, token, started: SystemTime::now(), stopping, pages });
+        let (started, permits) = (SystemTime::now(), Permits::new());
+        let state = Arc::new(State { reloader, operator, workers, server, token, started, stopping, permits });
         let (stop, stopped) = oneshot::channel::<()>();
         let service = api::router(Arc::clone(&state)).into_make_service_with_connect_info::<Entry>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(async {
