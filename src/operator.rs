@@ -188,3 +188,53 @@ fn tell_that_it_is_over(said: &Override) {
     let Override { subject, word, author, reason, .. } = said;
     info!(%subject, %word, author, reason, "an override is over");
 }
+
+#[cfg(test)]
+impl Operator {
+    /// Makes everything wait that waits for the disk, until what is returned is dropped.
+    pub(crate) fn with_slow_disk(&self) -> MutexGuard<'_, impl Sized> {
+        self.journal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::health::overrides::Word;
+    use crate::reload::{Loader, Origin};
+
+    #[test]
+    fn a_word_ends_while_the_disk_is_slow() {
+        let text = "server.listen = [\"127.0.0.1:0\"]\nzones.\"example.com\".nameservers = [\"ns.example.net\"]\n";
+        let compiled = Loader::new(Origin::Embedded(text.to_owned())).load().unwrap().compiled;
+        let now = Instant::now();
+        let operator = Operator::start(None, Arc::new(Publisher::new(compiled)), now, 0).unwrap();
+        let (reason, author) = ("because".to_owned(), "me".to_owned());
+        for (name, expires) in [("first", 10), ("second", 20)] {
+            let (subject, expires) = (Subject::Pool(name.to_owned()), Some(expires));
+            let (reason, author) = (reason.clone(), author.clone());
+            operator.say(Override { subject, word: Word::Down, reason, author, since: 0, expires }, now).unwrap();
+        }
+        let (ended, left) = mpsc::channel();
+        thread::scope(|scope| {
+            let slow = operator.with_slow_disk();
+            scope.spawn(|| {
+                operator.expire(now, 10);
+                ended.send(operator.overrides().len()).unwrap();
+            });
+            assert_eq!(left.recv_timeout(Duration::from_secs(10)), Ok(1));
+            drop(slow);
+        });
+        // What is said next doesn't bring it back, though nobody took note yet.
+        let subject = Subject::Pool("third".to_owned());
+        operator.say(Override { subject, word: Word::Up, reason, author, since: 11, expires: None }, now).unwrap();
+        assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 3));
+        operator.keep_expiries(11);
+        assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 4));
+    }
+}

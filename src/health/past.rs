@@ -82,7 +82,8 @@ impl Table {
         let remembered = seen(unsure.unwrap_or_default()).saturating_add(window);
         for (id, PastTarget { verdict, held, score, is_resumed }) in &past.targets {
             let is_new = self.get(*id).is_some_and(|target| target.machine.since().is_none());
-            let Some(target) = self.targets.get_mut(id.index()).filter(|_| is_new && *verdict != Verdict::Unknown) else {
+            let Some(target) = self.targets.get_mut(id.index()).filter(|_| is_new && *verdict != Verdict::Unknown)
+            else {
                 continue;
             };
             target.machine = Machine::restored(*verdict, then(*held), *is_resumed);

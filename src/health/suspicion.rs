@@ -232,7 +232,8 @@ mod tests {
         for (target, second) in (0..).zip(seconds) {
             suspicion.fell(TargetId(target), start + Duration::from_secs(*second));
         }
-        let sight = Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: Some(false) };
+        let sight =
+            Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: Some(false) };
         (suspicion, sight, start)
     }
 

@@ -564,6 +564,8 @@ fn apply(overrides: &mut Overrides, record: &Record) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -636,6 +638,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_resumed_is_kept_and_changes_no_word() {
+        let folder = Temporary::new("resume");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        let resume = |journal: &mut Journal| journal.resume(&"pool/web".parse().unwrap(), "repaired", "me", 2).unwrap();
+        resume(&mut journal);
+        // So many that what needn't be kept is dropped.
+        for since in 3..30 {
+            journal.set(said("pool/api", since, None)).unwrap();
+        }
+        resume(&mut journal);
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!(subjects(&journal), ["pool/api", "pool/web"]);
+        let resumed = |after: u64| journal.resumed_after(after).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((journal.latest(), resumed(28), resumed(29)), (30, vec!["pool/web".to_owned()], vec![]));
+        let (reason, author) = ("repaired".to_owned(), "me".to_owned());
+        let event = Event::Resume { subject: "pool/web".parse().unwrap(), reason, author };
+        assert_eq!(journal.trail().last(), Some(&Record { sequence: 30, time: 2, event }));
+    }
+
+    #[test]
+    fn what_ends_together_is_kept_in_one_go() {
+        let folder = Temporary::new("together");
+        let mut journal = folder.open();
+        for pool in 0..5 {
+            journal.set(said(&format!("pool/{pool}"), 1, Some(10))).unwrap();
+        }
+        journal.set(said("pool/stays", 1, Some(11))).unwrap();
+        // No whole file can be written, which is what the next attempt would be.
+        fs::create_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
+        journal.disk.as_mut().unwrap().file = None;
+        assert_eq!((journal.expire(10).len(), journal.failures().load(Ordering::Relaxed)), (5, 1));
+        assert_eq!((subjects(&journal), journal.latest()), (vec!["pool/stays".to_owned()], 6));
+        fs::remove_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
+        journal.set(said("pool/0", 11, Some(12))).unwrap();
+        journal.set(said("pool/1", 11, Some(12))).unwrap();
+        assert_eq!(journal.expire(12).len(), 3);
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!((subjects(&journal).len(), journal.latest()), (3, 11), "that three were over was not kept");
+    }
+
+    #[test]
     fn two_processes_do_not_share_a_folder() {
         let folder = Temporary::new("shared");
         let first = folder.open();
@@ -643,6 +689,62 @@ mod tests {
         assert!(matches!(refusal, Refusal::InUse(_)), "{refusal}");
         drop(first);
         folder.open();
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let folder = Temporary::new("exposed");
+        drop(folder.open());
+        let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o777, 0o1777, 0o703] {
+            set_mode(&folder.0, mode);
+            let refusal = Journal::open(&folder.0, 3).unwrap_err();
+            assert!(matches!(refusal, Refusal::Exposed(_, Exposure::Everyone(_))), "{refusal}");
+            assert!(
+                refusal.to_string().contains(&format!("its mode {mode:03o} lets everyone write there")),
+                "{refusal}"
+            );
+        }
+        // A group's members are the operator's choice, as where volumes are shared.
+        for mode in [0o2770, 0o755, 0o700] {
+            set_mode(&folder.0, mode);
+            folder.open();
+        }
+        // Who can give it away, root, sees that it is another's.
+        if std::os::unix::fs::chown(&folder.0, Some(12_345), None).is_ok() {
+            let refusal = Journal::open(&folder.0, 3).unwrap_err();
+            assert!(refusal.to_string().contains("it belongs to user 12345"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_our_own_is_not_read() {
+        let folder = Temporary::new("not-ours");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        drop(journal);
+        let file = folder.file();
+        let other = folder.0.join("other");
+        let assert_refused = |says: &str| {
+            let mut journal = folder.open();
+            assert!(journal.overrides().is_empty());
+            let refusal = journal.set(said("pool/api", 2, None)).unwrap_err();
+            assert!(refusal.to_string().contains(says), "{refusal}");
+        };
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_refused("its mode 666 lets everyone write");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+        fs::rename(&file, &other).unwrap();
+        std::os::unix::fs::symlink(&other, &file).unwrap();
+        assert_refused("it is a symbolic link");
+        fs::rename(&other, &file).unwrap();
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+        // Nor is such a lock taken.
+        fs::rename(folder.0.join("lock"), &other).unwrap();
+        std::os::unix::fs::symlink(&other, folder.0.join("lock")).unwrap();
+        let refusal = folder.open().set(said("pool/api", 2, None)).unwrap_err();
+        assert!(refusal.to_string().contains("it is a symbolic link"), "{refusal}");
     }
 
     #[test]

@@ -14,9 +14,9 @@
 pub mod journal;
 pub mod verdicts;
 
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::hash::Hasher;
-use std::fmt;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -126,13 +126,16 @@ fn lock(folder: &Path) -> Result<Lock, LockError> {
 
 /// Opens a file of the folder, if it is one and none but the server's own.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = regular_file::open_with(path, options, libc::O_NOFOLLOW).map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP) => io::Error::other("it is a symbolic link, and has to be a file"),
-        _ => error,
-    })?;
+    let file =
+        regular_file::open_with(path, options, libc::O_NOFOLLOW).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => io::Error::other("it is a symbolic link, and has to be a file"),
+            _ => error,
+        })?;
     match file.metadata()?.mode() {
         mode if mode & EVERYONE_WRITES == 0 => Ok(file),
-        mode => Err(io::Error::other(format!("its mode {:03o} lets everyone write; `chmod 600` ends that", mode & 0o777))),
+        mode => {
+            Err(io::Error::other(format!("its mode {:03o} lets everyone write; `chmod 600` ends that", mode & 0o777)))
+        }
     }
 }
 

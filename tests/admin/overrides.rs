@@ -66,12 +66,17 @@ fn words_are_taken_shown_and_taken_back() {
     let clear = json!({"subject": "service/WWW.example.com.", "author": "you", "reason": "over"});
     assert_eq!(send(server, "DELETE", "overrides", &clear).0, 200);
     assert_eq!(send(server, "DELETE", "overrides", &clear).0, 404);
+    let resume = json!({"subject": "pool/web", "reason": "repaired", "author": "me"});
+    assert_eq!(send(server, "POST", "resume", &resume), (200, json!({"targets": 0})));
     let audit: Value = serde_json::from_str(&read(server, "/api/v1/overrides/audit")).unwrap();
     let events: Vec<&str> =
         audit["records"].as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["set", "set", "set", "clear"]);
-    let resume = json!({"subject": "pool/web", "reason": "repaired", "author": "me"});
-    assert_eq!(send(server, "POST", "resume", &resume), (200, json!({"targets": 0})));
+    assert_eq!(events, ["set", "set", "set", "clear", "resume"]);
+    let last = &audit["records"][4];
+    assert_eq!(
+        (&last["subject"], &last["reason"], &last["author"]),
+        (&json!("pool/web"), &json!("repaired"), &json!("me"))
+    );
 }
 
 #[test]
