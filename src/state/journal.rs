@@ -228,7 +228,8 @@ impl Journal {
                 disk.is_damaged = found.damage == Damage::Lines;
                 disk.octets = found.whole_octets as u64;
                 found.tell(&path);
-                if found.damage == Damage::None && found.whole_octets > 0 {
+                // Who has not locked the folder writes nothing to it.
+                if disk.lock.is_some() && found.damage == Damage::None && found.whole_octets > 0 {
                     disk.file = super::open(&path, OpenOptions::new().append(true)).ok();
                 }
                 (journal.records, journal.overrides) = (found.records, Arc::new(found.overrides));
@@ -653,7 +654,7 @@ mod tests {
         let journal = folder.open();
         assert_eq!(subjects(&journal), ["pool/api", "pool/web"]);
         let resumed = |after: u64| journal.resumed_after(after).map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!((journal.latest(), resumed(28), resumed(29)), (30, vec!["pool/web".to_owned()], vec![]));
+        assert_eq!((journal.latest(), resumed(29), resumed(30)), (30, vec!["pool/web".to_owned()], vec![]));
         let (reason, author) = ("repaired".to_owned(), "me".to_owned());
         let event = Event::Resume { subject: "pool/web".parse().unwrap(), reason, author };
         assert_eq!(journal.trail().last(), Some(&Record { sequence: 30, time: 2, event }));
