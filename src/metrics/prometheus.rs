@@ -118,7 +118,7 @@ impl Scrape<'_> {
         self.add_operators(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
-        TextEncoder::new().encode_to_string(&families.0)
+        families.0
     }
 
     fn add_process(&self, families: &mut Families) {
@@ -641,14 +641,20 @@ fn place(compiled: &Compiled, group: u32) -> (&str, &str) {
     (&compiled.config.pools[group.pool].name, &compiled.config.regions[usize::from(group.region)].name)
 }
 
-/// Families in the order in which they are written.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
+/// The text so far, or why it can't be made.
+struct Families(prometheus::Result<String>);
+
+impl Default for Families {
+    fn default() -> Self {
+        Self(Ok(String::new()))
+    }
+}
 
 type Labels = Vec<LabelPair>;
 
 impl Families {
-    /// A family without a sample is left out, as the format has none.
+    /// A family without a sample is left out, as the format has none. Each is written at once, as samples take far more memory than
+    /// their text.
     fn add(&mut self, kind: MetricType, name: &str, help: &str, samples: Vec<Metric>) {
         if samples.is_empty() {
             return;
@@ -658,7 +664,10 @@ impl Families {
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         family.set_metric(samples);
-        self.0.push(family);
+        let written = |text: &mut String| TextEncoder::new().encode_utf8(&[family], text);
+        if let Some(Err(problem)) = self.0.as_mut().ok().map(written) {
+            self.0 = Err(problem);
+        }
     }
 
     fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
