@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicU32;
 
 pub use binding::Binding;
 pub use compile::{Carried, Geography, assemble, compile, load_cookie_secrets, load_database};
-pub use event::{BreakerChange, Change, Event};
+pub use event::{BreakerChange, Change, EndpointChange, Event};
 pub use geo_maps::load_geo_maps;
 pub use latency::load_measurements;
 pub use load::LoadSteering;

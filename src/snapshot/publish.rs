@@ -17,14 +17,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::drains::Drains;
-use super::event::{BreakerChange, Change, Event};
+use super::event::{self, BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, Steering};
 use crate::config::{EndpointState, Pool, Service};
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
 use crate::health::table::{Effect, Restored};
-use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
+use crate::health::{
+    Chunks, Measure, Observation, Pushed, Rejection, Settled, Table, TargetId, TargetKey, Transition, breaker,
+};
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
@@ -68,6 +70,8 @@ struct Known {
     unix_seconds: u32,
     /// When it was last told that reports from there don't count for that reason.
     told: HashMap<(Source, Rejection), Instant>,
+    /// What there is to say of what endpoints did, until somebody who says it takes it along: at the next tick at the latest.
+    unsaid: Vec<Event>,
 }
 
 /// Of reports that don't count for the same reason one is told in this time.
@@ -88,7 +92,9 @@ impl Publisher {
             .rebuilt(compiled.targets.iter().cloned(), placed(&compiled))
             .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(&compiled, None, unix_seconds);
-        let known = Known::new(&compiled, table, Arc::default(), drains, (now, unix_seconds));
+        let mut known = Known::new(&compiled, table, Arc::default(), drains, (now, unix_seconds));
+        // Nothing was otherwise before.
+        known.unsaid.clear();
         let mut live = Live::build(&compiled, |endpoint| known.standing(endpoint), None, now);
         let mut controller = Controller::default();
         controller.measure(&compiled, &|endpoint| known.standing(endpoint), now);
@@ -184,7 +190,7 @@ impl Publisher {
             let mut known = self.known_after_others();
             known.now = known.now.max(now);
             let current = self.current();
-            let (mut touched, mut looked_at) = (Vec::new(), 0);
+            let (mut touched, mut turned, mut looked_at) = (Vec::new(), Vec::new(), 0);
             while looked_at < ENDPOINTS_AT_ONCE
                 && let Some((key, observation)) = observations.next()
             {
@@ -196,6 +202,7 @@ impl Publisher {
                     let reason = last.map(|(_, observation)| observation.to_string()).unwrap_or_default();
                     let endpoints = places(&current.compiled, &effect.touched);
                     events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
+                    turned.push((target, transition));
                 }
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
@@ -203,7 +210,8 @@ impl Publisher {
             let (doubt, ruled) = known.table.look_after(now);
             events.extend(doubt.map(Event::Doubt));
             touched.extend(ruled);
-            self.publish_what_is_urgent(&mut known, &current, &touched);
+            self.publish_what_is_urgent(&mut known, &current, &touched, &turned);
+            events.append(&mut known.unsaid);
         }
         events
     }
@@ -229,7 +237,8 @@ impl Publisher {
                 looked_at += 1 + effect.touched.len() - touched;
             }
             events.extend(known.tell(&effect, &"the admin interface"));
-            self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched);
+            self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched, &[]);
+            events.append(&mut known.unsaid);
         }
         (outcomes, events)
     }
@@ -253,14 +262,16 @@ impl Publisher {
             if next == 0 {
                 let (doubt, ruled) = known.table.look_after(now);
                 events.extend(doubt.map(Event::Doubt));
-                self.publish_what_is_urgent(&mut known, &self.current(), &ruled);
+                self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }
+            events.append(&mut known.unsaid);
             let restless: Vec<u32> = known.restless_from(next).take(ENDPOINTS_AT_ONCE).collect();
             let Some(last) = restless.last() else { break };
             next = last + 1;
             let changes = known.table.advance(&restless, now);
             events.extend(changes.into_iter().filter_map(|change| breaker_event(&known.table, change)));
             changed.extend(known.look_again(&begun.compiled, &restless));
+            events.append(&mut known.unsaid);
         }
         self.flows_due.notify_one();
         let (current, standings) = self.current_with_standings();
@@ -312,12 +323,18 @@ impl Publisher {
         self.flows_due.notified().await;
     }
 
-    /// Publishes what has changed of these endpoints but for loads that lists are laid out by, which wait for the next tick.
-    fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
+    /// Publishes what has changed of these endpoints, of whose targets these turned, but for loads that lists are laid out by, which
+    /// wait for the next tick.
+    fn publish_what_is_urgent(
+        &self,
+        known: &mut Known,
+        current: &Snapshot,
+        touched: &[u32],
+        turned: &[(TargetId, Transition)],
+    ) {
         let compiled = &current.compiled;
         let mut urgent = vec![];
-        let now = known.now;
-        for endpoint in known.table.settle(touched, now) {
+        for endpoint in known.settle(touched, turned) {
             let index = endpoint as usize;
             let new = known.standing_now(compiled, endpoint);
             let Some(old) = known.standings.get(index) else { continue };
@@ -363,7 +380,7 @@ impl Publisher {
             let now = known.now;
             let touched = known.table.obey(&said, now);
             known.service_words = service_words;
-            self.publish_what_is_urgent(&mut known, &current, &touched);
+            self.publish_what_is_urgent(&mut known, &current, &touched, &[]);
             let current = self.current();
             let mut live = current.live.clone();
             if live.has_own() || !known.service_words.is_empty() {
@@ -379,9 +396,12 @@ impl Publisher {
         let mut known = self.known();
         known.now = known.now.max(now);
         let restored = known.table.restore(stored, now);
+        let unsaid = known.unsaid.len();
         let current = self.current();
         let all: Vec<u32> = (0..current.compiled.endpoints.len() as u32).collect();
-        self.publish_what_is_urgent(&mut known, &current, &all);
+        self.publish_what_is_urgent(&mut known, &current, &all, &[]);
+        // That they are as before is no news.
+        known.unsaid.truncate(unsaid);
         restored
     }
 
@@ -392,12 +412,13 @@ impl Publisher {
         known.now = known.now.max(now);
         let current = self.current();
         let resumed = known.table.resume(&current.compiled.endpoints_under(subject), now);
-        let mut touched = Vec::new();
+        let (mut touched, mut turned) = (Vec::new(), Vec::new());
         let mut events = Vec::new();
         for (id, transition) in &resumed {
             let of_target = known.table.endpoints().of_target(*id);
             touched.extend(of_target);
             if let (Some(transition), Some(target)) = (transition, known.table.get(*id)) {
+                turned.push((*id, *transition));
                 events.push(Event::Verdict(Change {
                     transition: *transition,
                     target: target.key.to_string(),
@@ -406,7 +427,8 @@ impl Publisher {
                 }));
             }
         }
-        self.publish_what_is_urgent(&mut known, &current, &touched);
+        self.publish_what_is_urgent(&mut known, &current, &touched, &turned);
+        events.append(&mut known.unsaid);
         (resumed.len(), events)
     }
 
@@ -428,8 +450,6 @@ impl Known {
     ) -> Self {
         let said = table.said_otherwise(&overrides);
         table.obey(&said, now);
-        let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
-        table.settle(&endpoints, now);
         let mut known = Self {
             table,
             service_words: service_words(compiled, &overrides),
@@ -441,7 +461,10 @@ impl Known {
             now,
             unix_seconds,
             told: HashMap::new(),
+            unsaid: Vec::new(),
         };
+        let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
+        known.settle(&endpoints, &[]);
         known.standings = endpoints.into_iter().map(|endpoint| known.standing_now(compiled, endpoint)).collect();
         known
     }
@@ -458,7 +481,8 @@ impl Known {
         let drains = Drains::new(compiled, Some((&current.compiled, &self.drains)), self.unix_seconds);
         let told = self.told.clone();
         let (overrides, now) = (Arc::clone(&self.overrides), (self.now, self.unix_seconds));
-        let known = Self { told, ..Self::new(compiled, table, overrides, drains, now) };
+        let mut known = Self { told, ..Self::new(compiled, table, overrides, drains, now) };
+        known.unsaid.splice(..0, self.unsaid.iter().cloned());
         let before = Some((current.compiled.as_ref(), &current.live));
         let mut live = Live::build(compiled, |endpoint| known.standing(endpoint), before, known.now);
         known.obey_on_services(compiled, &mut live, None);
@@ -476,10 +500,18 @@ impl Known {
         (first..).zip(is_restless).filter_map(|(endpoint, is_restless)| is_restless.then_some(endpoint))
     }
 
+    /// Lets what is known of these endpoints count, of whose targets these turned, and keeps what there is to say of that. Returns all
+    /// that were looked at.
+    fn settle(&mut self, endpoints: &[u32], turned: &[(TargetId, Transition)]) -> Vec<u32> {
+        let Settled { looked_at, turns } = self.table.settle(endpoints, self.now);
+        self.unsaid.extend(event::of_endpoints(&self.table, turns, turned));
+        looked_at
+    }
+
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
     fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
-        for endpoint in self.table.settle(endpoints, self.now) {
+        for endpoint in self.settle(endpoints, &[]) {
             let index = endpoint as usize;
             let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
@@ -629,10 +661,7 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
 
 fn breaker_event(table: &Table, (endpoint, transition): (u32, breaker::Transition)) -> Option<Event> {
     let placed = &table.endpoints().get(endpoint)?.placed;
-    Some(Event::Breaker(BreakerChange {
-        transition,
-        endpoint: format!("{}/{}/{}", placed.pool, placed.region, placed.destination),
-    }))
+    Some(Event::Breaker(BreakerChange { transition, endpoint: placed.to_string() }))
 }
 
 /// The pools and regions of these endpoints, which are in the order of their indices.
