@@ -15,7 +15,7 @@ use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, R
 use super::guard::{Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
-use super::{Chunks, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use super::{Chunks, Hold, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
 use crate::config::{HealthInput, Safety};
 
@@ -117,6 +117,13 @@ pub struct SaidBy<'t> {
     pub of: &'t HealthInput,
 }
 
+impl SaidBy<'_> {
+    /// What keeps it down though its runs may say otherwise.
+    pub fn hold(&self, now: Instant) -> Hold {
+        self.target.map_or(Hold::None, |target| target.machine.hold(&target.key.timing, now))
+    }
+}
+
 /// What is probed, or `pool NAME`.
 impl fmt::Display for SaidBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,6 +172,26 @@ impl Table {
         }
         let (verdict, score) = combine(health.required, &mut said[..count]);
         Found { verdict, score, ..found }
+    }
+
+    /// What keeps an endpoint down though its inputs may soon say otherwise: the first hold that has to end. Nothing where it isn't
+    /// found down, or an operator's word counts in place of that.
+    pub fn hold(&self, endpoint: &EndpointHealth, now: Instant) -> Hold {
+        if endpoint.word().is_some() || self.found(endpoint, now).verdict != Verdict::Down {
+            return Hold::None;
+        }
+        let acting = || self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
+        // Whether it would serve if all did that nothing holds for longer.
+        let would_serve = |end: &Hold| {
+            let said = acting().map(|said| {
+                let verdict = if said.hold(now) <= *end { Verdict::Up } else { said.verdict };
+                Said { verdict, score: Score::FULL, weight: said.of.weight, must_pass: said.of.must_pass }
+            });
+            combine(endpoint.placed.rules.health.required, &mut said.collect::<Vec<_>>()).0.serves()
+        };
+        let mut holds: Vec<Hold> = acting().map(|said| said.hold(now)).collect();
+        holds.sort_unstable();
+        holds.into_iter().find(would_serve).unwrap_or(Hold::None)
     }
 
     /// Whether a group has as many healthy endpoints as its pool asks for.

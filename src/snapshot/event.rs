@@ -75,7 +75,7 @@ pub(super) fn of_endpoints(
     turns: Vec<(u32, endpoint::Change)>,
     targets: &[(TargetId, Transition)],
 ) -> Vec<Event> {
-    let mut alike: BTreeMap<_, Vec<EndpointChange>> = BTreeMap::new();
+    let mut alike: BTreeMap<_, Vec<(u32, EndpointChange)>> = BTreeMap::new();
     for (index, endpoint::Change { from, to, held, reason, .. }) in turns {
         let Some(known) = table.endpoints().get(index) else { continue };
         let is_said = known.word().is_some();
@@ -87,17 +87,19 @@ pub(super) fn of_endpoints(
         }
         let endpoint = known.placed.to_string();
         let change = EndpointChange { endpoint, from, to, held, is_said, reason, others: 0 };
-        alike.entry((known.placed.group, from as u8, to as u8, held, is_said)).or_default().push(change);
+        alike.entry((known.placed.group, from as u8, to as u8, held, is_said)).or_default().push((index, change));
     }
     let told = alike.into_values().flat_map(|mut changes| {
         if changes.len() > TOLD_OF {
             let others = changes.len() - 1;
             changes.truncate(1);
-            changes.iter_mut().for_each(|first| first.others = others);
+            changes.iter_mut().for_each(|(_, first)| first.others = others);
         }
         changes
     });
-    told.map(Event::Endpoint).collect()
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|(index, _)| *index);
+    told.into_iter().map(|(_, change)| Event::Endpoint(change)).collect()
 }
 
 fn depends_on_nothing_but(endpoint: &EndpointHealth, target: TargetId) -> bool {

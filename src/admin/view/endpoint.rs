@@ -1,13 +1,15 @@
 //! Endpoints and what is known of them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
 use crate::health::endpoint::STEPS;
+use crate::health::guard::Held;
 use crate::health::overrides::Word;
-use crate::health::{SaidBy, Table};
+use crate::health::{self, EndpointHealth, SaidBy, Table};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
 use crate::unix_time::unix_seconds;
@@ -29,6 +31,9 @@ pub struct Endpoint {
     pub verdict_seconds: Option<u64>,
     /// Why it serves although its inputs say that it is down: a key of `[safety]`, or `unsure` while the prober suspects itself.
     pub held: Option<String>,
+    /// What keeps it down though its probes may soon say otherwise.
+    #[serde(flatten)]
+    pub hold: Hold,
     /// What decides for it, where that is more than one probe.
     pub inputs: Vec<Input>,
     /// What is probed, or the first of what is.
@@ -62,6 +67,9 @@ pub struct Input {
     pub input: String,
     /// What it says: up, degraded, down or unknown.
     pub verdict: String,
+    /// What keeps it down though its runs may soon say otherwise.
+    #[serde(flatten)]
+    pub hold: Hold,
     /// How much it counts.
     pub weight: u32,
     /// Whether no other can stand in for it.
@@ -80,11 +88,34 @@ impl Input {
         Self {
             input: said.to_string(),
             verdict: said.verdict.to_string(),
+            hold: said.hold(now).into(),
             weight: said.of.weight,
             must_pass: said.of.must_pass,
             monitoring_only: said.of.monitoring_only,
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| now.saturating_duration_since(*then).as_secs()),
+        }
+    }
+}
+
+/// What keeps something down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// It flaps, and is down for so many seconds more at least.
+    pub held_down_seconds: Option<u64>,
+    /// It is down until an operator resumes it, as it has `manual_resume`.
+    pub awaits_resume: bool,
+}
+
+impl From<health::Hold> for Hold {
+    fn from(hold: health::Hold) -> Self {
+        match hold {
+            health::Hold::None => Self::default(),
+            // It ends with the last second that is shown.
+            health::Hold::For(left) => {
+                Self { held_down_seconds: Some(left.as_millis().div_ceil(1000) as u64), awaits_resume: false }
+            }
+            health::Hold::UntilResumed => Self { held_down_seconds: None, awaits_resume: true },
         }
     }
 }
@@ -102,11 +133,11 @@ pub struct Phases {
     pub first_byte_ms: Option<f64>,
 }
 
-impl From<crate::health::Phases> for Phases {
-    fn from(phases: crate::health::Phases) -> Self {
+impl From<health::Phases> for Phases {
+    fn from(phases: health::Phases) -> Self {
         // In microseconds, of which parts are of no interest.
         let ms = |phase: Option<Duration>| phase.map(|time| time.as_micros() as f64 / 1e3);
-        let crate::health::Phases { resolve, connect, tls, first_byte } = phases;
+        let health::Phases { resolve, connect, tls, first_byte } = phases;
         Self { resolve_ms: ms(resolve), connect_ms: ms(connect), tls_ms: ms(tls), first_byte_ms: ms(first_byte) }
     }
 }
@@ -126,9 +157,9 @@ pub struct Load {
     pub requests_per_second: Option<f64>,
 }
 
-impl From<crate::health::Load> for Load {
-    fn from(load: crate::health::Load) -> Self {
-        let crate::health::Load { connections, utilization, response_ms, error_rate, requests_per_second } = load;
+impl From<health::Load> for Load {
+    fn from(load: health::Load) -> Self {
+        let health::Load { connections, utilization, response_ms, error_rate, requests_per_second } = load;
         Self { connections, utilization, response_ms, error_rate, requests_per_second }
     }
 }
@@ -156,6 +187,7 @@ impl Endpoint {
             },
             verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
             held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
+            hold: known.map(|known| health.hold(known, now).into()).unwrap_or_default(),
             inputs: known
                 .filter(|known| known.placed.inputs.len() > 1)
                 .map_or_else(Vec::new, |known| health.inputs_of(known).map(|input| Input::new(input, now)).collect()),
@@ -176,6 +208,20 @@ impl Endpoint {
     }
 }
 
+/// For how many seconds the prober has suspected itself.
+pub(super) fn unsure_seconds(health: &Table, now: Instant) -> Option<u64> {
+    health.unsure_since().map(|since| now.saturating_duration_since(since).as_secs())
+}
+
+/// How many endpoints are held, by what holds them.
+fn held(health: &Table) -> BTreeMap<String, usize> {
+    let mut held = BTreeMap::new();
+    for by in health.endpoints().all().iter().filter_map(EndpointHealth::held).map(Held::name) {
+        *held.entry(by.to_owned()).or_default() += 1;
+    }
+    held
+}
+
 fn state_name(state: EndpointState) -> &'static str {
     match state {
         EndpointState::Enabled => "enabled",
@@ -191,6 +237,10 @@ pub struct HealthReport {
     pub generation: u64,
     /// Why the latest reload failed; nothing where it did not.
     pub reload_problems: Option<String>,
+    /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
+    pub unsure_seconds: Option<u64>,
+    /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
+    pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
     pub endpoints: Vec<PlacedEndpoint>,
 }
@@ -220,6 +270,12 @@ impl HealthReport {
                 endpoints.push(PlacedEndpoint { pool: pool.clone(), region: region.clone(), endpoint });
             }
         }
-        Self { generation: snapshot.generation, reload_problems, endpoints }
+        Self {
+            generation: snapshot.generation,
+            reload_problems,
+            unsure_seconds: unsure_seconds(health, now),
+            held: held(health),
+            endpoints,
+        }
     }
 }
