@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use meridian::admin::view::{Explanation, HealthReport, History, Question, Source};
 use meridian::config::Target;
 use meridian::health::guard::Held;
 use meridian::health::overrides::{Override, Word};
@@ -469,4 +470,127 @@ fn of_many_that_do_the_same_at_once_one_stands_for_all() {
             "web/far/192.0.2.13 up down: pool database can't serve",
         ]
     );
+}
+
+#[test]
+fn what_keeps_endpoints_down_is_shown() {
+    // Probe b holds down for 30 s, c until an operator resumes it.
+    let inputs = "health = [{ probe = \"b\" }, { probe = \"c\" }]";
+    let one = "endpoints = [{ region = \"near\", address = \"192.0.2.N\" }]\n";
+    let pool = |name: &str, health: &str, octet: u8| {
+        format!("[pools.{name}]\n{health}\n{}", one.replace('N', &octet.to_string()))
+    };
+    let text = [
+        pool("all", inputs, 1),
+        pool("any", &format!("{inputs}\nrequire = \"any\""), 2),
+        pool("b", "probe = \"b\"", 3),
+        pool("c", "probe = \"c\"", 4),
+        pool("watched", "health = [{ probe = \"a\" }, { probe = \"c\", monitoring_only = true }]", 5),
+    ]
+    .concat();
+    let base = BASE.replacen("[probes.c]", "[probes.c]\nmanual_resume = true", 1);
+    let base = base.replacen(
+        "port = 82\nfall = 1\nrise = 1\nhold_down = \"0s\"",
+        "port = 82\nfall = 1\nrise = 1\nhold_down = \"30s\"",
+        1,
+    );
+    let text = format!("{base}{text}");
+    let start = Instant::now();
+    let mut run = Run { publisher: Publisher::starting_at(compiled(&text), start, NOW), text, start, seconds: 0 };
+    let holds = |run: &Run| {
+        let (snapshot, health) = run.publisher.current_with_health();
+        let report = HealthReport::new(&snapshot, &health, None, run.now());
+        let hold = |hold: meridian::admin::view::Hold| match (hold.held_down_seconds, hold.awaits_resume) {
+            (Some(seconds), false) => seconds.to_string(),
+            (None, true) => "resume".to_owned(),
+            (None, false) => "-".to_owned(),
+            (Some(_), true) => panic!("both"),
+        };
+        let shown = report.endpoints.iter().map(|placed| {
+            let inputs: Vec<_> = placed.endpoint.inputs.iter().map(|input| hold(input.hold)).collect();
+            [vec![hold(placed.endpoint.hold)], inputs].concat().join(" ")
+        });
+        (
+            shown.collect::<Vec<_>>().join(", "),
+            report.endpoints.iter().map(|placed| placed.endpoint.to_string()).collect::<Vec<_>>(),
+        )
+    };
+    run.find("1b- 1c- 2b- 2c- 3b- 4c- 5a- 5c-");
+    assert_eq!(
+        holds(&run).0,
+        "resume - resume, - - resume, -, resume, - - resume",
+        "the first going-down holds nobody"
+    );
+    run.find("1b+ 1c+ 2b+ 2c+ 3b+ 4c+");
+    run.find("1b- 2b- 3b-");
+    run.at(10);
+    let (shown, text) = holds(&run);
+    assert_eq!(shown, "resume 20 resume, 20 20 resume, 20, resume, - - resume");
+    assert!(text[2].contains("down for 10 s, held down for 20 s more ("), "{}", text[2]);
+    assert!(text[3].contains("down for 10 s, waits for `meridian resume` ("), "{}", text[3]);
+    let inputs =
+        "; of tcp://192.0.2.2:82 down, held down for 20 s more, tcp://192.0.2.2:83 down, waits for `meridian resume`";
+    assert!(text[1].contains(inputs), "{}", text[1]);
+    // What an operator says goes before it.
+    run.obey("down pool/b, up pool/c");
+    assert_eq!(holds(&run).0, "resume 20 resume, 20 20 resume, -, -, - - resume");
+    assert_eq!(run.publisher.resume(&"pool/all".parse().unwrap(), run.now()).0, 2);
+    assert_eq!(holds(&run).0, "- - -, 20 20 resume, -, -, - - resume");
+    run.at(40);
+    run.obey("");
+    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - resume");
+}
+
+#[test]
+fn a_doubt_and_what_is_held_is_shown() {
+    let service = "[services.\"www.example.com\"]\npool = \"p\"\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{service}"));
+    let shown = |run: &Run| {
+        let (snapshot, health) = run.publisher.current_with_health();
+        let report = HealthReport::new(&snapshot, &health, None, run.now());
+        let question = Question::parse("www.example.com", None, None).unwrap();
+        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, run.now(), NOW);
+        assert_eq!(explanation.unsure_seconds, report.unsure_seconds);
+        let held: Vec<_> = report.held.into_iter().collect();
+        (report.unsure_seconds, held, explanation.to_string())
+    };
+    let (unsure, held, text) = shown(&run);
+    assert_eq!((unsure, held), (None, vec![]));
+    assert!(!text.contains("Unsure"), "{text}");
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    run.at(40);
+    let (unsure, held, text) = shown(&run);
+    assert_eq!((unsure, held), (Some(40), vec![("unsure".to_owned(), 5)]));
+    assert!(text.contains("\nUnsure    for 40 s: so much turned down at once"), "{text}");
+}
+
+#[test]
+fn the_history_is_in_order_and_bounded() {
+    let mut run = Run::up(SIX);
+    run.at(10);
+    run.find("1a- 2a-");
+    run.at(20);
+    run.find("1a+");
+    run.at(30);
+    let (_, health) = run.publisher.current_with_health();
+    let told = |endpoints: std::ops::Range<u32>, most| {
+        let History { changes, left_out } = History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
+        let line = |change: &meridian::admin::view::PastChange| {
+            assert_eq!(change.time + change.seconds_ago, u64::from(NOW) + 30);
+            format!("{} {} {} {}: {}", change.seconds_ago, change.subject, change.from, change.to, change.reason)
+        };
+        (changes.iter().map(line).collect::<Vec<_>>(), left_out)
+    };
+    let latest = ["10 endpoint/p/near/192.0.2.1 down up: ok in 1.0ms"];
+    assert_eq!(told(0..6, 1), (latest.map(str::to_owned).to_vec(), 8));
+    let expected = [
+        "20 endpoint/p/near/192.0.2.1 up down: connection refused",
+        "20 endpoint/p/near/192.0.2.2 up down: connection refused",
+        latest[0],
+    ];
+    assert_eq!(told(0..6, 3), (expected.map(str::to_owned).to_vec(), 6));
+    assert_eq!(told(0..6, 2).0, [expected[0], expected[2]]);
+    assert_eq!(told(1..2, 9).0, ["30 endpoint/p/near/192.0.2.2 unknown up: ok in 1.0ms", expected[1]]);
+    assert_eq!(told(0..6, 100).1, 0);
+    assert_eq!(told(0..6, 0), (vec![], 9));
 }

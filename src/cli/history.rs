@@ -56,10 +56,13 @@ fn history(arguments: &Arguments) -> Result<String, Error> {
     if arguments.json {
         return Ok(serde_json::to_string_pretty(&history)? + "\n");
     }
-    let mut text: String = history.changes.iter().map(line).collect();
-    if history.changes.is_empty() {
-        text += "nothing changed\n";
-    }
+    let History { changes, left_out } = history;
+    let mut text = match left_out {
+        0 if changes.is_empty() => "nothing changed\n".to_owned(),
+        0 => String::new(),
+        older => format!("({older} older changes: --limit shows more)\n"),
+    };
+    text.extend(changes.iter().map(line));
     Ok(text)
 }
 

@@ -323,6 +323,11 @@ impl Said {
         }
     }
 
+    /// The second since 1970 at which their drain is over, where one takes so many.
+    pub fn drain_ends(&self, drain_seconds: u32) -> Option<u64> {
+        Some(self.drains_since?.saturating_add(drain_seconds.into()))
+    }
+
     /// The words that it is made of.
     pub fn words(&self) -> impl Iterator<Item = Word> {
         let verdict = self.verdict.map(|verdict| if verdict.serves() { Word::Up } else { Word::Down });

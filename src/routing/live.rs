@@ -86,10 +86,9 @@ impl Standing {
             }
             _ => self,
         };
-        let over = said.drains_since.map(|since| since.saturating_add(drain_seconds.into()));
-        let drain = match over {
+        let drain = match said.drain_ends(drain_seconds) {
             _ if said.is_disabled => Drain::Over,
-            Some(over) if over <= unix_seconds.into() => Drain::Over,
+            Some(ends) if ends <= unix_seconds.into() => Drain::Over,
             Some(_) => Drain::UnderWay,
             None => Drain::None,
         };

@@ -165,7 +165,12 @@ impl<'a> Shown<'a> {
                 let place = candidates.list.iter().position(|candidate| candidate.endpoint == index);
                 let place = place.filter(|_| is_chosen);
                 GroupEndpoint {
-                    endpoint: Endpoint::new(index, self.evidence.snapshot, self.evidence.health, self.evidence.now),
+                    endpoint: Endpoint::new(
+                        index,
+                        self.evidence.snapshot,
+                        self.evidence.health,
+                        (self.evidence.now, self.evidence.unix_seconds),
+                    ),
                     part: self.part(index),
                     share_percent: place.map(|place| 100.0 * chances[place]),
                     answered: place.is_some_and(|place| picked.contains(&(place as u32))),
@@ -192,16 +197,14 @@ impl<'a> Shown<'a> {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let known = self.evidence.health.endpoints().get(index);
         let said = known.map(|known| *known.operators()).unwrap_or_default().and(self.grounds.said());
-        let state = said.state(endpoint.state);
+        let state = endpoint.state_under(&said, self.evidence.unix_seconds);
         let verdict = said.verdict.or(known.map(EndpointHealth::verdict));
         // A word goes before it.
         let is_broken = said.verdict.is_none() && known.is_some_and(EndpointHealth::is_broken);
-        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
         match state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
-            EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
             EndpointState::Enabled if verdict.is_some_and(|verdict| !verdict.serves()) => Part::Down,
             EndpointState::Enabled if is_broken => Part::BreakerOpen,

@@ -12,7 +12,7 @@ use crate::health::overrides::Word;
 use crate::health::{self, EndpointHealth, SaidBy, Table};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
-use crate::unix_time::unix_seconds;
+use crate::unix_time;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -165,8 +165,8 @@ impl From<health::Load> for Load {
 }
 
 impl Endpoint {
-    /// Of an endpoint by its index; `health` is of the same generation as the snapshot.
-    pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, now: Instant) -> Self {
+    /// Of an endpoint by its index at `now`, which is so many seconds since 1970; `health` is of the same generation as the snapshot.
+    pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, (now, unix_seconds): (Instant, u32)) -> Self {
         let endpoint = &snapshot.compiled.endpoints[index as usize];
         let known = health.endpoints().get(index);
         let target = known.and_then(|known| health.targets_of(known).next());
@@ -179,7 +179,7 @@ impl Endpoint {
         Self {
             endpoint: endpoint.destination.to_string(),
             weight: endpoint.weight,
-            state: state_name(said.state(endpoint.state)).to_owned(),
+            state: state_name(endpoint.state_under(&said, unix_seconds)).to_owned(),
             overrides: said.words().collect(),
             verdict: match known.filter(|known| is_probed || known.word().is_some()) {
                 Some(known) => known.verdict().to_string(),
@@ -197,7 +197,7 @@ impl Endpoint {
             last_probe_phases: last.map(|(_, observation)| observation.details.phases.into()).unwrap_or_default(),
             certificate_days_left: last
                 .and_then(|(_, observation)| observation.details.certificate_expires)
-                .map(|expires| expires.saturating_sub(unix_seconds()) / 86_400),
+                .map(|expires| expires.saturating_sub(unix_time::unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
@@ -266,7 +266,7 @@ impl HealthReport {
             let pool = &compiled.config.pools[group.pool].name;
             let region = &compiled.config.regions[usize::from(group.region)].name;
             for endpoint in group.endpoints.clone() {
-                let endpoint = Endpoint::new(endpoint, snapshot, health, now);
+                let endpoint = Endpoint::new(endpoint, snapshot, health, (now, unix_time::unix_seconds_modulo()));
                 endpoints.push(PlacedEndpoint { pool: pool.clone(), region: region.clone(), endpoint });
             }
         }
