@@ -73,6 +73,8 @@ pub struct Scrape<'a> {
     pub measurements: measurements::Counts,
     /// What operators say.
     pub operators: Operators<'a>,
+    /// Lines of the log that were dropped.
+    pub dropped_log_lines: u64,
     /// When the process began to serve.
     pub started: SystemTime,
 }
@@ -129,6 +131,11 @@ impl Scrape<'_> {
             "process_start_time_seconds",
             "When the process began to serve, in seconds since 1970.",
             seconds_since_1970(self.started),
+        );
+        families.counter(
+            "meridian_log_lines_dropped_total",
+            "Lines of the log that were dropped, as whoever reads it did not keep up.",
+            self.dropped_log_lines,
         );
         if let Some(bytes) = resident_bytes() {
             families.gauge(
