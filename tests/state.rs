@@ -227,7 +227,7 @@ fn number(publisher: &Publisher) -> u64 {
         assert!(matches!(target.key.target, Target::Address(_)));
         u64::from(target.machine.verdict() == Verdict::Down) << bit
     };
-    (0..).zip(health.targets().iter()).map(bit).sum()
+    (0..BITS).zip(health.targets().iter()).map(bit).sum()
 }
 
 #[test]

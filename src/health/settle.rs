@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::composite::{Said, combine};
-use super::endpoint::{EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
-use super::guard::{Guard, Ruling};
+use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
+use super::guard::{Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
-use super::{Chunks, Observation, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
 use crate::config::{HealthInput, Safety};
 
@@ -109,6 +109,15 @@ impl Settling {
     }
 }
 
+/// What became of endpoints when they were settled.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// All that were looked at, by index: each once, in order.
+    pub looked_at: Vec<u32>,
+    /// What changed of them, in the order in which it did.
+    pub turns: Vec<(u32, Change)>,
+}
+
 /// What an input of an endpoint says.
 #[derive(Debug, Clone, Copy)]
 pub struct SaidBy<'t> {
@@ -119,6 +128,13 @@ pub struct SaidBy<'t> {
     pub verdict: Verdict,
     /// How it counts.
     pub of: &'t HealthInput,
+}
+
+impl SaidBy<'_> {
+    /// What keeps it down though its runs may say otherwise.
+    pub fn hold(&self, now: Instant) -> Hold {
+        self.target.map_or(Hold::None, |target| target.machine.hold(&target.key.timing, now))
+    }
 }
 
 /// What is probed, or `pool NAME`.
@@ -171,6 +187,26 @@ impl Table {
         Found { verdict, score, ..found }
     }
 
+    /// What keeps an endpoint down though its inputs may soon say otherwise: the first hold that has to end. Nothing where it isn't
+    /// found down, or an operator's word counts in place of that.
+    pub fn hold(&self, endpoint: &EndpointHealth, now: Instant) -> Hold {
+        if endpoint.word().is_some() || self.found(endpoint, now).verdict != Verdict::Down {
+            return Hold::None;
+        }
+        let acting = || self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
+        // Whether it would serve if all did that nothing holds for longer.
+        let would_serve = |end: &Hold| {
+            let said = acting().map(|said| {
+                let verdict = if said.hold(now) <= *end { Verdict::Up } else { said.verdict };
+                Said { verdict, score: Score::FULL, weight: said.of.weight, must_pass: said.of.must_pass }
+            });
+            combine(endpoint.placed.rules.health.required, &mut said.collect::<Vec<_>>()).0.serves()
+        };
+        let mut holds: Vec<Hold> = acting().map(|said| said.hold(now)).collect();
+        holds.sort_unstable();
+        holds.into_iter().find(would_serve).unwrap_or(Hold::None)
+    }
+
     /// Whether a group has as many healthy endpoints as its pool asks for.
     fn can_serve(&self, group: u32) -> bool {
         self.settling.serving.get(group as usize).is_none_or(|serves| *serves)
@@ -187,24 +223,30 @@ impl Table {
     }
 
     /// Lets what the inputs of these endpoints say count, as far as the limits allow, and what follows from that for others: those of
-    /// their pools, and of pools whose health depends on theirs. Returns all that were looked at, each once, in order.
-    pub fn settle(&mut self, touched: &[u32], now: Instant) -> Vec<u32> {
+    /// their pools, and of pools whose health depends on theirs.
+    pub fn settle(&mut self, touched: &[u32], now: Instant) -> Settled {
         let mut looked_at = BTreeSet::new();
+        let mut turns = Vec::new();
         let mut waiting: BTreeSet<u32> = touched.iter().copied().collect();
         let rank = |endpoints: &Endpoints, index| endpoints.get(index).map_or(0, |known| known.placed.rules.rank);
         // Those go first on whom others may depend, so that each is settled once, by what holds in the end.
         while let Some(lowest) = waiting.iter().map(|index| rank(&self.endpoints, *index)).min() {
             let (mut these, others) = waiting.into_iter().partition(|index| rank(&self.endpoints, *index) == lowest);
             waiting = others;
-            self.settle_alike(&mut these, &mut waiting, now);
+            turns.extend(self.settle_alike(&mut these, &mut waiting, now));
             looked_at.append(&mut these);
         }
-        looked_at.into_iter().collect()
+        Settled { looked_at: looked_at.into_iter().collect(), turns }
     }
 
     /// The same for endpoints of one rank. Adds those to them whom the guard rules otherwise on now, and those to `dependents` whose
-    /// health depends on what changed.
-    fn settle_alike(&mut self, these: &mut BTreeSet<u32>, dependents: &mut BTreeSet<u32>, now: Instant) {
+    /// health depends on what changed. Returns what did.
+    fn settle_alike(
+        &mut self,
+        these: &mut BTreeSet<u32>,
+        dependents: &mut BTreeSet<u32>,
+        now: Instant,
+    ) -> Vec<(u32, Change)> {
         let mut pools = BTreeMap::new();
         for &index in &*these {
             let Some(known) = self.endpoints.get(index) else { continue };
@@ -221,17 +263,15 @@ impl Table {
         for rules in pools.values() {
             these.extend(self.rule(rules, now));
         }
-        let mut groups = BTreeMap::new();
+        let (mut groups, mut turns) = (BTreeMap::new(), Vec::new());
         for &index in &*these {
             let Some(known) = self.endpoints.get(index) else { continue };
             groups.insert(known.placed.group, Arc::clone(&known.placed.rules));
             let found = self.found(known, now).verdict;
             let due = known.due(found);
-            if due != known.verdict() {
-                let (reason, began) = (self.reason(known, now), self.began(known, found, now));
-                if let Some(known) = self.endpoints.get_mut(index) {
-                    known.turn(due, reason, began);
-                }
+            if due != (known.verdict(), known.held()) {
+                let (reason, began) = (self.reason(known, due.1, now), self.began(known, found, now));
+                turns.extend(self.endpoints.get_mut(index).map(|known| (index, known.turn(due, reason, began))));
             }
         }
         for (group, rules) in groups {
@@ -239,6 +279,7 @@ impl Table {
                 dependents.extend(rules.dependents.iter().cloned().flatten());
             }
         }
+        turns
     }
 
     /// When it began that an endpoint's inputs say what they do. Its first verdict is as old as those of its targets, which may be
@@ -323,8 +364,8 @@ impl Table {
         })
     }
 
-    /// Why an endpoint's verdict is what it is to be, for people.
-    fn reason(&self, endpoint: &EndpointHealth, now: Instant) -> String {
+    /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, for people.
+    fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, now: Instant) -> String {
         if endpoint.word().is_some() {
             return "an operator says so".to_owned();
         }
@@ -338,7 +379,7 @@ impl Table {
             Some(said) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
             None => "what is needed is not healthy enough".to_owned(),
         };
-        match endpoint.held() {
+        match held {
             Some(held) => format!("{why}; held by {}", held.name()),
             None => why,
         }
