@@ -272,20 +272,31 @@ fn a_resumption_that_was_acknowledged_is_not_lost() {
     // The clock is set back by years before, which matters to none of this.
     assert_eq!(operator.resume(&subject, "mended", "me", (restarts.at(2), 5)).unwrap(), 1);
     let told = |operator: &Operator| operator.trail().last().unwrap().clone();
-    let resumed = Event::Resume { subject, reason: "mended".into(), author: "me".into() };
-    assert_eq!((told(&operator).event, told(&operator).time), (resumed.clone(), 5));
+    let event = Event::Resume { subject: subject.clone(), reason: "mended".into(), author: "me".into() };
+    assert_eq!((told(&operator).event, told(&operator).time), (event.clone(), 5));
     // It is killed before verdicts are stored again, and another time after that.
     for round in 0..3 {
         drop((publisher, operator));
         (publisher, operator) = restarts.start(10 + round, UNIX + 10 + round);
         assert_eq!(answered(&publisher), "3/3/3");
-        assert_eq!(told(&operator).event, resumed);
+        assert_eq!(told(&operator).event, event);
         if round > 0 {
             operator.keep_verdicts(true, restarts.at(10 + round), UNIX + 10 + round);
         }
     }
     observe(&publisher, &[], restarts.at(20));
     assert_eq!(answered(&publisher), "1/1/1", "nobody resumed the other");
+    // It is stored though no verdict changed.
+    observe(&publisher, &[1], restarts.at(20));
+    let resumed = || {
+        operator.keep_verdicts(false, restarts.at(20), UNIX + 20);
+        std::fs::read_to_string(restarts.folder.path("state/verdicts")).unwrap().matches("\"is_resumed\":true").count()
+    };
+    assert_eq!(resumed(), 0);
+    operator.resume(&subject, "mended", "me", (restarts.at(20), UNIX + 20)).unwrap();
+    assert_eq!(resumed(), 1);
+    observe(&publisher, &[], restarts.at(20));
+    assert_eq!(answered(&publisher), "1/1/1");
     // It was about that one time.
     observe(&publisher, &[1], restarts.at(21));
     operator.keep_verdicts(true, restarts.at(22), UNIX + 22);

@@ -247,7 +247,7 @@ fn finds_one_thing_after_another() {
 fn a_kill_at_any_moment_leaves_the_old_verdicts_or_the_new_ones() {
     let folder = Folder::new("power-cut-verdicts");
     let path = folder.path("state");
-    kill_again_and_again("finds_one_thing_after_another", &path, KILLS / 2, || {
+    kill_again_and_again("finds_one_thing_after_another", &path, KILLS / 4, || {
         number(&started(&path, &probing(BITS), Instant::now(), NOW).0)
     });
 }

@@ -413,6 +413,26 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
 }
 
 #[test]
+fn what_is_kept_follows_what_time_alone_changes() {
+    let folder = Folder::new("kept");
+    let state = folder.path("state");
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    let operator = Operator::start(Some(&state), Arc::clone(&run.publisher), run.now(), NOW.into()).unwrap();
+    let kept = |run: &Run| {
+        operator.keep_verdicts(false, run.now(), u64::from(NOW + run.seconds));
+        let text = std::fs::read_to_string(state.join("verdicts")).unwrap();
+        (text.contains("\"unsure\""), text.matches("\"away\"").count())
+    };
+    assert_eq!(kept(&run), (false, 0));
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    assert_eq!(kept(&run), (true, 0));
+    run.at(299);
+    kept(&run);
+    run.at(300);
+    assert_eq!(kept(&run), (false, 5));
+}
+
+#[test]
 fn a_restart_amid_a_fall_sees_all_of_it() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     run.at(100);
