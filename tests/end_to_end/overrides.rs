@@ -173,8 +173,7 @@ fn a_doubt_outlives_the_server() {
     wait_until("it doubts itself", || is_unsure(&meridian));
     assert_eq!(answer(&meridian), "NoError 127.0.22.1");
     backends.iter_mut().for_each(Backend::start);
-    wait_until("it is sure again", || !is_unsure(&meridian));
-    assert_eq!(answer(&meridian), "NoError 127.0.22.1");
+    wait_until("it is sure again", || !is_unsure(&meridian) && answer(&meridian) == "NoError 127.0.22.1");
 }
 
 #[test]
@@ -199,5 +198,6 @@ fn a_clock_that_was_wrong_before_the_start_leaves_what_has_an_end_to_the_calenda
     assert!(text.contains("s in the future") && text.contains("an override is over"), "{text}");
     let listed = say(&meridian, &folder, &["override", "list"]);
     assert!(listed.starts_with("disable region/eu-central") && listed.lines().count() == 1, "{listed}");
-    assert_eq!(ask(meridian.dns, "www.geo.example A").to_string(), "NoError 127.0.22.1");
+    // Nothing listens there, so that it is answered as soon as the server doubts itself.
+    wait_until("it is enabled", || ask(meridian.dns, "www.geo.example A").to_string() == "NoError 127.0.22.1");
 }
