@@ -300,6 +300,18 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
 }
 
 #[test]
+fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
+    let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }]\n";
+    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}{other}"));
+    run.find("1a+ 2a+ 3a+ 4a+ 5a+ 6a+");
+    run.find("7a-");
+    run.at(10);
+    assert_eq!(run.verdicts(), "++++++-");
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 7 }]);
+    assert_eq!(run.verdicts(), "uuu+uuu");
+}
+
+#[test]
 fn a_doubt_lasts_for_no_longer_than_it_may() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);

@@ -319,9 +319,12 @@ impl Table {
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
         if let Some(Doubt::Begins { .. }) = doubt {
-            let fallen = self.settling.suspicion.fallen();
-            let endpoints = fallen.flat_map(|target| self.endpoints.of_target(target));
-            pools.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.rules.endpoints.start)));
+            // What was taken away of late is given back also where nothing else fell, as by a first result.
+            let mut first = 0;
+            while let Some(known) = self.endpoints.get(first) {
+                pools.insert(first);
+                first = known.placed.rules.endpoints.end.max(first + 1);
+            }
         }
         let mut changed = vec![];
         for first in pools {

@@ -194,7 +194,10 @@ mod tests {
         for (strikes, expected) in [
             (&[(2, 5, State::Hanging)][..], "serving, 2.000 hanging, 5.000 serving"),
             (&[(0, 5, State::Hanging)], "hanging, 5.000 serving"),
-            (&[(2, 5, State::Hanging), (3, 4, State::Slow)], "serving, 2.000 hanging, 3.000 slow, 4.000 hanging, 5.000 serving"),
+            (
+                &[(2, 5, State::Hanging), (3, 4, State::Slow)],
+                "serving, 2.000 hanging, 3.000 slow, 4.000 hanging, 5.000 serving",
+            ),
             (&[(3, 4, State::Slow), (2, 5, State::Hanging)], "serving, 2.000 hanging, 5.000 serving"),
             (&[(2, 5, State::Hanging), (4, 6, State::Hanging)], "serving, 2.000 hanging, 6.000 serving"),
             (&[(2, 5, State::Hanging), (5, 6, State::Slow)], "serving, 2.000 hanging, 5.000 slow, 6.000 serving"),

@@ -157,7 +157,10 @@ impl Site {
         }
         let Safety { max_down_share, min_healthy_regions, max_changes_per_minute, self_suspicion, .. } = &self.safety;
         let SelfSuspicion { share, window, least, at_most, .. } = self_suspicion;
-        let _ = writeln!(text, "[safety]\nmax_down_share = {max_down_share:?}\nmin_healthy_regions = {min_healthy_regions}");
+        let _ = writeln!(
+            text,
+            "[safety]\nmax_down_share = {max_down_share:?}\nmin_healthy_regions = {min_healthy_regions}"
+        );
         let _ = max_changes_per_minute.map_or(Ok(()), |most| writeln!(text, "max_changes_per_minute = {most}"));
         let (window, at_most) = (window.as_millis(), at_most.as_millis());
         let _ = writeln!(

@@ -21,7 +21,10 @@ impl Checker<'_> {
             .map(|endpoint| {
                 let truth = self.truth(endpoint);
                 let spans = truth.spans(|grade| grade == Grade::Failed).into_iter();
-                let late = |span: Span| Span { from: truth.noticed(span.from, truth.timing.fall) + GRACE - self.slack, ..span };
+                let late = |span: Span| Span {
+                    from: truth.noticed(span.from, truth.timing.fall) + GRACE - self.slack,
+                    ..span
+                };
                 spans.map(late).filter(|span| span.from < span.until).collect()
             })
             .collect();
@@ -40,7 +43,8 @@ impl Checker<'_> {
             };
             let around = self.around(sample.asked, sample.answered);
             // Where nothing serves, all is answered with, on purpose.
-            let is_all_down = all_down[sample.service].iter().any(|span| around.from <= span.until && span.from <= around.until);
+            let is_all_down =
+                all_down[sample.service].iter().any(|span| around.from <= span.until && span.from <= around.until);
             for backend in backends.iter().copied() {
                 if !endpoints[sample.service].contains(&backend) {
                     self.blame(Rule::NoAnswer, sample.asked, Some(backend), "it is none of the service's");

@@ -123,9 +123,7 @@ impl Checker<'_> {
         if fell.len() as f64 <= judged as f64 * rules.share
             || judged < rules.least
             || self.regions_of(&fell) < self.site.regions.min(2)
-            || self.canary(|checker, canary| {
-                checker.truth(canary).must_have_found(at, |grade| grade != Grade::Failed)
-            })
+            || self.canary(|checker, canary| checker.truth(canary).must_have_found(at, |grade| grade != Grade::Failed))
         {
             let details = format!("{} of {judged} turned down within the window", fell.len());
             self.blame(Rule::DoubtWithoutReason, at, None, details);
@@ -144,9 +142,8 @@ impl Checker<'_> {
         let rules = &self.site.safety.self_suspicion;
         let fell: Vec<usize> = fallen.since((at + self.slack).saturating_sub(rules.window)).collect();
         let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
-        let may_answer = self.canary(|checker, canary| {
-            !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed)
-        });
+        let may_answer =
+            self.canary(|checker, canary| !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed));
         if fell.len() as f64 > judged as f64 * rules.share
             && judged >= rules.least
             && (self.regions_of(&fell) > 1 || self.site.regions == 1)

@@ -9,8 +9,8 @@ use meridian::health::guard::Held;
 use super::{Checker, Rule, TICK};
 use crate::log::Seen;
 
-/// Shares of whole endpoints, which are no whole numbers in the computer.
-const NEARLY: f64 = 1e-6;
+/// What computing with parts makes wrong at most.
+const ROUNDING: f64 = 1e-6;
 
 /// Takings that may be made, refilled evenly over a minute.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Checker<'_> {
                     budget.refill(at);
                     budget.left -= 1.0;
                     // Looked at a bit later than it was done, it may be less.
-                    let least = -budget.per_second * self.slack.as_secs_f64() - NEARLY;
+                    let least = -budget.per_second * self.slack.as_secs_f64() - ROUNDING;
                     if budget.left < least {
                         let details = format!("{:.2} more than may be", -budget.left);
                         self.blame(Rule::ChangesExceeded, at, Some(endpoint), details);
@@ -117,7 +117,7 @@ impl Checker<'_> {
     fn bounds(&mut self, at: Duration, pool: usize, counts: &Counts) {
         let safety = &self.site.safety;
         let most = counts.all * safety.max_down_share;
-        if counts.taken > most + NEARLY {
+        if counts.taken > most {
             let details = format!("{} of {} in pool {pool}, not {most:.2}", counts.taken, counts.all);
             self.blame(Rule::ShareExceeded, at, None, details);
         }
@@ -135,7 +135,7 @@ impl Checker<'_> {
         let counts = &counts[endpoint.pool];
         let safety = &self.site.safety;
         match held {
-            Held::PoolShare => counts.taken + 1.0 > counts.all * safety.max_down_share - NEARLY,
+            Held::PoolShare => counts.taken + 1.0 > counts.all * safety.max_down_share,
             Held::Regions => {
                 let least = usize::from(self.site.pools[endpoint.pool].min_healthy);
                 counts.serving.get(&endpoint.region) == Some(&least)

@@ -38,7 +38,8 @@ impl Hold {
 
     /// When it may be up at the soonest, and when nothing holds it any more at the latest.
     fn ends(&self, timing: &Timing) -> (Duration, Duration) {
-        let after = |falls: u32| falls.checked_sub(2).map_or(Duration::ZERO, |doubled| timing.hold_down * (1 << doubled));
+        let after =
+            |falls: u32| falls.checked_sub(2).map_or(Duration::ZERO, |doubled| timing.hold_down * (1 << doubled));
         (self.fell + after(self.least_falls), self.fell + after(self.most_falls))
     }
 }
