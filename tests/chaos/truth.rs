@@ -7,6 +7,9 @@ use meridian::health::Grade;
 
 use crate::script::{Span, State, Story};
 
+/// The first run comes within this time or the interval, whichever is less.
+const FIRST_RUN_WITHIN: Duration = Duration::from_secs(2);
+
 /// The truth about one backend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Truth<'s> {
@@ -34,9 +37,17 @@ impl Truth<'_> {
         self.story.spans(self.end, |state| is(self.grade(state)))
     }
 
-    /// When, at the latest, so many runs in a row have ended that all began after `from`.
+    /// When, at the latest, so many runs in a row have ended that all began after `from`. The first run of all comes out of turn, and
+    /// may take that of the next.
     pub(crate) fn noticed(&self, from: Duration, runs: u8) -> Duration {
-        from + self.timing.interval * u32::from(runs) + self.timing.timeout + self.slack
+        let Timing { interval, timeout, .. } = *self.timing;
+        let is_first = from + self.slack <= self.first_noticed();
+        from + interval * u32::from(runs) + timeout * if is_first { 2 } else { 1 } + self.slack
+    }
+
+    /// When, at the latest, the first run of all has ended.
+    pub(crate) fn first_noticed(&self) -> Duration {
+        self.timing.interval.min(FIRST_RUN_WITHIN) + self.timing.timeout + self.slack
     }
 
     /// Whether so many runs in a row can all have found such a grade, where what they decide was seen at `at`: whether there is

@@ -165,7 +165,7 @@ impl Checker<'_> {
             self.blame(Rule::DoubtTooLong, at, None, format!("most of what turned down from {since:.3} s on is up"));
         } else if self.canary(|checker, canary| {
             let truth = checker.truth(canary);
-            let long = truth.noticed(Duration::ZERO, 1) + rules.window + late;
+            let long = truth.timing.interval + truth.timing.timeout + rules.window + late;
             let mut serves = truth.spans(|grade| grade != Grade::Failed).into_iter();
             serves.any(|span| span.from.max(doubt.since) + long < at && at <= span.until)
         }) {

@@ -84,12 +84,15 @@ impl Checker<'_> {
                 budget.refill(at);
             }
             for (endpoint, since) in idle.iter_mut().enumerate() {
-                let next = budget.as_ref().map_or(Duration::ZERO, Budget::next);
+                let before = since.filter(|since| *since <= at);
                 *since = match now[endpoint].held {
                     None | Some(Held::Unsure) => None,
                     Some(held) if self.is_reached(held, endpoint, &counts) => None,
-                    Some(Held::ChangesPerMinute) => Some(since.unwrap_or_default().max(at).max(next)),
-                    Some(_) => Some(since.unwrap_or(at)),
+                    Some(Held::ChangesPerMinute) => match &budget {
+                        Some(budget) if budget.left < 1.0 => Some(budget.next()),
+                        _ => Some(before.unwrap_or(at)),
+                    },
+                    Some(_) => Some(before.unwrap_or(at)),
                 };
             }
         }

@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// What is not to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Rule {
+    /// Nothing is known although the first run must be over.
+    NothingFound,
     /// Dead for fall × interval + timeout, and not found down.
     FoundDownLate,
     /// Well for rise × interval + timeout, nothing holds it down, and it is not up.

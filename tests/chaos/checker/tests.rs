@@ -107,9 +107,9 @@ fn verdicts_that_are_late_or_false_are_told() {
         (dead, &["0 72 down", "0 90 up"], &[FalseVerdict, FoundDownLate, AnsweredDead]),
         (dead, &["0 82 down", "0 122 degraded"], &[FoundWellLate]),
         (dead, &["0 82 down", "0 122 up", "1 60 down", "1 61 up"], &[FalseVerdict]),
-        (dead, &["0 82 down", "0 122 up", "1 60 degraded", "1 61 up"], &[FalseVerdict]),
-        (dead, &["0 82 down", "0 122 up", "0 130 unknown", "0 131 up"], &[FalseVerdict]),
-        (&["0 refusing 50 68"], &["0 75 down", "0 92 up"], &[FalseVerdict]),
+        (dead, &["0 82 down", "0 122 up", "1 60 degraded", "1 61 up"], &[FalseVerdict, FoundWellLate]),
+        (dead, &["0 82 down", "0 122 up", "0 130 unknown", "0 131 up"], &[FalseVerdict, FoundWellLate]),
+        (&["0 refusing 50 68"], &["0 75 down", "0 92 up"], &[FalseVerdict, FoundUpLate]),
         (&["0 hanging 48 71"], &["0 73 down", "0 93 up"], &[]),
         // The second time it is held down for 20 s.
         (twice, &["0 82 down", "0 122 up", "0 180 down", "0 221 up"], &[]),
@@ -141,6 +141,11 @@ fn the_first_result_decides_alone() {
     log.end = seconds(20);
     assert_eq!(told(&site(limits_off()), &["0 refusing 0 40"], &log), [].into());
     assert_eq!(told(&site(limits_off()), &[], &log), [Rule::FalseVerdict].into());
+    let mut nothing = Log::new(4);
+    nothing.end = seconds(4);
+    assert_eq!(told(&site(limits_off()), &[], &nothing), [].into());
+    nothing.end = seconds(5);
+    assert_eq!(told(&site(limits_off()), &[], &nothing), [Rule::NothingFound].into());
 }
 
 #[test]
@@ -231,7 +236,10 @@ fn limits_that_are_exceeded_or_hold_for_nothing_are_told() {
             ],
             Some(Rule::ChangesExceeded),
         ),
-        (&["0 80 down", "1 80 down", "2 80 down", "3 80 max_changes_per_minute"], Some(Rule::ChangesExceeded)),
+        (
+            &["0 80 down", "1 80 down", "2 80 down", "3 80 max_changes_per_minute", "3 140 down"],
+            Some(Rule::ChangesExceeded),
+        ),
         (
             &[
                 "0 80 down",

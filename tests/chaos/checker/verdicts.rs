@@ -62,6 +62,7 @@ impl Checker<'_> {
         let poor = truth.spans(|grade| grade == Grade::Poor);
         let mut found = Vec::new();
         let mut hold = Hold::default();
+        let first_due = truth.first_noticed();
         let mut blame = |rule, seen: Span, verdict: Verdict, truth: &Span, due: Duration| {
             let at = due.max(seen.from);
             if at < truth.until.min(seen.until) {
@@ -85,6 +86,15 @@ impl Checker<'_> {
                 for span in &good {
                     blame(Rule::FoundWellLate, seen, verdict, span, truth.noticed(span.from, rise));
                 }
+            }
+            if verdict == Verdict::Unknown {
+                blame(
+                    Rule::NothingFound,
+                    seen,
+                    verdict,
+                    &Span { from: Duration::ZERO, until: self.log.end },
+                    first_due,
+                );
             }
             if verdict == Verdict::Up {
                 for span in &poor {
