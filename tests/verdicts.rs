@@ -291,6 +291,18 @@ fn the_last_region_is_left_and_changes_are_rationed() {
 }
 
 #[test]
+fn no_change_is_spent_on_what_comes_up_in_time() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SIX}"));
+    run.find("1a- 2a-");
+    assert_eq!(run.verdicts(), "-c++++");
+    // There is a change to be made again as it comes up.
+    run.seconds = 61;
+    run.find("2a+");
+    run.find("3a-");
+    assert_eq!(run.verdicts(), "-+-+++");
+}
+
+#[test]
 fn what_the_operator_says_is_not_limited() {
     let run = Run::up(&format!("[safety]\nmax_down_share = 0\n{SIX}"));
     run.find("1a- 2a-");

@@ -32,6 +32,7 @@ pub(crate) struct Backends {
 
 impl Backends {
     pub(crate) fn start(site: &Site, script: &Script) -> Self {
+        meridian::server::raise_descriptor_limit().unwrap();
         let (begin, begun) = watch::channel(None);
         let addresses: Vec<Ipv4Addr> = (0..site.backends()).map(|backend| site.address(backend)).collect();
         let (port, listeners) = listen_on_one_port(&addresses);

@@ -26,11 +26,11 @@ impl Seen {
 }
 
 /// What was seen of one endpoint; the first at zero, the others later, each other than the one before.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timeline(Vec<(Duration, Seen)>);
 
 /// An answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) asked: Duration,
     pub(crate) answered: Duration,
@@ -40,7 +40,7 @@ pub(crate) struct Sample {
 }
 
 /// All of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
     /// By endpoint.
     pub(crate) timelines: Vec<Timeline>,

@@ -228,37 +228,61 @@ fn schedule(seed: u64) -> (Site, Script) {
     (site, script)
 }
 
+/// Plays schedules in simulated time.
+struct Simulator {
+    folder: Folder,
+    /// One for all, so that what no schedule changes is read once.
+    loader: Loader,
+}
+
+impl Simulator {
+    const FILE: &str = "meridian.toml";
+
+    fn new() -> Self {
+        let folder = Folder::new("schedules");
+        let loader = Loader::new(Origin::File(folder.path(Self::FILE)));
+        Self { folder, loader }
+    }
+
+    fn play(&mut self, site: &Site, script: &Script, seed: u64) -> Log {
+        self.folder.put(Self::FILE, site.toml(80));
+        let compile = || self.loader.load().unwrap_or_else(|problems| panic!("{problems}\n{}", site.toml(80))).compiled;
+        simulated::run(site, script, seed, compile)
+    }
+}
+
+#[test]
+fn a_seed_replays() {
+    let mut simulator = Simulator::new();
+    for seed in SEED..SEED + 20 {
+        let [first, second] = [(); 2].map(|()| {
+            let (site, script) = schedule(seed);
+            simulator.play(&site, &script, seed)
+        });
+        assert!(first == second, "{seed}");
+    }
+}
+
 #[test]
 fn thousands_of_schedules_in_simulated_time() {
     let first = setting("SEED", SEED);
     let schedules = setting("SCHEDULES", SCHEDULES);
-    let folder = Folder::new("schedules");
-    let path = folder.path("meridian.toml");
-    // One for all, so that what no schedule changes is read once.
-    let mut loader = Loader::new(Origin::File(path));
-    let mut census: BTreeMap<String, usize> = BTreeMap::new();
+    let mut simulator = Simulator::new();
+    let mut census: BTreeMap<&'static str, usize> = BTreeMap::new();
     let began = Instant::now();
     for seed in first..first + schedules {
         let (site, script) = schedule(seed);
-        folder.put("meridian.toml", site.toml(80));
-        let compile = || loader.load().unwrap_or_else(|problems| panic!("{problems}\n{}", site.toml(80))).compiled;
-        let log = simulated::run(&site, &script, seed, compile);
+        let log = simulator.play(&site, &script, seed);
         let violations = check(&site, &script, simulated::SLACK, &log);
         assert!(violations.is_empty(), "{}\n{site:#?}", report("simulated", seed, &script, &violations));
-        count(&log, &mut census);
+        for (_, _, to) in log.timelines.iter().flat_map(log::Timeline::changes) {
+            *census.entry(to.held.map_or(to.verdict.name(), Held::name)).or_default() += 1;
+        }
     }
     println!("{schedules} schedules in {:?}: {census:?}", began.elapsed());
     if schedules >= SCHEDULES {
         for kind in ["up", "degraded", "down"].into_iter().chain(Held::ALL.map(Held::name)) {
             assert!(census.get(kind).is_some_and(|count| *count >= 100), "{kind} is rare: {census:?}");
         }
-    }
-}
-
-/// Counts what was seen to happen.
-fn count(log: &Log, census: &mut BTreeMap<String, usize>) {
-    for (_, _, to) in log.timelines.iter().flat_map(log::Timeline::changes) {
-        let kind = to.held.map_or(to.verdict.name(), Held::name);
-        *census.entry(kind.to_owned()).or_default() += 1;
     }
 }
