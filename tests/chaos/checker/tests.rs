@@ -55,10 +55,10 @@ fn script(strikes: &[&str]) -> Script {
 }
 
 /// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts. All are up from the
-/// fifth second on, and asked for once per second: the answer is all that serve, or all.
+/// fourth second on, and asked for once per second: the answer is all that serve, or all.
 fn log(changes: &[&str]) -> Log {
     let mut log = Log::new(4);
-    (0..4).for_each(|endpoint| log.note(endpoint, seconds(5), Seen { verdict: Verdict::Up, held: None }));
+    (0..4).for_each(|endpoint| log.note(endpoint, seconds(4), Seen { verdict: Verdict::Up, held: None }));
     for change in changes {
         let [endpoint, at, what] = change.split(' ').collect::<Vec<_>>()[..] else { panic!("{change}") };
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
@@ -87,7 +87,9 @@ fn told(site: &Site, strikes: &[&str], log: &Log) -> BTreeSet<Rule> {
 
 #[test]
 fn verdicts_that_are_late_or_false_are_told() {
-    use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, FoundSlowLate, FoundUpLate, FoundWellLate, UpTooSoon};
+    use Rule::{
+        AnsweredDead, FalseVerdict, FoundDownLate, FoundSlowLate, FoundUpLate, FoundWellLate, NothingFound, UpTooSoon,
+    };
     let dead: &[&str] = &["0 refusing 50 100"];
     let twice: &[&str] = &["0 refusing 50 100", "0 failing 150 200"];
     let slow: &[&str] = &["0 slow 50 100"];
@@ -108,7 +110,7 @@ fn verdicts_that_are_late_or_false_are_told() {
         (dead, &["0 82 down", "0 122 degraded"], &[FoundWellLate]),
         (dead, &["0 82 down", "0 122 up", "1 60 down", "1 61 up"], &[FalseVerdict]),
         (dead, &["0 82 down", "0 122 up", "1 60 degraded", "1 61 up"], &[FalseVerdict, FoundWellLate]),
-        (dead, &["0 82 down", "0 122 up", "0 130 unknown", "0 131 up"], &[FalseVerdict, FoundWellLate]),
+        (dead, &["0 82 down", "0 122 up", "0 130 unknown", "0 131 up"], &[FalseVerdict, FoundWellLate, NothingFound]),
         (&["0 refusing 50 68"], &["0 75 down", "0 92 up"], &[FalseVerdict, FoundUpLate]),
         (&["0 hanging 48 71"], &["0 73 down", "0 93 up"], &[]),
         // The second time it is held down for 20 s.
@@ -136,7 +138,7 @@ fn the_first_result_decides_alone() {
     let mut log = Log::new(4);
     (0..4).for_each(|endpoint| {
         let verdict = if endpoint == 0 { Verdict::Down } else { Verdict::Up };
-        log.note(endpoint, seconds(5), Seen { verdict, held: None });
+        log.note(endpoint, seconds(4), Seen { verdict, held: None });
     });
     log.end = seconds(20);
     assert_eq!(told(&site(limits_off()), &["0 refusing 0 40"], &log), [].into());
