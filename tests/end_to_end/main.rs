@@ -10,6 +10,7 @@ mod geoip;
 mod hostile;
 mod latency;
 mod overrides;
+mod probes;
 mod reload;
 mod reports;
 mod resolver;
