@@ -8,6 +8,7 @@ mod failover;
 mod flood;
 mod geoip;
 mod hostile;
+mod hostnames;
 mod latency;
 mod overrides;
 mod probes;

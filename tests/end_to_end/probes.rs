@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::backend::Backend;
 use crate::support::binary::{Meridian, request};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
@@ -328,4 +329,96 @@ fn each_kind_runs_at_its_own_interval() {
         // The first and the last may be just outside, and a busy machine loses a few.
         assert!(runs <= most + 1.0 && runs >= most * 0.6 - 1.0, "{name}: {runs} runs in {watched:?}");
     }
+}
+
+#[test]
+fn until_the_first_result_answers_live_no_longer_than_it_takes() {
+    // Connections to it are made, and wait until it serves.
+    let late = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 31, 50), 0)).unwrap();
+    let port = late.local_addr().unwrap().port();
+    let config = format!(
+        r#"
+{REGIONS}{SERVER}
+[probes.web]
+type = "http"
+port = {port}
+interval = "20s"
+timeout = "10s"
+[pools.web]
+probe = "web"
+endpoints = [{{ region = "us-east", address = "127.0.31.50" }}]
+[pools.dead]
+probe = "web"
+endpoints = [{{ region = "us-east", address = "127.0.31.51" }}]
+[pools.spare]
+endpoints = [{{ region = "us-east", address = "127.0.31.99" }}]
+[services."late.geo.example"]
+pool = "web"
+ttl = {{ min = "5s", max = "60s" }}
+[services."dead.geo.example"]
+pool = "dead"
+failover = ["spare"]
+ttl = {{ min = "5s", max = "60s" }}
+"#
+    );
+    let folder = Folder::new("first-result");
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    let answered = |service: &str| {
+        let answer = ask(meridian.dns, &format!("{service}.geo.example A"));
+        (answer.to_string(), answer.ttl)
+    };
+    let late_answer = |ttl| ("NoError 127.0.31.50".to_owned(), Some(ttl));
+    assert_eq!(answered("late"), late_answer(20), "the interval of its probe");
+    wait_until("one has its first result", || meridian.verdicts().iter().any(|(_, verdict)| verdict == "down"));
+    assert_eq!(answered("dead"), (SPARE.to_owned(), Some(5)), "a failover lasts for no longer than it must");
+    assert_eq!(answered("late"), late_answer(20), "the other waits");
+    let _backend = Backend::start_on(late);
+    wait_until("both have theirs", || meridian.verdicts().iter().any(|(_, verdict)| verdict == "up"));
+    assert_eq!(answered("late"), late_answer(60));
+}
+
+#[test]
+fn a_host_is_asked_for_an_echo_where_that_is_permitted() {
+    let config = format!(
+        r#"
+{REGIONS}{SERVER}
+[probes.ping]
+type = "icmp"
+interval = "300ms"
+timeout = "200ms"
+fall = 2
+[pools.host]
+probe = "ping"
+endpoints = [{{ region = "us-east", address = "127.0.31.60", probe_address = "127.0.0.1" }}]
+# For documentation, so of nobody.
+[pools.nobody]
+probe = "ping"
+endpoints = [{{ region = "us-east", address = "127.0.31.61", probe_address = "203.0.113.1" }}]
+[pools.spare]
+endpoints = [{{ region = "us-east", address = "127.0.31.99" }}]
+[services."host.geo.example"]
+pool = "host"
+failover = ["spare"]
+[services."nobody.geo.example"]
+pool = "nobody"
+failover = ["spare"]
+"#
+    );
+    let folder = Folder::new("icmp");
+    let path = folder.put("meridian.toml", &config);
+    let meridian = Meridian::serve(&path);
+    let answer = |service: &str| ask(meridian.dns, &format!("{service}.geo.example A")).to_string();
+    let verdicts = || meridian.verdicts().into_iter().map(|(_, verdict)| verdict).collect::<Vec<_>>();
+    if meridian.process.text().contains("icmp probes find nothing") {
+        wait_until("both were tried", || meridian.metric("meridian_probes_total", "outcome=\"local\"") > 4.0);
+        assert_eq!(verdicts(), ["unknown", "unknown", "unprobed"]);
+        assert_eq!([answer("host"), answer("nobody")], ["NoError 127.0.31.60", "NoError 127.0.31.61"]);
+        return;
+    }
+    wait_until("both have a verdict", || verdicts() == ["up", "down", "unprobed"]);
+    assert_eq!([answer("host"), answer("nobody")], ["NoError 127.0.31.60", SPARE]);
+    folder.put("meridian.toml", config.replace("\"203.0.113.1\"", "\"127.0.0.2\""));
+    meridian.reload();
+    wait_until("the other has one, too", || verdicts() == ["up", "up", "unprobed"]);
+    assert_eq!(answer("nobody"), "NoError 127.0.31.61");
 }
