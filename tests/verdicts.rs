@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use meridian::config::Target;
 use meridian::health::guard::Held;
 use meridian::health::suspicion::{Doubt, Relief};
-use meridian::health::{Details, Failure, Observation, Verdict};
+use meridian::health::{Details, Failure, Observation, Pushed, Verdict};
 use meridian::reload::{Loader, Origin};
+use meridian::routing::live::WHOLE;
 use meridian::snapshot::{Compiled, Event, Publisher};
 
 const NOW: u32 = 1_795_316_400;
@@ -101,6 +102,26 @@ impl Run {
         doubts(self.observe(found.collect()))
     }
 
+    /// Reports so many successes and failures of 192.0.2.N in pool p.
+    fn report(&self, endpoint: u8, successes: u32, failures: u32) {
+        let pushed = Pushed {
+            pool: "p".to_owned(),
+            endpoint: format!("192.0.2.{endpoint}"),
+            successes,
+            failures,
+            ..Pushed::default()
+        };
+        assert_eq!(self.publisher.push(&[Ok(pushed)], self.now()).0, [Ok(())]);
+    }
+
+    /// What counts of the weight of 192.0.2.N, which is the Nth endpoint.
+    fn share(&self, endpoint: u32) -> f64 {
+        let health = self.publisher.health();
+        let known = health.endpoints().get(endpoint - 1).unwrap();
+        let share = known.share(&health.found(known, self.now()), self.now(), WHOLE);
+        f64::from(share) / f64::from(WHOLE)
+    }
+
     fn at(&mut self, seconds: u32) -> Vec<Doubt> {
         self.seconds = seconds;
         doubts(self.publisher.tick(self.now(), NOW + seconds))
@@ -112,7 +133,7 @@ impl Run {
     }
 
     /// What counts of each endpoint, in their order: `+` up, `~` degraded, `-` down, `?` unknown; where it is held the first letter
-    /// of why: `u`nsure, `s`hare, `r`egions, `c`hanges.
+    /// of why: `u`nsure, `s`hare, `r`egions, `c`hanges. Of one that its breaker keeps out, `o`.
     fn verdicts(&self) -> String {
         let health = self.publisher.health();
         let letter = |known: &meridian::health::EndpointHealth| match (known.held(), known.verdict()) {
@@ -120,6 +141,7 @@ impl Run {
             (Some(Held::PoolShare), _) => 's',
             (Some(Held::Regions), _) => 'r',
             (Some(Held::ChangesPerMinute), _) => 'c',
+            _ if known.is_broken() => 'o',
             (None, Verdict::Up) => '+',
             (None, Verdict::Degraded) => '~',
             (None, Verdict::Down) => '-',
@@ -270,6 +292,80 @@ fn what_the_operator_says_is_not_limited() {
     assert_eq!(run.verdicts(), "-+-+++");
     run.publisher.obey(&std::sync::Arc::default(), run.now());
     assert_eq!(run.verdicts(), "ss++++");
+}
+
+const BREAKER: &str = "[pools.p.breaker]\nfailures = 3\nopen_for = \"30s\"\nsuccesses = 2\nhalf_open_share = 0.125\n";
+
+#[test]
+fn open_breakers_are_limited_as_verdicts_are() {
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{SIX}{BREAKER}"));
+    run.report(1, 0, 3);
+    run.find("2a-");
+    run.report(3, 0, 3);
+    assert_eq!(run.verdicts(), "o-o+++");
+    run.report(4, 0, 3);
+    run.find("5a-");
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("o-oss+", 1.0), "held, so as though there were no breaker");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "o-oss+", "after a reload");
+    // What is tried is nearly away, so it makes no room, and what is held isn't tried.
+    run.at(30);
+    assert_eq!((run.verdicts().as_str(), run.share(1), run.share(4)), ("+-+ss+", 0.125, 1.0));
+    run.report(3, 0, 1);
+    assert_eq!(run.verdicts(), "+-oss+", "again");
+    run.report(1, 2, 0);
+    assert_eq!(
+        (run.verdicts().as_str(), run.share(4)),
+        ("+-+ss+".replace("+ss", "o+s").as_str(), 0.125),
+        "there is room"
+    );
+}
+
+#[test]
+fn who_is_unsure_opens_no_breaker_and_changes_by_breakers_are_rationed() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{BREAKER}"));
+    run.report(4, 0, 3);
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuuuuu", "what was taken away within the window is given back, however it was");
+    assert_eq!(run.share(4), 1.0);
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}{BREAKER}"));
+    (1..=3).for_each(|endpoint| run.report(endpoint, 0, 3));
+    assert_eq!(run.verdicts(), "ooc+++");
+    run.at(31);
+    assert_eq!(run.verdicts(), "+++".replacen('+', "x", 0) + "+++");
+}
+
+#[test]
+fn what_drains_as_planned_counts_for_nothing() {
+    let drains = |text: &str, endpoint: u8| {
+        let place = format!("address = \"192.0.2.{endpoint}\"");
+        text.replace(&place, &format!("{place}, drain_at = 2026-11-22T03:00:10Z"))
+    };
+    // Of six endpoints three may be taken away, of four two.
+    let six = drains(&drains(SIX, 5), 6);
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{six}"));
+    run.find("1a- 2a-");
+    run.at(9);
+    run.find("3a-");
+    assert_eq!(run.verdicts(), "---+++");
+    run.find("3a+");
+    run.at(10);
+    run.find("3a- 5a-");
+    assert_eq!(run.verdicts(), "--s+-+", "what drains is no part of it");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "--s+-+", "after a reload");
+    // A region whose endpoints drain is none that is left.
+    let mut run = Run::up(&format!("[safety]\nmin_healthy_regions = 1\n{six}"));
+    run.at(10);
+    run.find("1a- 2a- 3a- 4a-");
+    assert_eq!(run.verdicts(), "---r++");
+    // Nor is it a pool that others can rely on.
+    let mut run = Run::up(&drains(CHAIN, 3));
+    run.at(9);
+    assert_eq!(run.verdicts(), "++++++++");
+    run.at(10);
+    assert_eq!(run.verdicts(), "-+++++++");
 }
 
 const SUSPICIOUS: &str = "[safety.self_suspicion]\nleast = 6\nshare = 0.6\nwindow = \"30s\"\nat_most = \"5m\"\n";

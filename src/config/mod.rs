@@ -30,8 +30,8 @@ pub use diagnostic::{Problem, Problems, Source};
 pub use health::{HealthInput, InputOf, PoolHealth};
 pub(crate) use network::{NetworkError, parse_network};
 pub use probe::{
-    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, GrpcCheck, HttpCheck,
-    HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
+    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, FileCheck, GrpcCheck,
+    HttpCheck, HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
 };
 pub use safety::{Safety, SelfSuspicion};
 
@@ -563,6 +563,8 @@ pub struct ProbedAs {
     pub port: Option<u16>,
     /// `probe_host`: in place of the probe's.
     pub host: Option<String>,
+    /// `probe_path`: in place of the probe's, as [`HttpCheck::path`].
+    pub path: Option<String>,
 }
 
 /// What an endpoint is.

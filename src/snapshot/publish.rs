@@ -24,7 +24,7 @@ use crate::health::endpoint::{Placed, Rules};
 use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
 use crate::health::table::{Effect, Restored};
-use crate::health::{Chunks, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
+use crate::health::{Chunks, EndpointHealth, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
@@ -317,13 +317,13 @@ impl Publisher {
         let compiled = &current.compiled;
         let mut urgent = vec![];
         let now = known.now;
-        for endpoint in known.table.settle(touched, now) {
+        for endpoint in known.settle(touched, now) {
             let index = endpoint as usize;
             let new = known.standing_now(compiled, endpoint);
             let Some(old) = known.standings.get(index) else { continue };
             let is_urgent = differ(&new, old);
             let reads_load = known.reads_load[index];
-            known.is_restless[index] = reads_load || moves(&new, reads_load);
+            known.is_restless[index] = reads_load || known.moves(endpoint, &new);
             if (is_urgent || !reads_load) && new != *old {
                 known.standings.set(index, new);
             }
@@ -429,6 +429,7 @@ impl Known {
         let said = table.said_otherwise(&overrides);
         table.obey(&said, now);
         let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
+        drain(&mut table, &drains, &endpoints, (now, unix_seconds));
         table.settle(&endpoints, now);
         let mut known = Self {
             table,
@@ -479,7 +480,7 @@ impl Known {
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
     fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
-        for endpoint in self.table.settle(endpoints, self.now) {
+        for endpoint in self.settle(endpoints, self.now) {
             let index = endpoint as usize;
             let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
@@ -489,9 +490,26 @@ impl Known {
             if differ(&new, &old) || reads_load && new.load != old.load {
                 changed.push(endpoint);
             }
-            self.is_restless[index] = moves(&new, reads_load);
+            self.is_restless[index] = self.moves(endpoint, &new);
         }
         changed
+    }
+
+    /// Lets what is known of these endpoints count, and whether their drains have begun. Returns all that were looked at.
+    fn settle(&mut self, touched: &[u32], now: Instant) -> Vec<u32> {
+        let mut all = drain(&mut self.table, &self.drains, touched, (now, self.unix_seconds));
+        all.extend(touched);
+        self.table.settle(&all, now)
+    }
+
+    /// Whether time alone may change a standing: a breaker will be tried, a drain begins or ends, and what is said of load grows too
+    /// old. How long probes take does not count where no list reads it.
+    fn moves(&self, endpoint: u32, standing: &Standing) -> bool {
+        let reads_load = self.reads_load[endpoint as usize];
+        standing.settles
+            || self.table.endpoints().get(endpoint).is_some_and(EndpointHealth::is_tripped)
+            || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
+            || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
     }
 
     /// What is to be said of an effect beside verdicts; `from` is who or what the reports came from.
@@ -548,6 +566,12 @@ fn service_words(compiled: &Compiled, overrides: &Overrides) -> Arc<[ServiceWord
     services.filter_map(word).collect()
 }
 
+/// Lets it count of which of these endpoints a drain has begun. Returns those that are to be settled.
+fn drain(table: &mut Table, drains: &Drains, endpoints: &[u32], (now, unix_seconds): (Instant, u32)) -> Vec<u32> {
+    let has_begun = |index: u32| matches!(drains.of(index, unix_seconds), Drain::UnderWay | Drain::Over);
+    table.drain(endpoints.iter().map(|index| (*index, has_begun(*index))), now)
+}
+
 fn at(standings: &Chunks<Standing>, endpoint: u32) -> Standing {
     standings.get(endpoint as usize).copied().unwrap_or(Standing::UNPROBED)
 }
@@ -564,15 +588,6 @@ fn is_steered_by_load(compiled: &Compiled) -> bool {
 /// Whether two standings differ in more than load.
 fn differ(new: &Standing, old: &Standing) -> bool {
     *new != Standing { load: new.load, ..*old }
-}
-
-/// Whether time alone may change a standing: an open breaker will be tried, a drain begins or ends, and what is said of load
-/// grows too old. How long probes take does not count where no list reads it.
-fn moves(standing: &Standing, reads_load: bool) -> bool {
-    standing.settles
-        || standing.share == 0
-        || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
-        || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
 }
 
 /// Whether any list that an endpoint is in is laid out by loads, by endpoint.
