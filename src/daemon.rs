@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
-use crate::health::{Observation, Prober, TargetKey};
+use crate::health::{Observed, Prober};
 use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
@@ -30,7 +30,7 @@ use crate::watch::{FileWatch, LOOK_INTERVAL};
 /// Why the server did not start.
 pub type StartError = Box<dyn Error + Send + Sync>;
 
-/// The most observations that one publication takes in.
+/// The most observations that are taken in at once, and that wait for it; probes whose observations find no place wait too.
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
 /// How often what time alone does is done.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Daemon {
         logging::start(config.log);
 
         match raise_descriptor_limit() {
-            Ok(limit) => warn_of_few_descriptors(limit, &config),
+            Ok(limit) => warn_of_few_descriptors(limit, &prepared.compiled),
             Err(problem) => {
                 warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
             }
@@ -91,11 +91,8 @@ impl Daemon {
         }
         warn_of_unverified_certificates(&config);
 
-        let (observations, observed) = mpsc::unbounded_channel();
-        let reloader = Arc::new(Reloader::new(loader, prepared, move |key, observation| {
-            // Fails only when all ends.
-            let _ = observations.send((Arc::clone(key), observation));
-        }));
+        let (observations, observed) = mpsc::channel(OBSERVATIONS_PER_PUBLICATION);
+        let reloader = Arc::new(Reloader::new(loader, prepared, observations));
         let operator = Operator::start(
             config.server.state_dir.as_deref(),
             Arc::clone(reloader.publisher()),
@@ -221,10 +218,13 @@ fn notify_manager(states: &[NotifyState<'_>]) {
 }
 
 /// Takes observations in as they come, many at once when many come, and publishes what follows from them.
-async fn take_observations(publisher: Arc<Publisher>, mut observed: UnboundedReceiver<(Arc<TargetKey>, Observation)>) {
+async fn take_observations(publisher: Arc<Publisher>, mut observed: Receiver<Observed>) {
     let mut batch = Vec::new();
     while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
-        publisher.observe(batch.drain(..), Instant::now()).iter().for_each(Event::log);
+        // Time is counted from the first of them on.
+        let made = batch.iter().map(|observed: &Observed| observed.made).min().map_or_else(Instant::now, Into::into);
+        let observations = batch.drain(..).map(|Observed { key, observation, .. }| (key, observation));
+        publisher.observe(observations, made).iter().for_each(Event::log);
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::sign::CertifiedKey;
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::diagnostic::MAX_SHOWN;
@@ -16,8 +17,8 @@ use crate::config::{Config, Problem, Problems};
 use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::latency::Measurement;
 use crate::geo::{Database, LatencyTable};
-use crate::health::scheduler::MAX_PROBES_IN_FLIGHT;
-use crate::health::{Memory, Observation, Prober, Scheduler, TargetKey};
+use crate::health::scheduler::probes_in_flight;
+use crate::health::{Memory, Observed, Prober, Punctuality, Scheduler};
 use crate::measurements::Measurements;
 use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
@@ -258,6 +259,7 @@ pub struct Reloader {
     started_with: Config,
     publisher: Arc<Publisher>,
     scheduler: Mutex<Scheduler<Prober>>,
+    punctuality: Arc<Punctuality>,
     certificate: Option<Arc<Certificate>>,
     measurements: Arc<Measurements>,
     memory: Arc<Memory>,
@@ -314,15 +316,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reloader {
-    /// Publishes what was loaded first and begins to probe, reporting each observation to `report`. Needs a tokio runtime.
-    pub fn new(
-        loader: Loader,
-        prepared: Prepared,
-        report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static,
-    ) -> Self {
+    /// Publishes what was loaded first and begins to probe, sending what is found to `observed`. Needs a tokio runtime.
+    pub fn new(loader: Loader, prepared: Prepared, observed: mpsc::Sender<Observed>) -> Self {
         let started_with = prepared.compiled.config.clone();
         let publisher = Arc::new(Publisher::new(prepared.compiled));
-        let mut scheduler = Scheduler::new(fastrand::u64(..), report);
+        let mut scheduler = Scheduler::new(fastrand::u64(..), observed);
         scheduler.replace(prepared.prober, publisher.health().keys());
         Self {
             measurements: Arc::clone(&loader.measurements),
@@ -330,6 +328,7 @@ impl Reloader {
             loader: Mutex::new(loader),
             started_with,
             publisher,
+            punctuality: Arc::clone(scheduler.punctuality()),
             scheduler: Mutex::new(scheduler),
             certificate: prepared.certificate.map(Certificate::new).map(Arc::new),
             status: ReloadStatus::default(),
@@ -339,6 +338,11 @@ impl Reloader {
     /// Where snapshots are published.
     pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
+    }
+
+    /// How well probes keep their schedule.
+    pub fn punctuality(&self) -> &Punctuality {
+        &self.punctuality
     }
 
     /// How reloads went.
@@ -423,7 +427,7 @@ impl Reloader {
             warn_of_unverified_certificates(&compiled.config);
             // Where it can't be raised, that was said at the start.
             if let Ok(limit) = raise_descriptor_limit() {
-                warn_of_few_descriptors(limit, &compiled.config);
+                warn_of_few_descriptors(limit, &compiled);
             }
         }
         let snapshot = self.publisher.replace(compiled);
@@ -490,13 +494,12 @@ fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
 }
 
 /// The most descriptors that are open at once: connections of the threads that have some, probes, and sockets.
-fn descriptors_needed(config: &Config) -> usize {
+fn descriptors_needed(config: &Config, probes: usize) -> usize {
     /// The admin interface's connections, event queues, and files that are read.
     const OTHERS: usize = 128;
     let server = &config.server;
     let encrypted = server.encrypted.as_ref();
     let threads_with_connections = 1 + usize::from(encrypted.is_some());
-    let probes = if config.probes.is_empty() { 0 } else { MAX_PROBES_IN_FLIGHT };
     let encrypted_sockets =
         encrypted.map_or(0, |encrypted| encrypted.tls.len() + encrypted.https.len() + encrypted.quic.len());
     // Each address has a socket for each UDP worker and one for TCP.
@@ -505,8 +508,10 @@ fn descriptors_needed(config: &Config) -> usize {
 }
 
 /// Warns where the limit of open descriptors is lower than what the configuration permits.
-pub(crate) fn warn_of_few_descriptors(limit: u64, config: &Config) {
-    let needed = descriptors_needed(config);
+pub(crate) fn warn_of_few_descriptors(limit: u64, compiled: &Compiled) {
+    let timings = compiled.targets.iter().map(|target| &target.timing);
+    let probes = if compiled.targets.is_empty() { 0 } else { probes_in_flight(timings) };
+    let needed = descriptors_needed(&compiled.config, probes);
     if limit < needed as u64 {
         warn!(
             limit,
@@ -600,17 +605,16 @@ mod tests {
 
     #[test]
     fn descriptors_for_all_that_may_be_open_are_asked_for() {
-        let needed = |server: &str, probes: &str| {
-            let text = format!(
-                "[server]\nworkers = 3\n{server}\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n{probes}"
-            );
-            descriptors_needed(&Config::parse(&text, Path::new("m.toml")).unwrap())
+        let needed = |server: &str, probes: usize| {
+            let text =
+                format!("[server]\nworkers = 3\n{server}\n[zones.\"a.example\"]\nnameservers = [\"ns.example\"]\n");
+            descriptors_needed(&Config::parse(&text, Path::new("m.toml")).unwrap(), probes)
         };
         let one = "listen = [\"127.0.0.1:53\"]\ntcp.connections = 5000";
         // Three UDP sockets, a TCP socket and its thread.
-        assert_eq!(needed(one, ""), 5000 + 5 + 128);
+        assert_eq!(needed(one, 300), 5000 + 5 + 128 + 300);
         let encrypted =
             "encrypted = { certificate = \"c\", key = \"k\", tls = [\"127.0.0.1:853\"], quic = [\"127.0.0.1:853\"] }";
-        assert_eq!(needed(&format!("{one}\n{encrypted}"), ""), 10000 + 6 + 2 + 128);
+        assert_eq!(needed(&format!("{one}\n{encrypted}"), 0), 10000 + 6 + 2 + 128);
     }
 }

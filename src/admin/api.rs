@@ -149,6 +149,8 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
         let scrape = Scrape {
             snapshot: &snapshot,
             health: &health,
+            verdict_delays: state.reloader.publisher().verdict_delays(),
+            punctuality: state.reloader.punctuality(),
             workers: &state.workers,
             server: &state.server,
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },

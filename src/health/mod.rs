@@ -20,6 +20,7 @@ pub mod chunks;
 pub mod composite;
 pub mod endpoint;
 pub mod guard;
+pub mod histogram;
 pub mod load;
 pub mod machine;
 pub mod orca;
@@ -39,12 +40,13 @@ use domain::base::Rtype;
 
 pub use chunks::Chunks;
 pub use endpoint::{EndpointHealth, Endpoints, Found, Input};
+pub use histogram::{Histogram, SharedHistogram};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
 pub use overrides::Overrides;
 pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
-pub use scheduler::Scheduler;
+pub use scheduler::{Observed, Punctuality, Scheduler};
 pub use settle::SaidBy;
 pub use table::{Effect, Table, TargetHealth, TargetId};
 

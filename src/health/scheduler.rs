@@ -3,21 +3,38 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::probe::Observe;
-use super::{Observation, TargetKey};
+use super::{Observation, SharedHistogram, TargetKey};
+use crate::config::Timing;
 
-/// The most probes that run at once; the others wait, and the wait counts as no part of their time.
-pub const MAX_PROBES_IN_FLIGHT: usize = 2048;
+/// The most probes that run at once, whatever is configured; the others wait, and the wait counts as no part of their time.
+pub const MAX_PROBES_IN_FLIGHT: usize = 32_768;
+/// The room that there is at least.
+const LEAST_IN_FLIGHT: usize = 256;
 
 /// The first run of a target comes within this time or its interval, whichever is less, so that verdicts come soon.
 const FIRST_RUN_WITHIN: Duration = Duration::from_secs(2);
+/// Where there are many targets it may be later, so that no more than so many a second have their first run.
+const FIRST_RUNS_PER_SECOND: f64 = 5_000.0;
+
+/// What one run of a target's probe found.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The target.
+    pub key: Arc<TargetKey>,
+    /// What was found.
+    pub observation: Observation,
+    /// When it was found.
+    pub made: Instant,
+}
 
 /// Runs the probes of all targets until it is dropped, which ends them at once, those under way included.
 ///
@@ -30,20 +47,62 @@ pub struct Scheduler<P> {
     jitter: fastrand::Rng,
 }
 
-/// Takes every observation; called by many tasks at once.
-type Report = dyn Fn(&Arc<TargetKey>, Observation) + Send + Sync;
-
 /// What the tasks share.
 struct Shared<P> {
     /// Given with the targets, so never missing while there are tasks.
-    prober: ArcSwapOption<P>,
-    in_flight: Semaphore,
-    report: Box<Report>,
+    means: ArcSwapOption<Means<P>>,
+    observed: mpsc::Sender<Observed>,
+    punctuality: Arc<Punctuality>,
+}
+
+/// What runs are made with.
+struct Means<P> {
+    prober: P,
+    in_flight: Arc<Semaphore>,
+    /// The permits of `in_flight` that there are in all.
+    room: usize,
 }
 
 impl<P> fmt::Debug for Shared<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("in_flight", &self.in_flight).finish_non_exhaustive()
+        f.debug_struct("Shared").field("punctuality", &self.punctuality).finish_non_exhaustive()
+    }
+}
+
+/// How well the schedule is kept.
+#[derive(Debug, Default)]
+pub struct Punctuality {
+    /// How long after they were due runs began, for want of processor time or of room among those in flight.
+    pub lateness: SharedHistogram,
+    missed: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+impl Punctuality {
+    /// Runs that were left out, as the one before was still under way, or waited, when they were due.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// Runs that are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a run for as long as it lives: those that are aborted too.
+struct UnderWay<'p>(&'p Punctuality);
+
+impl<'p> UnderWay<'p> {
+    fn new(punctuality: &'p Punctuality) -> Self {
+        punctuality.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(punctuality)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,37 +116,58 @@ impl Drop for Task {
     }
 }
 
+/// How many runs of these targets are given room at once: as many as are under way where no target ever answers, and a quarter more,
+/// so that what hangs delays nothing else; at most [`MAX_PROBES_IN_FLIGHT`].
+pub fn probes_in_flight<'t>(timings: impl IntoIterator<Item = &'t Timing>) -> usize {
+    let part = |timing: &Timing| timing.timeout.as_secs_f64() / timing.interval.as_secs_f64().max(1e-3);
+    let hanging: f64 = timings.into_iter().map(|timing| part(timing).min(1.0)).sum();
+    ((hanging * 1.25).ceil() as usize).clamp(LEAST_IN_FLIGHT, MAX_PROBES_IN_FLIGHT)
+}
+
 impl<P: Observe> Scheduler<P> {
-    /// A scheduler without targets. The seed decides all its random times. `report` is called with each observation as
-    /// soon as it is made and must return soon. It may still be called once for a target that was just replaced:
+    /// A scheduler without targets. The seed decides all its random times. Observations go to `observed` as soon as they are made;
+    /// where nobody takes them, runs wait. One may still come of a target that was just replaced:
     /// [`Table::observe`](super::Table::observe) drops what is no target of its own.
-    pub fn new(seed: u64, report: impl Fn(&Arc<TargetKey>, Observation) + Send + Sync + 'static) -> Self {
-        let shared = Shared {
-            prober: ArcSwapOption::empty(),
-            in_flight: Semaphore::new(MAX_PROBES_IN_FLIGHT),
-            report: Box::new(report),
-        };
+    pub fn new(seed: u64, observed: mpsc::Sender<Observed>) -> Self {
+        let shared = Shared { means: ArcSwapOption::empty(), observed, punctuality: Arc::default() };
         Self { shared: Arc::new(shared), tasks: HashMap::new(), jitter: fastrand::Rng::with_seed(seed) }
     }
 
+    /// How well the schedule is kept, whatever the targets.
+    pub fn punctuality(&self) -> &Arc<Punctuality> {
+        &self.shared.punctuality
+    }
+
     /// Probes these targets from now on, equal ones once, and no others. One that was probed before stays on its
-    /// schedule, with no run lost or added, and uses the new prober from its next run on.
+    /// schedule, with no run lost or added, and uses the new prober from its next run on. Where another number of runs is given
+    /// room at once, those under way are not counted in it.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn replace(&mut self, prober: P, keys: impl IntoIterator<Item = Arc<TargetKey>>) {
-        self.shared.prober.store(Some(Arc::new(prober)));
         let mut previous = std::mem::take(&mut self.tasks);
-        let start = Instant::now();
+        let mut added = Vec::new();
+        let mut kept = HashMap::new();
         for key in keys {
-            if self.tasks.contains_key(&key) {
-                continue;
+            if let Some(task) = previous.remove(&key) {
+                kept.insert(key, task);
+            } else if !kept.contains_key(&key) {
+                added.push(key);
             }
-            let task = previous.remove(&key).unwrap_or_else(|| {
-                let schedule = Schedule::new(start, key.timing.interval, &mut self.jitter);
-                Task(tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&key), schedule)))
-            });
-            self.tasks.insert(key, task);
+        }
+        self.tasks = kept;
+        let room = probes_in_flight(self.tasks.keys().chain(&added).map(|key| &key.timing));
+        let same = self.shared.means.load_full().filter(|means| means.room == room);
+        let in_flight = same.map_or_else(|| Arc::new(Semaphore::new(room)), |means| Arc::clone(&means.in_flight));
+        self.shared.means.store(Some(Arc::new(Means { prober, in_flight, room })));
+        let start = Instant::now();
+        let within = FIRST_RUN_WITHIN.max(Duration::from_secs_f64(added.len() as f64 / FIRST_RUNS_PER_SECOND));
+        for key in added {
+            if !self.tasks.contains_key(&key) {
+                let schedule = Schedule::new(start, key.timing.interval, within, &mut self.jitter);
+                let task = Task(tokio::spawn(run(Arc::clone(&self.shared), Arc::clone(&key), schedule)));
+                self.tasks.insert(key, task);
+            }
         }
     }
 }
@@ -97,15 +177,23 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
     let mut due = schedule.first;
     loop {
         sleep_until(due).await;
-        let Ok(permit) = shared.in_flight.acquire().await else { return };
-        let Some(prober) = shared.prober.load_full() else { return };
-        let observation = prober.observe(&key).await;
-        drop(permit);
+        let Some(means) = shared.means.load_full() else { return };
+        let Ok(permit) = means.in_flight.acquire().await else { return };
+        shared.punctuality.lateness.record(due.elapsed());
+        let under_way = UnderWay::new(&shared.punctuality);
+        let observation = means.prober.observe(&key).await;
+        drop((under_way, permit));
+        drop(means);
         if let Some(observation) = observation {
             tracing::debug!(check = %key, result = %observation, "probed");
-            (shared.report)(&key, observation);
+            let observed = Observed { key: Arc::clone(&key), observation, made: Instant::now() };
+            // Fails only when all ends.
+            let Ok(()) = shared.observed.send(observed).await else { return };
         }
-        due = schedule.next(Instant::now());
+        let next = schedule.next(Instant::now());
+        let turns = schedule.turns_between(due, next);
+        shared.punctuality.missed.fetch_add(turns.saturating_sub(1), Ordering::Relaxed);
+        due = next;
     }
 }
 
@@ -120,14 +208,21 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(start: Instant, interval: Duration, jitter: &mut fastrand::Rng) -> Self {
+    /// The first run comes within this time of the start.
+    fn new(start: Instant, interval: Duration, within: Duration, jitter: &mut fastrand::Rng) -> Self {
         // An interval of zero would be a loop without a pause.
         let interval = interval.max(Duration::from_millis(1));
         Self {
-            first: start + interval.min(FIRST_RUN_WITHIN).mul_f64(jitter.f64()),
+            first: start + interval.min(within).mul_f64(jitter.f64()),
             origin: start + interval.mul_f64(jitter.f64()),
             interval,
         }
+    }
+
+    /// How many whole intervals fit between two due times.
+    fn turns_between(&self, earlier: Instant, later: Instant) -> u64 {
+        let turns = later.saturating_duration_since(earlier).as_nanos() / self.interval.as_nanos();
+        u64::try_from(turns).unwrap_or(u64::MAX)
     }
 
     /// The first due time after `now`.
@@ -143,12 +238,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::config::{Check, Target, TcpCheck, Timing};
+    use crate::config::{Check, Target, TcpCheck};
     use crate::health::Details;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -162,9 +257,9 @@ mod tests {
     }
 
     /// Counts down when a run ends in whatever way.
-    struct UnderWay(Arc<AtomicUsize>);
+    struct Running(Arc<AtomicUsize>);
 
-    impl Drop for UnderWay {
+    impl Drop for Running {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::Relaxed);
         }
@@ -173,7 +268,7 @@ mod tests {
     impl Observe for Scripted {
         async fn observe(&self, _key: &TargetKey) -> Option<Observation> {
             let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
-            let _guard = UnderWay(Arc::clone(&self.under_way));
+            let _guard = Running(Arc::clone(&self.under_way));
             self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
             let started = Instant::now();
             sleep(self.takes).await;
@@ -195,14 +290,18 @@ mod tests {
     fn scheduler(seed: u64) -> (Scheduler<Scripted>, Log) {
         let log = Log::default();
         let start = Instant::now();
-        let report = {
+        let (sender, mut observed) = mpsc::channel::<Observed>(16);
+        let takes = {
             let log = Arc::clone(&log);
-            move |key: &Arc<TargetKey>, observation: Observation| {
-                let port = key.check.port().unwrap();
-                log.lock().unwrap().push((port, start.elapsed(), observation.took));
+            async move {
+                while let Some(Observed { key, observation, made }) = observed.recv().await {
+                    let port = key.check.port().unwrap();
+                    log.lock().unwrap().push((port, made - start, observation.took));
+                }
             }
         };
-        (Scheduler::new(seed, report), log)
+        tokio::spawn(takes);
+        (Scheduler::new(seed, sender), log)
     }
 
     fn times(log: &Log, port: u16) -> Vec<Duration> {
@@ -232,7 +331,7 @@ mod tests {
         let (takes, interval) = (Duration::from_millis(700), 10 * SECOND);
         let start = Instant::now();
         // The draws that the scheduler will make, with a seed by which the first run does not delay the second.
-        let schedule_of = |seed| Schedule::new(start, interval, &mut fastrand::Rng::with_seed(seed));
+        let schedule_of = |seed| Schedule::new(start, interval, FIRST_RUN_WITHIN, &mut fastrand::Rng::with_seed(seed));
         let on_time = |seed: &u64| schedule_of(*seed).origin > schedule_of(*seed).first + takes;
         let seed = (0..100).find(on_time).unwrap();
         let (first, origin) = (schedule_of(seed).first - start, schedule_of(seed).origin - start);
@@ -332,16 +431,83 @@ mod tests {
         assert!(took[before + 1..].iter().all(|&took| took < Duration::from_millis(2)));
     }
 
+    /// A target that may take so long.
+    fn patient(port: u16, interval: Duration, timeout: Duration) -> Arc<TargetKey> {
+        let key = key(port, interval);
+        Arc::new(TargetKey { timing: Timing { timeout, ..key.timing }, ..(*key).clone() })
+    }
+
+    #[test]
+    fn there_is_room_for_all_that_hang_and_a_quarter_more() {
+        let room = |count: usize, interval: u32, timeout: u32| {
+            let timing = Timing { interval: interval * SECOND, timeout: timeout * SECOND, ..Timing::DEFAULT };
+            probes_in_flight(&vec![timing; count])
+        };
+        assert_eq!([room(20_000, 5, 2), room(100_000, 30, 5), room(3, 1, 9)], [10_000, 20_834, LEAST_IN_FLIGHT]);
+        assert_eq!([room(10_000, 2, 4), room(1_000_000, 5, 4)], [12_500, MAX_PROBES_IN_FLIGHT]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn probes_in_flight_are_bounded_and_waiting_is_no_probe_time() {
         let prober = Scripted { takes: SECOND, ..Scripted::default() };
         let (mut scheduler, log) = scheduler(1);
-        scheduler.replace(prober.clone(), (0..10_000).map(|port| key(port, 60 * SECOND)));
-        sleep(12 * SECOND).await;
-        assert_eq!(prober.most_under_way.load(Ordering::Relaxed), MAX_PROBES_IN_FLIGHT);
+        // A run takes a hundred times as long as it may, so that there is too little room.
+        let key = |port| patient(port, 60 * SECOND, SECOND / 100);
+        scheduler.replace(prober.clone(), (0..10_000).map(key));
+        sleep(42 * SECOND).await;
+        assert_eq!(prober.most_under_way.load(Ordering::Relaxed), LEAST_IN_FLIGHT);
         let log = log.lock().unwrap();
         assert!(log.len() >= 10_000, "all had their turn: {}", log.len());
         assert!(log.iter().all(|entry| entry.2.abs_diff(SECOND) <= Duration::from_millis(2)));
+        let lateness = scheduler.punctuality().lateness.read();
+        let late: u64 = lateness.counts[10..].iter().sum();
+        assert!(late > 9_000, "the wait is counted: {lateness:?}");
+        assert_eq!(scheduler.punctuality().in_flight(), LEAST_IN_FLIGHT as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_delays_nothing_else() {
+        let prober = Scripted { takes: Duration::from_millis(8_999), ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(prober, (0..1_000).map(|port| patient(port, 10 * SECOND, 9 * SECOND)));
+        sleep(100 * SECOND).await;
+        let lateness = scheduler.punctuality().lateness.read();
+        let on_time: u64 = lateness.counts[..2].iter().sum();
+        assert_eq!(on_time, lateness.counts.iter().sum::<u64>(), "{lateness:?}");
+        // The first run of some was under way when they were due again.
+        assert!(scheduler.punctuality().missed() <= 1_000);
+        assert!(log.lock().unwrap().len() >= 9_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_first_runs_take_their_time() {
+        let (mut scheduler, log) = scheduler(1);
+        scheduler.replace(Scripted::default(), (0..20_000).map(|port| key(port, 60 * SECOND)));
+        sleep(SECOND).await;
+        let first = log.lock().unwrap().len();
+        assert!((4_700..5_300).contains(&first), "{first}");
+        sleep(3 * SECOND + Duration::from_millis(2)).await;
+        let mut seen: Vec<u16> = log.lock().unwrap().iter().map(|entry| entry.0).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 20_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_wait_while_nobody_takes_what_they_find() {
+        let (sender, mut observed) = mpsc::channel(1);
+        let mut scheduler = Scheduler::new(1, sender);
+        scheduler.replace(Scripted::default(), (0..3).map(|port| key(port, SECOND)));
+        sleep(100 * SECOND).await;
+        let early = std::iter::from_fn(|| observed.try_recv().ok()).count();
+        assert_eq!(early, 1);
+        sleep(SECOND / 1_000).await;
+        // All three had one, and what they left out meanwhile is no debt.
+        let missed = scheduler.punctuality().missed();
+        assert!(missed >= 98, "{missed}");
+        sleep(2 * SECOND).await;
+        let later = std::iter::from_fn(|| observed.try_recv().ok()).count();
+        assert_eq!(later, 1);
     }
 
     #[tokio::test(start_paused = true)]

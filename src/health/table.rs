@@ -9,7 +9,7 @@ use super::chunks::Chunks;
 use super::endpoint::{EndpointHealth, Endpoints, Input, Placed, Score};
 use super::report::{self, Age, Pushed, Rejection, ReportCounts};
 use super::settle::Settling;
-use super::{Grade, Hold, Load, Machine, Observation, TargetKey, Transition, Verdict};
+use super::{Grade, Histogram, Hold, Load, Machine, Observation, TargetKey, Transition, Verdict};
 use crate::config::{Check, Target};
 
 /// A target's index in one [`Table`]; the next generation's table may give the same target another.
@@ -92,42 +92,6 @@ pub struct Counts {
     pub local_problems: u64,
     /// Changes of verdict, the first one from unknown included.
     pub transitions: u64,
-}
-
-/// Durations counted in fixed buckets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Histogram {
-    /// Durations at most as long as the [`Histogram::BOUNDS`] of the same index and longer than the one before; the last
-    /// count is of those above all bounds.
-    pub counts: [u64; Self::BOUNDS.len() + 1],
-    /// All durations together.
-    pub sum: Duration,
-}
-
-impl Histogram {
-    /// The buckets' upper bounds.
-    pub const BOUNDS: [Duration; 12] = [
-        Duration::from_millis(1),
-        Duration::from_micros(2_500),
-        Duration::from_millis(5),
-        Duration::from_millis(10),
-        Duration::from_millis(25),
-        Duration::from_millis(50),
-        Duration::from_millis(100),
-        Duration::from_millis(250),
-        Duration::from_millis(500),
-        Duration::from_secs(1),
-        Duration::from_millis(2_500),
-        Duration::from_secs(10),
-    ];
-
-    fn record(&mut self, duration: Duration) {
-        let bucket = Self::BOUNDS.partition_point(|&bound| bound < duration);
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count += 1;
-        }
-        self.sum = self.sum.saturating_add(duration);
-    }
 }
 
 /// What an observation changed.

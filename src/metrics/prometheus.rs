@@ -19,6 +19,7 @@
 //! | `meridian_load_reports_total` | 3 sources × 12 outcomes |
 //! | `meridian_probe_duration_seconds` | 15 × T |
 //! | `meridian_probes_total` | 3 × T |
+//! | `meridian_probe_lateness_seconds`, `meridian_verdict_delay_seconds` | 15 each |
 //! | `meridian_zone_outdated` | the zones that are |
 //!
 //! No label's value comes from a client.
@@ -40,8 +41,8 @@ use crate::health::breaker::State;
 use crate::health::guard::Held;
 use crate::health::overrides::{self, Overrides};
 use crate::health::report::Source;
-use crate::health::table::{Counts, Histogram};
-use crate::health::{Observation, Rejection, Table, Verdict};
+use crate::health::table::Counts;
+use crate::health::{Histogram, Observation, Punctuality, Rejection, Table, Verdict};
 use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
@@ -57,6 +58,10 @@ pub struct Scrape<'a> {
     pub snapshot: &'a Snapshot,
     /// The health of the same generation's targets.
     pub health: &'a Table,
+    /// How long verdicts took to reach the answers.
+    pub verdict_delays: Histogram,
+    /// How well probes keep their schedule.
+    pub punctuality: &'a Punctuality,
     /// The workers' counters.
     pub workers: &'a [Arc<WorkerCounters>],
     /// The sockets' counters.
@@ -438,6 +443,25 @@ impl Scrape<'_> {
             "meridian_probe_duration_seconds",
             "How long probes took, failed ones included, from the resolution of the name to the verdict on the body.",
             durations,
+        );
+        families.add(
+            MetricType::HISTOGRAM,
+            "meridian_probe_lateness_seconds",
+            "How long after they were due probes began, for want of processor time or of room among those in flight.",
+            vec![histogram_sample(Labels::new(), &self.punctuality.lateness.read())],
+        );
+        families.counter(
+            "meridian_probes_missed_total",
+            "Probes left out as the one before of the same target was still under way, or waited, when they were due.",
+            self.punctuality.missed(),
+        );
+        families.gauge("meridian_probes_in_flight", "Probes under way.", self.punctuality.in_flight() as f64);
+        families.add(
+            MetricType::HISTOGRAM,
+            "meridian_verdict_delay_seconds",
+            "From the observation that made a verdict change to the publication of what followed from it: the next query \
+             that is read is answered by it.",
+            vec![histogram_sample(Labels::new(), &self.verdict_delays)],
         );
     }
 

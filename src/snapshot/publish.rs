@@ -24,7 +24,10 @@ use crate::health::endpoint::{Placed, Rules};
 use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
 use crate::health::table::{Effect, Restored};
-use crate::health::{Chunks, EndpointHealth, Measure, Observation, Pushed, Rejection, Table, TargetKey, breaker};
+use crate::health::{
+    Chunks, EndpointHealth, Histogram, Measure, Observation, Pushed, Rejection, SharedHistogram, Table, TargetKey,
+    breaker,
+};
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
 use crate::unix_time::unix_seconds_modulo;
@@ -44,6 +47,7 @@ pub struct Publisher {
     controller: Mutex<Controller>,
     /// Signalled where flows may have to follow.
     flows_due: Notify,
+    verdict_delays: SharedHistogram,
 }
 
 /// What only the writers see. A clone shares most of it.
@@ -100,6 +104,7 @@ impl Publisher {
             waiting: AtomicUsize::new(0),
             controller: Mutex::new(controller),
             flows_due: Notify::new(),
+            verdict_delays: SharedHistogram::default(),
         }
     }
 
@@ -171,8 +176,8 @@ impl Publisher {
         self.store(compiled, live)
     }
 
-    /// Takes in observations made by `now`, publishes what follows from them, once for those that come to no more than 1,000
-    /// endpoints, and returns what there is to say. An observation of a target that is gone is dropped.
+    /// Takes in observations of which the first was made at `now`, publishes what follows from them, once for those that come to no
+    /// more than 1,000 endpoints, and returns what there is to say. An observation of a target that is gone is dropped.
     pub fn observe(
         &self,
         observations: impl IntoIterator<Item = (Arc<TargetKey>, Observation)>,
@@ -184,7 +189,7 @@ impl Publisher {
             let mut known = self.known_after_others();
             known.now = known.now.max(now);
             let current = self.current();
-            let (mut touched, mut looked_at) = (Vec::new(), 0);
+            let (mut touched, mut looked_at, mut decisive) = (Vec::new(), 0, 0);
             while looked_at < ENDPOINTS_AT_ONCE
                 && let Some((key, observation)) = observations.next()
             {
@@ -192,6 +197,7 @@ impl Publisher {
                 let Some(effect) = known.table.observe(&key, observation, now) else { continue };
                 looked_at += effect.touched.len();
                 if let Some((target, transition)) = effect.transition {
+                    decisive += 1;
                     let last = known.table.get(target).and_then(|target| target.last.as_ref());
                     let reason = last.map(|(_, observation)| observation.to_string()).unwrap_or_default();
                     let endpoints = places(&current.compiled, &effect.touched);
@@ -203,9 +209,17 @@ impl Publisher {
             let (doubt, ruled) = known.table.look_after(now);
             events.extend(doubt.map(Event::Doubt));
             touched.extend(ruled);
-            self.publish_what_is_urgent(&mut known, &current, &touched);
+            if self.publish_what_is_urgent(&mut known, &current, &touched) {
+                (0..decisive).for_each(|_| self.verdict_delays.record(now.elapsed()));
+            }
         }
         events
+    }
+
+    /// How long it took from the observations that made verdicts change to the publication of what followed. The first query that a
+    /// worker reads after that is answered by it.
+    pub fn verdict_delays(&self) -> Histogram {
+        self.verdict_delays.read()
     }
 
     /// Takes in reports that were pushed by `now`, publishes what follows from them, and returns what became of each and
@@ -312,8 +326,9 @@ impl Publisher {
         self.flows_due.notified().await;
     }
 
-    /// Publishes what has changed of these endpoints but for loads that lists are laid out by, which wait for the next tick.
-    fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) {
+    /// Publishes what has changed of these endpoints but for loads that lists are laid out by, which wait for the next tick. Returns
+    /// whether there was anything.
+    fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) -> bool {
         let compiled = &current.compiled;
         let mut urgent = vec![];
         let now = known.now;
@@ -338,6 +353,7 @@ impl Publisher {
             self.store(Arc::clone(compiled), live);
             self.flows_due.notify_one();
         }
+        !urgent.is_empty()
     }
 
     /// What operators say now.
@@ -761,6 +777,26 @@ ttl = { min = "5s", max = "60s" }
         }
         assert_eq!(generations, [1, 2, 2, 2, 3, 4]);
         assert_eq!(publisher.replace(compiled(CONFIGURATION)).generation, 5);
+    }
+
+    #[test]
+    fn what_verdicts_take_to_the_answers_is_counted() {
+        let publisher = Publisher::new(compiled(CONFIGURATION));
+        let count = || publisher.verdict_delays().counts.iter().sum::<u64>();
+        let near = [192, 0, 2, 1];
+        let counts = [true, true, false, false].map(|success| {
+            observe(&publisher, near, success);
+            count()
+        });
+        assert_eq!(counts, [1, 1, 1, 1], "the first result decides, and two failures do not");
+        let wanted = crate::config::Target::Address(IpAddr::from(near));
+        let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
+        let outcome = Err(Failure::Refused);
+        let observation = Observation { took: Duration::ZERO, address: None, outcome, details: Details::default() };
+        let before = publisher.verdict_delays().sum;
+        publisher.observe([(key, observation)], Instant::now().checked_sub(Duration::from_secs(7)).unwrap());
+        assert_eq!(count(), 2);
+        assert!(publisher.verdict_delays().sum - before >= Duration::from_secs(7), "since it was made");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Interface {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inside = runtime.enter();
         let (loader, prepared) = prepared(configuration);
-        let reloader = Arc::new(Reloader::new(loader, prepared, |_, _| {}));
+        let reloader = Arc::new(Reloader::new(loader, prepared, tokio::sync::mpsc::channel(1).0));
         let bound = admin::bind(&config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file }).unwrap();
         let publisher = Arc::clone(reloader.publisher());
         let operator = Arc::new(Operator::start(None, publisher, Instant::now(), 1_700_000_000).unwrap());

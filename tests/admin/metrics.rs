@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::admin::view::HealthReport;
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
-use meridian::health::{Details, Observation, Phases};
+use meridian::health::{Details, Observation, Phases, Punctuality};
 use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
 use meridian::metrics::prometheus::{Operators, Reloads, Scrape};
@@ -47,9 +47,13 @@ fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloa
     let (snapshot, health) = (publisher.current(), publisher.health().clone());
     let server = ServerCounters::default();
     let started = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let punctuality = Punctuality::default();
+    punctuality.lateness.record(Duration::from_millis(3));
     let scrape = Scrape {
         snapshot: &snapshot,
         health: &health,
+        verdict_delays: publisher.verdict_delays(),
+        punctuality: &punctuality,
         workers,
         server: &server,
         reloads,
@@ -140,6 +144,10 @@ fn health_reloads_and_the_configuration_are_shown() {
         (r#"meridian_probe_duration_seconds_bucket{target="tcp://192.0.2.1:80",le="+Inf"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_count{target="tcp://192.0.2.1:80"}"#, 3.0),
         (r#"meridian_probe_duration_seconds_sum{target="tcp://192.0.2.1:80"}"#, 0.012),
+        (r#"meridian_probe_lateness_seconds_bucket{le="0.0025"}"#, 0.0),
+        (r#"meridian_probe_lateness_seconds_bucket{le="0.005"}"#, 1.0),
+        ("meridian_probes_missed_total", 0.0),
+        ("meridian_probes_in_flight", 0.0),
         (r#"meridian_reloads_total{result="success"}"#, 4.0),
         (r#"meridian_reloads_total{result="partial"}"#, 3.0),
         (r#"meridian_reloads_total{result="failure"}"#, 2.0),

@@ -498,7 +498,7 @@ async fn what_an_answer_says_of_load_is_read() {
 
 #[tokio::test]
 async fn scheduler_prober_and_table_make_verdicts() {
-    use meridian::health::{Scheduler, Table};
+    use meridian::health::{Observed, Scheduler, Table};
     use tokio::sync::mpsc;
 
     let server = Server::start(Behaviour::send(OK)).await;
@@ -508,14 +508,12 @@ async fn scheduler_prober_and_table_make_verdicts() {
     let mut table = Table::default().rebuilt(keys.clone(), []);
     let (sender, mut reports) = mpsc::channel(100);
     let prober = Prober::new(keys.iter().map(|key| &*key.check)).unwrap();
-    let mut scheduler = Scheduler::new(5, move |key: &Arc<TargetKey>, observation| {
-        let _ = sender.try_send((Arc::clone(key), observation));
-    });
+    let mut scheduler = Scheduler::new(5, sender);
     scheduler.replace(prober, table.targets().iter().map(|target| Arc::clone(&target.key)));
     let mut verdicts = Vec::new();
     while verdicts.len() < 2 {
-        let (key, observation) = tokio::time::timeout(AMPLE, reports.recv()).await.unwrap().unwrap();
-        let effect = table.observe(&key, observation, std::time::Instant::now()).unwrap();
+        let Observed { key, observation, made } = tokio::time::timeout(AMPLE, reports.recv()).await.unwrap().unwrap();
+        let effect = table.observe(&key, observation, made.into()).unwrap();
         if let Some((_, transition)) = effect.transition {
             verdicts.push((key.to_string(), transition.to));
         }
