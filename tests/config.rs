@@ -44,6 +44,26 @@ fn problems_are_shown_as_expected() {
 }
 
 #[test]
+fn what_may_not_be_meant_is_warned_of() {
+    let probes = [
+        ("a", "type = \"tcp\"\nport = 1\ninterval = \"5s\"\ntimeout = \"4500ms\""),
+        ("b", "type = \"tcp\"\nport = 1\ninterval = \"5s\"\ntimeout = \"5s\""),
+        ("c", "type = \"https\"\nverify = false"),
+        ("d", "type = \"heartbeat\"\nmax_silence = \"1s\""),
+    ];
+    let probes = probes.map(|(name, keys)| format!("[probes.{name}]\n{keys}\n")).concat();
+    let text =
+        format!("server.listen = [\"127.0.0.1:0\"]\nzones.\"a.example\".nameservers = [\"ns.example\"]\n{probes}");
+    let config = Config::parse(&text, Path::new("test.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = [
+        "probe b asks what hangs every other time only, and so finds it down late, as the next run is due when the `timeout` of 5s \
+         is over: write at most \"4s500ms\"",
+        "probe c takes any certificate for its endpoints' own, as it has `verify = false`",
+    ];
+    assert_eq!(config.warnings().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn examples_load() {
     let examples = files("config", "toml");
     assert!(examples.len() >= 3, "only {} examples", examples.len());

@@ -94,10 +94,9 @@ pub const MAX_WEIGHT: u32 = 1 << 20;
 pub const MAX_ANSWERS: usize = 16;
 
 impl Config {
-    /// The names of probes that speak TLS and verify no certificate.
-    pub fn unverified_probes(&self) -> impl Iterator<Item = &str> {
-        let unverified = self.probes.iter().filter(|probe| probe.check.tls().is_some_and(|tls| !tls.trust.verify));
-        unverified.map(|probe| probe.name.as_str())
+    /// What is allowed, but may not be meant; a line each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.probes.iter().flat_map(|probe| probe.warnings())
     }
 
     /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.

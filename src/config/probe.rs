@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::units::show_duration;
 use super::{Measure, ProbedAs};
 use crate::zone::Name;
 
@@ -24,6 +25,26 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// What is allowed, but may not be meant; a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let Self { name, check, timing } = self;
+        let mut warnings = Vec::new();
+        if check.tls().is_some_and(|tls| !tls.trust.verify) {
+            warnings
+                .push(format!("probe {name} takes any certificate for its endpoints' own, as it has `verify = false`"));
+        }
+        // A tenth of the interval is room enough to end in time for the next run.
+        let most = timing.interval * 9 / 10;
+        if timing.timeout > most {
+            let (timeout, most) = (show_duration(timing.timeout), show_duration(most));
+            warnings.push(format!(
+                "probe {name} asks what hangs every other time only, and so finds it down late, as the next run is due when the \
+                 `timeout` of {timeout} is over: write at most \"{most}\""
+            ));
+        }
+        warnings
+    }
+
     /// The longest time from one result to the next of a target that is well.
     pub fn longest_silence(&self) -> Duration {
         match *self.check {

@@ -4,10 +4,13 @@
 
 mod authority;
 mod bodies;
+mod bounds;
 mod connections;
 mod grpc;
 mod http2;
 mod secure;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

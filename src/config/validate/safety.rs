@@ -60,10 +60,13 @@ fn canary(value: Value<'_>, context: health::Context<'_>, window: Duration) -> O
             && probe.longest_silence() > window
         {
             let (longest, window) = (show_duration(probe.longest_silence()), show_duration(window));
-            return value.reject(
-                format!("its answers may come {longest} apart, and count for no longer than the window of {window}"),
-                format!("write a `window` of \"{longest}\" or more, or name a probe with a shorter `interval`"),
-            );
+            let hint = if probe.longest_silence() > HOUR {
+                "name a probe that runs more often".to_owned()
+            } else {
+                format!("write `window = \"{longest}\"` or more, or name a probe that runs more often")
+            };
+            let message = format!("its answers may come {longest} apart, but count for the window of {window} alone");
+            return value.reject(message, hint);
         }
         Some(index)
     });
