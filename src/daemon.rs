@@ -1,6 +1,7 @@
 //! Wiring, top to bottom: what starts, in what order, and how it ends.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,14 +101,15 @@ impl Daemon {
             unix_seconds(),
         )?;
         let operator = Arc::new(operator);
-        runtime.spawn(keep_state(Arc::clone(&operator)));
-        runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed));
-        runtime.spawn(keep_time(Arc::clone(reloader.publisher())));
-        runtime.spawn(follow_demand(Arc::clone(reloader.publisher())));
+        let server_counters = Arc::new(ServerCounters::default());
+        let of_background = || Background(Arc::clone(&server_counters));
+        runtime.spawn(keep_state(Arc::clone(&operator), of_background()));
+        runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed, of_background()));
+        runtime.spawn(keep_time(Arc::clone(reloader.publisher()), of_background()));
+        runtime.spawn(follow_demand(Arc::clone(reloader.publisher()), of_background()));
 
         let workers: Vec<Arc<WorkerCounters>> =
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
-        let server_counters = Arc::new(ServerCounters::default());
         let mut contexts = workers.iter().enumerate();
         let context = || {
             let (worker, counters) = contexts.next().unwrap_or((usize::MAX, &workers[0]));
@@ -217,35 +219,55 @@ fn notify_manager(states: &[NotifyState<'_>]) {
     }
 }
 
+/// What goes on beside the queries. A defect there ends one piece of work: neither all that would follow, as health would be frozen
+/// then, nor the server, as the same defect would end every server with the same configuration.
+#[derive(Debug, Clone)]
+struct Background(Arc<ServerCounters>);
+
+impl Background {
+    /// Does a piece of work. If it breaks off, that is counted and logged.
+    fn does(&self, work: &'static str, piece: impl FnOnce()) {
+        // What it leaves behind is put right by the next tick, or is sound at any point.
+        if catch_unwind(AssertUnwindSafe(piece)).is_err() {
+            self.0.panics.increment();
+            error!(
+                work,
+                "a defect: a piece of work in the background broke off, and the next one goes on; report this"
+            );
+        }
+    }
+}
+
 /// Takes observations in as they come, many at once when many come, and publishes what follows from them.
-async fn take_observations(publisher: Arc<Publisher>, mut observed: Receiver<Observed>) {
+async fn take_observations(publisher: Arc<Publisher>, mut observed: Receiver<Observed>, background: Background) {
     let mut batch = Vec::new();
     while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
         // Time is counted from the first of them on.
         let made = batch.iter().map(|observed: &Observed| observed.made).min().map_or_else(Instant::now, Into::into);
         let observations = batch.drain(..).map(|Observed { key, observation, .. }| (key, observation));
-        publisher.observe(observations, made).iter().for_each(Event::log);
+        background.does("observations", || publisher.observe(observations, made).iter().for_each(Event::log));
     }
 }
 
 /// Lets the publisher know that time passes.
-async fn keep_time(publisher: Arc<Publisher>) {
+async fn keep_time(publisher: Arc<Publisher>, background: Background) {
     let mut seconds = tokio::time::interval(TICK);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
-        publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
+        let tick = || publisher.tick(Instant::now(), unix_seconds_modulo()).iter().for_each(Event::log);
+        background.does("time", tick);
     }
 }
 
 /// Ends overrides whose time is over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
-async fn keep_state(operator: Arc<Operator>) {
+async fn keep_state(operator: Arc<Operator>, background: Background) {
     let mut seconds = tokio::time::interval(TICK);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_kept = Instant::now();
     loop {
         seconds.tick().await;
-        let operator = Arc::clone(&operator);
+        let (operator, background) = (Arc::clone(&operator), background.clone());
         let now = Instant::now();
         let keeps = now.saturating_duration_since(last_kept) >= WRITE_INTERVAL;
         if keeps {
@@ -258,17 +280,18 @@ async fn keep_state(operator: Arc<Operator>) {
             }
         };
         // Fails only when all ends.
-        let _ = tokio::task::spawn_blocking(work).await;
+        let _ = tokio::task::spawn_blocking(move || background.does("state", work)).await;
     }
 }
 
 /// Lets clients go where there is room, on a thread of its own, as finding that out may take long.
-async fn follow_demand(publisher: Arc<Publisher>) {
+async fn follow_demand(publisher: Arc<Publisher>, background: Background) {
     loop {
         publisher.flows_due().await;
-        let publisher = Arc::clone(&publisher);
+        let (publisher, background) = (Arc::clone(&publisher), background.clone());
+        let work = move || background.does("demand", || publisher.follow_demand(Instant::now()));
         // Fails only when all ends.
-        let _ = tokio::task::spawn_blocking(move || publisher.follow_demand(Instant::now())).await;
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 }
 
@@ -310,5 +333,26 @@ async fn reload_on_demand(reloader: Arc<Reloader>, mut hangup: Signal) {
         if is_told {
             notify_manager(&[NotifyState::Ready]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "a defect is what is tested")]
+
+    use super::*;
+
+    #[test]
+    fn a_defect_in_the_background_ends_one_piece_of_work() {
+        let counters = Arc::new(ServerCounters::default());
+        let background = Background(Arc::clone(&counters));
+        let mut done = 0;
+        for piece in 0..3 {
+            background.does("a test", || {
+                assert_ne!(piece, 1, "a defect");
+                done += 1;
+            });
+        }
+        assert_eq!((done, counters.panics.get()), (2, 1));
     }
 }

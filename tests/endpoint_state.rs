@@ -28,6 +28,7 @@ interval = "5s"
 fall = 3
 rise = 2
 hold_down = "0s"
+degraded_after = "100ms"
 [pools.web]
 probe = "tcp"
 POOL
@@ -85,15 +86,21 @@ impl Run {
     }
 
     fn observe_with(&self, endpoint: u8, success: bool, reports: Vec<(Source, Result<Load, Rejection>)>) -> Vec<Event> {
+        self.observe_after(endpoint, Duration::from_millis(4), success, reports)
+    }
+
+    fn observe_after(
+        &self,
+        endpoint: u8,
+        took: Duration,
+        success: bool,
+        reports: Vec<(Source, Result<Load, Rejection>)>,
+    ) -> Vec<Event> {
         let target = Target::Address([192, 0, 2, endpoint].into());
         let key = self.publisher.health().keys().find(|key| key.target == target).unwrap();
         let outcome = if success { Ok(()) } else { Err(Failure::Refused) };
-        let observation = Observation {
-            took: Duration::from_millis(4),
-            address: None,
-            outcome,
-            details: Details { reports, ..Details::default() },
-        };
+        let observation =
+            Observation { took, address: None, outcome, details: Details { reports, ..Details::default() } };
         self.publisher.observe([(key, observation)], self.now())
     }
 
@@ -578,4 +585,46 @@ fn what_a_tick_and_a_flood_of_reports_cost() {
             Observation { took: Duration::from_millis(4), address: None, outcome, details: Details::default() };
         publisher.observe([(std::sync::Arc::clone(&keys[0]), observation)], at(seconds));
     });
+}
+
+#[test]
+fn slow_answers_move_clients_to_faster_endpoints_and_take_none_away() {
+    let run = Run::new("", "");
+    let slow = |run: &Run, took_ms| {
+        run.observe_after(3, Duration::from_millis(took_ms), true, Vec::new());
+        let health = run.publisher.health();
+        (run.share(3) / (WHOLE / 16), health.endpoints().get(2).unwrap().verdict())
+    };
+    assert_eq!(slow(&run, 100), (16, Verdict::Up), "it may take as long as that");
+    // Each goes an eighth of the way to a half, and the third in a row makes it degraded.
+    assert_eq!(slow(&run, 101), (15, Verdict::Up));
+    run.assert_shares([1.0, 2.0, 3.0 * 15.0 / 16.0]);
+    assert_eq!(slow(&run, 500), (14, Verdict::Up));
+    assert_eq!(slow(&run, 500), (13, Verdict::Degraded));
+    run.assert_shares([1.0, 2.0, 3.0 * 13.0 / 16.0]);
+    let last = (0..50).map(|_| slow(&run, 500)).last();
+    assert_eq!(last, Some((8, Verdict::Degraded)), "half of its weight is the least");
+    run.assert_shares([1.0, 2.0, 1.5]);
+    slow(&run, 4);
+    assert_eq!(slow(&run, 4), (10, Verdict::Up), "it comes back as it went");
+    run.assert_shares([1.0, 2.0, 3.0 * 10.0 / 16.0]);
+    assert!((0..50).map(|_| slow(&run, 4)).last() == Some((16, Verdict::Up)));
+    run.assert_shares([1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_score_from_before_a_restart_still_counts() {
+    let start = Instant::now();
+    let run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
+    let restored = |key: &meridian::health::TargetKey| {
+        let is_third = key.target.to_string() == "192.0.2.3";
+        let (verdict, score) = if is_third { (Verdict::Degraded, 0.5) } else { (Verdict::Up, 1.0) };
+        Some(meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score })
+    };
+    assert_eq!(run.publisher.restore(restored, start), 3);
+    assert_eq!(run.share(3), WHOLE / 2);
+    run.assert_shares([1.0, 2.0, 1.5]);
+    (0..2).for_each(|_| drop(run.observe(3, true)));
+    assert_eq!(run.share(3), WHOLE / 16 * 10, "from there on by an eighth of the way, and at once");
+    run.assert_shares([1.0, 2.0, 3.0 * 10.0 / 16.0]);
 }

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian::admin::view::{Explanation, Found, Part, Question, Source};
 use meridian::config::Target;
+use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
 use meridian::health::overrides::{Override, Overrides, Word};
-use meridian::health::{Details, Failure, Observation, Verdict};
+use meridian::health::{Details, Failure, Hold, Observation, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
@@ -178,6 +180,9 @@ fn a_drain_ends_for_those_who_stuck() {
             answered(&publisher).split('/').nth(1).unwrap().to_owned()
         };
         assert_eq!(after(DRAIN_SECONDS - 1), "12", "{texts}");
+        let generation = publisher.current().generation;
+        assert_eq!(after(DRAIN_SECONDS - 1), "12", "{texts}");
+        assert_eq!(publisher.current().generation, generation, "{texts}: nothing changes meanwhile");
         assert_eq!(after(DRAIN_SECONDS), if texts.contains("region") { "3" } else { "" }, "{texts}");
     }
 }
@@ -225,5 +230,93 @@ fn verdicts_from_before_a_restart_hold_until_probes_say_otherwise() {
     assert_eq!(answered(&publisher), "2/2/2");
     assert!(publisher.health().endpoints().all().iter().all(|known| known.warmth(start) == 16));
     observe(&publisher, &[], start);
+    assert_eq!(answered(&publisher), "12/12/12");
+}
+
+#[test]
+fn a_word_on_a_service_is_published_once() {
+    let (publisher, start) = publisher(&[]);
+    let generation = || publisher.current().generation;
+    let texts = "down service/plain.example.com, drain service/sticky.example.com";
+    publisher.obey(&overrides(texts), start);
+    let before = generation();
+    for second in 1..10 {
+        publisher.tick(start + Duration::from_secs(second.into()), NOW + second);
+    }
+    assert_eq!(generation(), before);
+    // A word on an endpoint is published with what it does to these services.
+    publisher.obey(&overrides(&format!("{texts}, down endpoint/web/near/192.0.2.1")), start);
+    assert_eq!((generation(), answered(&publisher).as_str()), (before + 1, "/2/2"));
+    // Where the clock is set back, a drain that was over isn't.
+    publisher.tick(start, NOW + DRAIN_SECONDS);
+    assert_eq!((generation(), answered(&publisher).as_str()), (before + 2, "//2"));
+    publisher.tick(start, NOW);
+    assert_eq!((generation(), answered(&publisher).as_str()), (before + 3, "/2/2"));
+}
+
+#[test]
+fn explanations_tell_of_words_on_services() {
+    let (publisher, start) = publisher(&[2]);
+    let explained = |texts: &str| {
+        publisher.obey(&overrides(texts), start);
+        let question = Question::parse("plain.example.com", None, Some("198.51.100.1")).unwrap();
+        let (snapshot, health) = publisher.current_with_health();
+        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, start, NOW);
+        let Found::Service(decision) = &explanation.steps[0].found else { panic!("it is a service") };
+        let near = decision.tiers[0].groups.iter().find(|group| group.region == "near").unwrap();
+        let parts: Vec<Part> = near.endpoints.iter().map(|endpoint| endpoint.part).collect();
+        let request = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x07explain\x05plain\x07example\x03com\0\0\x10\0\x03";
+        let mut response = vec![0; MAX_TCP_RESPONSE];
+        let mut context = WorkerContext::new(0, 1, Arc::default());
+        let peer = [127, 0, 0, 1].into();
+        let length = respond(&snapshot, &mut context, request, peer, Transport::Tcp, &mut response).unwrap();
+        let by_dig = String::from_utf8_lossy(&response[..length]).into_owned();
+        (decision.overrides.clone(), parts, explanation.to_string(), by_dig)
+    };
+    let off = Part::Disabled;
+    for (texts, words, expected) in [
+        ("", &[][..], [Part::Candidate, Part::Down, off]),
+        ("disable service/plain.example.com", &[Word::Disable], [off; 3]),
+        ("drain service/plain.example.com", &[Word::Drain], [Part::Draining, Part::Draining, off]),
+        ("down service/plain.example.com", &[Word::Down], [Part::Down, Part::Down, off]),
+        ("up service/plain.example.com", &[Word::Up], [Part::Candidate, Part::Candidate, off]),
+        (
+            "up service/plain.example.com, down endpoint/web/near/192.0.2.1",
+            &[Word::Up],
+            [Part::Down, Part::Candidate, off],
+        ),
+        ("down service/open.example.com", &[], [Part::Candidate, Part::Down, off]),
+    ] {
+        let (said, parts, text, by_dig) = explained(texts);
+        assert_eq!((&said[..], &parts[..]), (words, &expected[..]), "{texts}: {text}");
+        let sentence = "an operator says of this service: ";
+        assert_eq!(
+            (text.contains(sentence), by_dig.contains(sentence)),
+            (!words.is_empty(), !words.is_empty()),
+            "{texts}"
+        );
+        for word in words {
+            assert!(text.contains(&format!("{sentence}{word};")), "{texts}: {text}");
+            assert!(by_dig.contains(&format!("{sentence}{word}")), "{texts}: {by_dig}");
+        }
+    }
+}
+
+#[test]
+fn what_was_down_before_a_restart_and_waits_for_an_operator_still_does() {
+    let waits = CONFIGURATION.replace("rise = 1", "rise = 1\nmanual_resume = true");
+    let start = Instant::now();
+    let publisher = Publisher::starting_at(compiled(&waits), start, NOW);
+    let restored = |verdict| meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score: 0.0 };
+    publisher.restore(|key| (key.target.to_string() == "192.0.2.1").then(|| restored(Verdict::Down)), start);
+    let later = start + Duration::from_secs(3600);
+    observe(&publisher, &[], later);
+    assert_eq!(answered(&publisher), "2/2/2");
+    let health = publisher.health();
+    let first = health.endpoints().get(0).unwrap();
+    assert_eq!(health.hold(first, later), Hold::UntilResumed);
+    assert_eq!(first.since(), Some(start));
+    let (targets, events) = publisher.resume(&"pool/web".parse().unwrap(), later);
+    assert_eq!((targets, events.len()), (1, 1));
     assert_eq!(answered(&publisher), "12/12/12");
 }

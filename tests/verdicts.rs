@@ -5,13 +5,15 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use meridian::admin::view::{Explanation, HealthReport, History, Question, Source};
 use meridian::config::Target;
 use meridian::health::guard::Held;
+use meridian::health::overrides::{Override, Word};
 use meridian::health::suspicion::{Doubt, Relief};
 use meridian::health::{Details, Failure, Observation, Pushed, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::live::WHOLE;
-use meridian::snapshot::{Compiled, Event, Publisher};
+use meridian::snapshot::{Compiled, EndpointChange, Event, Publisher};
 
 const NOW: u32 = 1_795_316_400;
 
@@ -89,6 +91,11 @@ impl Run {
 
     /// `3a-` is that probe a finds 192.0.2.3 down, `+` up and `~` slow; all at once. Returns changes of mind.
     fn find(&self, found: &str) -> Vec<Doubt> {
+        doubts(self.hear(found))
+    }
+
+    /// As [`Self::find`]; returns all that there is to say.
+    fn hear(&self, found: &str) -> Vec<Event> {
         let keys: Vec<_> = self.publisher.health().keys().collect();
         let found = found.split(' ').map(|found| {
             let (place, said) = found.split_at(found.len() - 1);
@@ -99,7 +106,7 @@ impl Run {
             let took = Duration::from_millis(if said == "~" { 200 } else { 1 });
             (key.unwrap().clone(), took, if said == "-" { Err(Failure::Refused) } else { Ok(()) })
         });
-        doubts(self.observe(found.collect()))
+        self.observe(found.collect())
     }
 
     /// Reports so many successes and failures of 192.0.2.N in pool p.
@@ -123,8 +130,24 @@ impl Run {
     }
 
     fn at(&mut self, seconds: u32) -> Vec<Doubt> {
+        doubts(self.hear_at(seconds))
+    }
+
+    fn hear_at(&mut self, seconds: u32) -> Vec<Event> {
         self.seconds = seconds;
-        doubts(self.publisher.tick(self.now(), NOW + seconds))
+        self.publisher.tick(self.now(), NOW + seconds)
+    }
+
+    /// `down endpoint/p/near/192.0.2.1, …` from now on.
+    fn obey(&self, words: &str) {
+        let mut overrides = meridian::health::overrides::Overrides::default();
+        for text in words.split(", ").filter(|text| !text.is_empty()) {
+            let (word, subject) = text.split_once(' ').unwrap();
+            let word = Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
+            let (reason, author, subject) = ("because".to_owned(), "me".to_owned(), subject.parse().unwrap());
+            overrides.set(Override { subject, word, reason, author, since: NOW.into(), expires: None }).unwrap();
+        }
+        self.publisher.obey(&overrides.into(), self.now());
     }
 
     fn reload(&mut self, change: impl Fn(&str) -> String) {
@@ -149,6 +172,21 @@ impl Run {
         };
         health.endpoints().all().iter().map(letter).collect()
     }
+}
+
+/// What is said of endpoints, as `p/near/192.0.2.1 up down: reason`, and of targets, as `target up down`; in this order.
+fn told(events: Vec<Event>) -> Vec<String> {
+    let tell = |event| match event {
+        Event::Verdict(change) => Some(format!("target {} {}", change.transition.from, change.transition.to)),
+        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_said, reason, others }) => {
+            let held = held.map(|held| format!(" by {}", held.name())).unwrap_or_default();
+            let others = if others > 0 { format!(" and {others}") } else { String::new() };
+            let said = if is_said { " said" } else { "" };
+            Some(format!("{endpoint}{others} {from} {to}{held}{said}: {reason}"))
+        }
+        Event::Doubt(_) | Event::Breaker(_) | Event::Rejected { .. } => None,
+    };
+    events.into_iter().filter_map(tell).collect()
 }
 
 fn doubts(events: Vec<Event>) -> Vec<Doubt> {
@@ -279,18 +317,9 @@ fn what_the_operator_says_is_not_limited() {
     let run = Run::up(&format!("[safety]\nmax_down_share = 0\n{SIX}"));
     run.find("1a- 2a-");
     assert_eq!(run.verdicts(), "ss++++");
-    let mut overrides = meridian::health::overrides::Overrides::default();
-    for (word, endpoint) in [("down", 1), ("down", 3), ("up", 2)] {
-        let word = meridian::health::overrides::Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
-        let subject = format!("endpoint/p/near/192.0.2.{endpoint}").parse().unwrap();
-        let (reason, author) = ("because".to_owned(), "me".to_owned());
-        let said =
-            meridian::health::overrides::Override { subject, word, reason, author, since: NOW.into(), expires: None };
-        overrides.set(said).unwrap();
-    }
-    run.publisher.obey(&std::sync::Arc::new(overrides), run.now());
+    run.obey("down endpoint/p/near/192.0.2.1, down endpoint/p/near/192.0.2.3, up endpoint/p/near/192.0.2.2");
     assert_eq!(run.verdicts(), "-+-+++");
-    run.publisher.obey(&std::sync::Arc::default(), run.now());
+    run.obey("");
     assert_eq!(run.verdicts(), "ss++++");
 }
 
@@ -449,4 +478,213 @@ fn the_latest_changes_are_remembered_with_their_reasons() {
     let health = run.publisher.health();
     let held = health.endpoints().get(3).unwrap().history().last().unwrap().clone();
     assert_eq!((held.to, held.reason.as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
+}
+
+#[test]
+fn of_an_endpoint_that_does_what_its_only_probe_finds_one_thing_is_said() {
+    let run = Run::up(SIX);
+    assert_eq!(told(run.hear("1a-")), ["target up down"]);
+    assert_eq!(told(run.hear("1a+ 2a~")), ["target down up", "target up degraded"]);
+    let watched =
+        SIX.replace("probe = \"a\"", "health = [{ probe = \"a\" }, { probe = \"b\", monitoring_only = true }]");
+    let run = Run::up(&watched);
+    assert_eq!(told(run.hear("1b-")), ["target up down"]);
+    assert_eq!(told(run.hear("1a-")), ["target up down"]);
+}
+
+#[test]
+fn what_else_becomes_of_endpoints_is_said_once() {
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.2\nmax_changes_per_minute = 60\n{SIX}"));
+    assert_eq!(told(run.hear("1a-")), ["target up down"]);
+    run.find("2a~");
+    assert_eq!(
+        told(run.hear("2a- 3a-")),
+        [
+            "target degraded down",
+            "target up down",
+            "p/near/192.0.2.2 degraded degraded by max_down_share: connection refused; held by max_down_share",
+            "p/near/192.0.2.3 up degraded by max_down_share: connection refused; held by max_down_share",
+        ]
+    );
+    assert_eq!(run.publisher.health().endpoints().get(1).unwrap().since(), Some(run.start), "it was degraded before");
+    run.at(10);
+    // It comes up, and there is room for one that was held.
+    assert_eq!(told(run.hear("1a+")), ["target down up", "p/near/192.0.2.2 degraded down: connection refused"]);
+    assert_eq!(told(run.hear("2a+")), ["target down up", "p/near/192.0.2.3 degraded down: connection refused"]);
+    // What it is told of is what time alone and the configuration do, too.
+    run.find("4a-");
+    run.reload(|text| text.replace("max_down_share = 0.2", ""));
+    assert_eq!(told(run.hear_at(20)), ["p/near/192.0.2.4 degraded down: connection refused"]);
+    assert_eq!(told(run.hear_at(21)), [""; 0]);
+}
+
+#[test]
+fn what_an_operators_word_does_is_said_at_the_next_tick() {
+    let mut run = Run::up(SIX);
+    run.obey("down endpoint/p/near/192.0.2.1, up endpoint/p/near/192.0.2.2, drain endpoint/p/near/192.0.2.3");
+    assert_eq!(told(run.hear_at(1)), ["p/near/192.0.2.1 up down said: an operator says so"]);
+    // The word holds, whatever probes find.
+    assert_eq!(told(run.hear("2a-")), ["target up down"]);
+    run.obey("");
+    let expected = ["p/near/192.0.2.1 down up: ok in 1.0ms", "p/near/192.0.2.2 up down: connection refused"];
+    assert_eq!(told(run.hear("3a+")), expected);
+}
+
+#[test]
+fn what_is_made_of_several_inputs_is_said_beside_each() {
+    let run = Run::up(CHAIN);
+    assert_eq!(
+        told(run.hear("3b-")),
+        [
+            "target up down",
+            "web/near/192.0.2.1 up down: pool database can't serve",
+            "database/near/192.0.2.3 up down: connection refused",
+        ]
+    );
+}
+
+#[test]
+fn of_many_that_do_the_same_at_once_one_stands_for_all() {
+    let endpoints = |region: &str, octets: std::ops::Range<u8>| -> String {
+        octets.map(|octet| format!("{{ region = \"{region}\", address = \"192.0.2.{octet}\" }},")).collect()
+    };
+    let run = Run::up(&format!(
+        "[pools.web]\nhealth = [{{ probe = \"a\" }}, {{ pool = \"database\" }}]\nendpoints = [{}{}]\n\
+         [pools.database]\nprobe = \"b\"\nendpoints = [{{ region = \"near\", address = \"192.0.2.99\" }},\
+         {{ region = \"far\", address = \"192.0.2.99\" }}]\n",
+        endpoints("near", 1..12),
+        endpoints("far", 12..14)
+    ));
+    assert_eq!(
+        told(run.hear("99b-")),
+        [
+            "target up down",
+            "web/near/192.0.2.1 and 10 up down: pool database can't serve",
+            "web/far/192.0.2.12 up down: pool database can't serve",
+            "web/far/192.0.2.13 up down: pool database can't serve",
+        ]
+    );
+}
+
+#[test]
+fn what_keeps_endpoints_down_is_shown() {
+    // Probe b holds down for 30 s, c until an operator resumes it.
+    let inputs = "health = [{ probe = \"b\" }, { probe = \"c\" }]";
+    let one = "endpoints = [{ region = \"near\", address = \"192.0.2.N\" }]\n";
+    let pool = |name: &str, health: &str, octet: u8| {
+        format!("[pools.{name}]\n{health}\n{}", one.replace('N', &octet.to_string()))
+    };
+    let text = [
+        pool("all", inputs, 1),
+        pool("any", &format!("{inputs}\nrequire = \"any\""), 2),
+        pool("b", "probe = \"b\"", 3),
+        pool("c", "probe = \"c\"", 4),
+        pool("watched", "health = [{ probe = \"a\" }, { probe = \"c\", monitoring_only = true }]", 5),
+    ]
+    .concat();
+    let base = BASE.replacen("[probes.c]", "[probes.c]\nmanual_resume = true", 1);
+    let base = base.replacen(
+        "port = 82\nfall = 1\nrise = 1\nhold_down = \"0s\"",
+        "port = 82\nfall = 1\nrise = 1\nhold_down = \"30s\"",
+        1,
+    );
+    let text = format!("{base}{text}");
+    let start = Instant::now();
+    let mut run = Run { publisher: Publisher::starting_at(compiled(&text), start, NOW), text, start, seconds: 0 };
+    let holds = |run: &Run| {
+        let (snapshot, health) = run.publisher.current_with_health();
+        let report = HealthReport::new(&snapshot, &health, None, run.now());
+        let hold = |hold: meridian::admin::view::Hold| match (hold.held_down_seconds, hold.awaits_resume) {
+            (Some(seconds), false) => seconds.to_string(),
+            (None, true) => "resume".to_owned(),
+            (None, false) => "-".to_owned(),
+            (Some(_), true) => panic!("both"),
+        };
+        let shown = report.endpoints.iter().map(|placed| {
+            let inputs: Vec<_> = placed.endpoint.inputs.iter().map(|input| hold(input.hold)).collect();
+            [vec![hold(placed.endpoint.hold)], inputs].concat().join(" ")
+        });
+        (
+            shown.collect::<Vec<_>>().join(", "),
+            report.endpoints.iter().map(|placed| placed.endpoint.to_string()).collect::<Vec<_>>(),
+        )
+    };
+    run.find("1b- 1c- 2b- 2c- 3b- 4c- 5a- 5c-");
+    assert_eq!(
+        holds(&run).0,
+        "resume - resume, - - resume, -, resume, - - resume",
+        "the first going-down holds nobody"
+    );
+    run.find("1b+ 1c+ 2b+ 2c+ 3b+ 4c+");
+    run.find("1b- 2b- 3b-");
+    run.at(10);
+    let (shown, text) = holds(&run);
+    assert_eq!(shown, "resume 20 resume, 20 20 resume, 20, resume, - - resume");
+    assert!(text[2].contains("down for 10 s, held down for 20 s more ("), "{}", text[2]);
+    assert!(text[3].contains("down for 10 s, waits for `meridian resume` ("), "{}", text[3]);
+    let inputs =
+        "; of tcp://192.0.2.2:82 down, held down for 20 s more, tcp://192.0.2.2:83 down, waits for `meridian resume`";
+    assert!(text[1].contains(inputs), "{}", text[1]);
+    // What an operator says goes before it.
+    run.obey("down pool/b, up pool/c");
+    assert_eq!(holds(&run).0, "resume 20 resume, 20 20 resume, -, -, - - resume");
+    assert_eq!(run.publisher.resume(&"pool/all".parse().unwrap(), run.now()).0, 2);
+    assert_eq!(holds(&run).0, "- - -, 20 20 resume, -, -, - - resume");
+    run.at(40);
+    run.obey("");
+    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - resume");
+}
+
+#[test]
+fn a_doubt_and_what_is_held_is_shown() {
+    let service = "[services.\"www.example.com\"]\npool = \"p\"\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{service}"));
+    let shown = |run: &Run| {
+        let (snapshot, health) = run.publisher.current_with_health();
+        let report = HealthReport::new(&snapshot, &health, None, run.now());
+        let question = Question::parse("www.example.com", None, None).unwrap();
+        let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, run.now(), NOW);
+        assert_eq!(explanation.unsure_seconds, report.unsure_seconds);
+        let held: Vec<_> = report.held.into_iter().collect();
+        (report.unsure_seconds, held, explanation.to_string())
+    };
+    let (unsure, held, text) = shown(&run);
+    assert_eq!((unsure, held), (None, vec![]));
+    assert!(!text.contains("Unsure"), "{text}");
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    run.at(40);
+    let (unsure, held, text) = shown(&run);
+    assert_eq!((unsure, held), (Some(40), vec![("unsure".to_owned(), 5)]));
+    assert!(text.contains("\nUnsure    for 40 s: so much turned down at once"), "{text}");
+}
+
+#[test]
+fn the_history_is_in_order_and_bounded() {
+    let mut run = Run::up(SIX);
+    run.at(10);
+    run.find("1a- 2a-");
+    run.at(20);
+    run.find("1a+");
+    run.at(30);
+    let (_, health) = run.publisher.current_with_health();
+    let told = |endpoints: std::ops::Range<u32>, most| {
+        let History { changes, left_out } = History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
+        let line = |change: &meridian::admin::view::PastChange| {
+            assert_eq!(change.time + change.seconds_ago, u64::from(NOW) + 30);
+            format!("{} {} {} {}: {}", change.seconds_ago, change.subject, change.from, change.to, change.reason)
+        };
+        (changes.iter().map(line).collect::<Vec<_>>(), left_out)
+    };
+    let latest = ["10 endpoint/p/near/192.0.2.1 down up: ok in 1.0ms"];
+    assert_eq!(told(0..6, 1), (latest.map(str::to_owned).to_vec(), 8));
+    let expected = [
+        "20 endpoint/p/near/192.0.2.1 up down: connection refused",
+        "20 endpoint/p/near/192.0.2.2 up down: connection refused",
+        latest[0],
+    ];
+    assert_eq!(told(0..6, 3), (expected.map(str::to_owned).to_vec(), 6));
+    assert_eq!(told(0..6, 2).0, [expected[0], expected[2]]);
+    assert_eq!(told(1..2, 9).0, ["30 endpoint/p/near/192.0.2.2 unknown up: ok in 1.0ms", expected[1]]);
+    assert_eq!(told(0..6, 100).1, 0);
+    assert_eq!(told(0..6, 0), (vec![], 9));
 }

@@ -17,13 +17,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::latency;
-use super::view::{Explanation, HealthReport, Question, Source};
+use super::view::{Explanation, HealthReport, History, Question, Source};
 use super::write::{guarded, whole, writes};
 use super::{connection, heartbeats, overrides, reports};
+use crate::health::overrides::Subject;
 use crate::health::{Table, Verdict};
 use crate::metrics::prometheus::{self, Operators, Reloads, Scrape};
 use crate::snapshot::Snapshot;
-use crate::unix_time::unix_seconds_modulo;
+use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 
 const INDEX: &str = "\
 Meridian's admin interface
@@ -32,6 +33,7 @@ Meridian's admin interface
 /livez                                        200 while the process answers
 /readyz                                       200 while it serves, 503 while it stops
 /api/v1/health                                every endpoint and what is known of it
+/api/v1/history?subject=SUBJECT&limit=100     what became of endpoints of late; of all without a subject
 POST /api/v1/reports                          takes what others measured of endpoints
 POST /api/v1/heartbeats                       takes what endpoints say of themselves
 /api/v1/overrides                             what operators say; POST says more, DELETE takes it back
@@ -52,6 +54,7 @@ pub(super) fn router(state: Arc<super::State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/explain", get(explain))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/history", get(history))
         .route("/api/v1/reports", writes(&state, push_reports, reports::MAX_BODY_OCTETS).fallback(only_written))
         .route("/api/v1/heartbeats", writes(&state, push_heartbeats, reports::MAX_BODY_OCTETS).fallback(only_written))
         .route("/api/v1/overrides", get(list_overrides).merge(change_overrides))
@@ -187,6 +190,39 @@ async fn health(State(state): Shared) -> Result<Response, Failure> {
         let (snapshot, health) = state.read();
         let problems = state.reloader.status().last_problems();
         Ok(Json(HealthReport::new(&snapshot, &health, problems, Instant::now())).into_response())
+    })
+    .await
+}
+
+/// What is to be told of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryParameters {
+    subject: Option<Subject>,
+    limit: Option<usize>,
+}
+
+/// So many changes are told of, if nobody asks for more or less.
+const HISTORY: usize = 100;
+/// At most so many are.
+const MAX_HISTORY: usize = 10_000;
+
+async fn history(
+    State(state): Shared,
+    parameters: Result<Query<HistoryParameters>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(HistoryParameters { subject, limit }) = parameters.map_err(|problem| {
+        let hint = "ask for /api/v1/history, with subject=pool/NAME (or region/NAME, ...) and limit=100 if wanted";
+        Failure::new(StatusCode::BAD_REQUEST, problem.body_text(), hint)
+    })?;
+    make(state, move |state| {
+        let (snapshot, health) = state.read();
+        let endpoints = match subject {
+            Some(subject) => overrides::endpoints_under(&snapshot.compiled, &subject)?,
+            None => (0..snapshot.compiled.endpoints.len() as u32).collect(),
+        };
+        let most = limit.unwrap_or(HISTORY).min(MAX_HISTORY);
+        Ok(Json(History::new(&health, endpoints, most, (Instant::now(), unix_seconds()))).into_response())
     })
     .await
 }

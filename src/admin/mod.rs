@@ -8,6 +8,7 @@
 //! | `/readyz` | 200 from the first answer on, 503 while it stops |
 //! | `/api/v1/explain?name=&type=&client=` | one decision, with its reasons |
 //! | `/api/v1/health` | every endpoint and what is known of it |
+//! | `/api/v1/history?subject=&limit=` | what became of endpoints of late |
 //! | `POST /api/v1/reports` | takes what others measured of endpoints |
 //! | `POST /api/v1/heartbeats` | takes what endpoints say of themselves |
 //! | `/api/v1/overrides` | what operators say; takes more in, and takes it back |

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::api::Failure;
 use crate::health::overrides::{MAX_AUTHOR_OCTETS, MAX_REASON_OCTETS, Override, Subject, Word};
+use crate::snapshot::Compiled;
 use crate::state::journal::{Record, Refusal};
 use crate::unix_time::unix_seconds;
 
@@ -125,7 +126,7 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     }
     let reason = text("reason", &reason, MAX_REASON_OCTETS, SET_HINT)?;
     let author = text("author", &author, MAX_AUTHOR_OCTETS, SET_HINT)?;
-    must_exist(state, &subject)?;
+    endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
     state.operator.say(said.clone(), Instant::now()).map_err(|refusal| refused(&refusal))?;
     Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said) }).into_response())
@@ -146,7 +147,7 @@ pub(super) fn resume(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let Resume { subject, reason, author } = read(body, RESUME_HINT)?;
     let reason = text("reason", &reason, MAX_REASON_OCTETS, RESUME_HINT)?;
     let author = text("author", &author, MAX_AUTHOR_OCTETS, RESUME_HINT)?;
-    must_exist(state, &subject)?;
+    endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let targets = state.operator.resume(&subject, &reason, &author, Instant::now());
     Ok(Json(Resumed { targets }).into_response())
 }
@@ -171,9 +172,13 @@ fn text(key: &str, text: &str, most_octets: usize, hint: &'static str) -> Result
     Ok(trimmed.to_owned())
 }
 
-/// A word on what isn't there would be one that a mistyped name hides.
-fn must_exist(state: &State, subject: &Subject) -> Result<(), Failure> {
-    if state.reloader.publisher().current().compiled.endpoints_under(subject).is_empty() {
+/// The endpoints that a subject is about.
+///
+/// # Errors
+/// Where there is none: a word on it would be one that a mistyped name hides.
+pub(super) fn endpoints_under(compiled: &Compiled, subject: &Subject) -> Result<Vec<u32>, Failure> {
+    let endpoints = compiled.endpoints_under(subject);
+    if endpoints.is_empty() {
         let problem = format!("no endpoint in the configuration belongs to {subject}");
         return Err(Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -181,7 +186,7 @@ fn must_exist(state: &State, subject: &Subject) -> Result<(), Failure> {
             "GET /api/v1/health lists pools, regions and endpoints",
         ));
     }
-    Ok(())
+    Ok(endpoints)
 }
 
 fn refused(refusal: &Refusal) -> Failure {

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod explain;
 mod geoip;
+mod history;
 mod overrides;
 mod serve;
 mod server;
@@ -36,6 +37,7 @@ enum Command {
     Explain(explain::Arguments),
     Override(overrides::Arguments),
     Resume(overrides::ResumeArguments),
+    History(history::Arguments),
     Demo(demo::Arguments),
     Geoip(geoip::Arguments),
 }
@@ -48,6 +50,7 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Override(arguments) => overrides::run(&arguments),
         Command::Resume(arguments) => overrides::resume(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Geoip(arguments) => geoip::run(&arguments),
     }

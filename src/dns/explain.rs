@@ -126,6 +126,9 @@ impl Explanation<'_> {
                 grounds.family_name()
             ),
         )?;
+        for word in grounds.said().words() {
+            text::put(writer, format_args!("an operator says of this service: {word}"))?;
+        }
         for filtered in grounds.filter() {
             match filtered.stage {
                 // What it made of each region is said of the pools.

@@ -1,6 +1,7 @@
 //! What is known of each endpoint beside the verdict of its probe: its load, how warm it is, and its breaker.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,6 +86,13 @@ pub struct Placed {
     pub rules: Arc<Rules>,
 }
 
+/// As `pool/region/address`.
+impl fmt::Display for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.pool, self.region, self.destination)
+    }
+}
+
 /// What is known of one endpoint. Its size is fixed, however much is reported.
 #[derive(Debug, Clone)]
 pub struct EndpointHealth {
@@ -103,19 +111,22 @@ pub struct EndpointHealth {
     /// What operators say, in place of all inputs and limits.
     operators: Said,
     verdict: Verdict,
+    held: Option<Held>,
     since: Option<Instant>,
     history: VecDeque<Change>,
 }
 
-/// A change of what counts of an endpoint.
+/// A change of what counts of an endpoint: of its verdict, or of what holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// When.
     pub at: Instant,
-    /// The verdict that ended.
+    /// The verdict before.
     pub from: Verdict,
-    /// The verdict that began.
+    /// The verdict from then on.
     pub to: Verdict,
+    /// Why it serves from then on although its inputs say that it is down.
+    pub held: Option<Held>,
     /// Why, for people.
     pub reason: String,
 }
@@ -155,6 +166,7 @@ impl EndpointHealth {
             drains: false,
             operators: Said::default(),
             verdict,
+            held: None,
             since: None,
             history: VecDeque::new(),
         }
@@ -172,10 +184,7 @@ impl EndpointHealth {
 
     /// Why it serves although its inputs or its breaker ask for it to be taken away.
     pub fn held(&self) -> Option<Held> {
-        match (self.word(), self.ruling) {
-            (None, Ruling::Held(held)) => Some(held),
-            _ => None,
-        }
+        self.held
     }
 
     /// The latest changes, oldest first, at most [`MAX_HISTORY`].
@@ -256,26 +265,33 @@ impl EndpointHealth {
         self.ruling = ruling;
     }
 
-    /// What is to count, given what its inputs say.
-    pub(super) fn due(&self, found: Verdict) -> Verdict {
+    /// What is to count, given what its inputs say, and what holds it.
+    pub(super) fn due(&self, found: Verdict) -> (Verdict, Option<Held>) {
         match (self.operators.verdict, found, self.ruling) {
-            (Some(said), ..) => said,
-            (None, Verdict::Down, Ruling::Held(_)) => Verdict::Degraded,
-            (None, found, _) => found,
+            (Some(said), ..) => (said, None),
+            (None, Verdict::Down, Ruling::Held(held)) => (Verdict::Degraded, Some(held)),
+            // Its breaker's doing, which is passed by.
+            (None, found, Ruling::Held(held)) => (found, Some(held)),
+            (None, found, _) => (found, None),
         }
     }
 
-    /// Lets another verdict count.
-    pub(super) fn turn(&mut self, to: Verdict, reason: String, now: Instant) {
+    /// Lets this count from `now` on, and returns the change.
+    pub(super) fn turn(&mut self, (to, held): (Verdict, Option<Held>), reason: String, now: Instant) -> Change {
         let from = std::mem::replace(&mut self.verdict, to);
-        self.since = Some(now);
+        self.held = held;
+        if from != to {
+            self.since = Some(now);
+        }
         if from.serves() != to.serves() {
             self.warming_since = (from == Verdict::Down).then_some(now);
         }
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
         }
-        self.history.push_back(Change { at: now, from, to, reason });
+        let change = Change { at: now, from, to, held, reason };
+        self.history.push_back(change.clone());
+        change
     }
 
     /// The same endpoint under what may be other rules.

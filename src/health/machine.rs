@@ -247,8 +247,8 @@ impl Machine {
     }
 }
 
-/// What keeps a target down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What keeps a target, or an endpoint, down though its runs may say otherwise; what lasts longer is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     /// Nothing but its runs.
     None,

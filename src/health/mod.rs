@@ -47,7 +47,7 @@ pub use overrides::Overrides;
 pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
 pub use scheduler::{Observed, Punctuality, Scheduler};
-pub use settle::SaidBy;
+pub use settle::{SaidBy, Settled};
 pub use table::{Effect, Table, TargetHealth, TargetId};
 
 use crate::config::{Check, GrpcCheck, HttpCheck, Target, Timing};

@@ -278,7 +278,7 @@ impl Words<'_> {
     pub fn of_endpoint(&self, pool: &str, region: &str, endpoint: &str) -> Said {
         let of_endpoint = self.endpoints.get(&(pool, region, endpoint));
         let all = [of_endpoint, self.pools.get(pool), self.regions.get(region)];
-        all.into_iter().flatten().fold(Said::default(), |said, broader| said.and(broader))
+        all.into_iter().flatten().fold(Said::default(), |said, broader| said.and(Said::from(*broader)))
     }
 
     /// Whether there is a word on any service.
@@ -304,19 +304,14 @@ pub struct Said {
 }
 
 impl Said {
-    /// With a word on something broader, such as the service that is asked for.
+    /// With what they say of something broader, such as the service that is asked for.
     #[must_use]
-    pub fn and(mut self, broader: &Override) -> Self {
-        match broader.word {
-            Word::Up => self.verdict = self.verdict.or(Some(Verdict::Up)),
-            Word::Down => self.verdict = self.verdict.or(Some(Verdict::Down)),
-            Word::Drain => {
-                let since = self.drains_since.map_or(broader.since, |since| since.min(broader.since));
-                self.drains_since = Some(since);
-            }
-            Word::Disable => self.is_disabled = true,
+    pub fn and(self, broader: Self) -> Self {
+        Self {
+            verdict: self.verdict.or(broader.verdict),
+            drains_since: [self.drains_since, broader.drains_since].into_iter().flatten().min(),
+            is_disabled: self.is_disabled || broader.is_disabled,
         }
-        self
     }
 
     /// The more restrictive of what they and the configuration want of it.
@@ -328,11 +323,29 @@ impl Said {
         }
     }
 
+    /// The second since 1970 at which their drain is over, where one takes so many.
+    pub fn drain_ends(&self, drain_seconds: u32) -> Option<u64> {
+        Some(self.drains_since?.saturating_add(drain_seconds.into()))
+    }
+
     /// The words that it is made of.
     pub fn words(&self) -> impl Iterator<Item = Word> {
         let verdict = self.verdict.map(|verdict| if verdict.serves() { Word::Up } else { Word::Down });
         let drain = self.drains_since.map(|_| Word::Drain);
         [verdict, drain, self.is_disabled.then_some(Word::Disable)].into_iter().flatten()
+    }
+}
+
+/// What one word says.
+impl From<&Override> for Said {
+    fn from(said: &Override) -> Self {
+        let nothing = Self::default();
+        match said.word {
+            Word::Up => Self { verdict: Some(Verdict::Up), ..nothing },
+            Word::Down => Self { verdict: Some(Verdict::Down), ..nothing },
+            Word::Drain => Self { drains_since: Some(said.since), ..nothing },
+            Word::Disable => Self { is_disabled: true, ..nothing },
+        }
     }
 }
 
@@ -388,7 +401,8 @@ mod tests {
             let overrides = overrides(texts);
             let words = overrides.words();
             let of_endpoint = words.of_endpoint("web", "eu", "192.0.2.1");
-            let said = words.of_service("www.example.com").map_or(of_endpoint, |service| of_endpoint.and(service));
+            let said =
+                words.of_service("www.example.com").map_or(of_endpoint, |service| of_endpoint.and(service.into()));
             assert_eq!(shown(said), expected, "{texts}");
         }
     }

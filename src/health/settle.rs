@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::composite::{Said, combine};
-use super::endpoint::{EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
-use super::guard::{Guard, Ruling};
+use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
+use super::guard::{Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
-use super::{Chunks, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use super::{Chunks, Hold, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
 use crate::config::{HealthInput, Safety};
 
@@ -96,6 +96,15 @@ impl Settling {
     }
 }
 
+/// What became of endpoints when they were settled.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// All that were looked at, by index: each once, in order.
+    pub looked_at: Vec<u32>,
+    /// What changed of them, in the order in which it did.
+    pub turns: Vec<(u32, Change)>,
+}
+
 /// What an input of an endpoint says.
 #[derive(Debug, Clone, Copy)]
 pub struct SaidBy<'t> {
@@ -106,6 +115,13 @@ pub struct SaidBy<'t> {
     pub verdict: Verdict,
     /// How it counts.
     pub of: &'t HealthInput,
+}
+
+impl SaidBy<'_> {
+    /// What keeps it down though its runs may say otherwise.
+    pub fn hold(&self, now: Instant) -> Hold {
+        self.target.map_or(Hold::None, |target| target.machine.hold(&target.key.timing, now))
+    }
 }
 
 /// What is probed, or `pool NAME`.
@@ -158,6 +174,26 @@ impl Table {
         Found { verdict, score, ..found }
     }
 
+    /// What keeps an endpoint down though its inputs may soon say otherwise: the first hold that has to end. Nothing where it isn't
+    /// found down, or an operator's word counts in place of that.
+    pub fn hold(&self, endpoint: &EndpointHealth, now: Instant) -> Hold {
+        if endpoint.word().is_some() || self.found(endpoint, now).verdict != Verdict::Down {
+            return Hold::None;
+        }
+        let acting = || self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
+        // Whether it would serve if all did that nothing holds for longer.
+        let would_serve = |end: &Hold| {
+            let said = acting().map(|said| {
+                let verdict = if said.hold(now) <= *end { Verdict::Up } else { said.verdict };
+                Said { verdict, score: Score::FULL, weight: said.of.weight, must_pass: said.of.must_pass }
+            });
+            combine(endpoint.placed.rules.health.required, &mut said.collect::<Vec<_>>()).0.serves()
+        };
+        let mut holds: Vec<Hold> = acting().map(|said| said.hold(now)).collect();
+        holds.sort_unstable();
+        holds.into_iter().find(would_serve).unwrap_or(Hold::None)
+    }
+
     /// Whether a group has as many healthy endpoints as its pool asks for.
     fn can_serve(&self, group: u32) -> bool {
         self.settling.serving.get(group as usize).is_none_or(|serves| *serves)
@@ -174,9 +210,10 @@ impl Table {
     }
 
     /// Lets what the inputs of these endpoints say count, as far as the limits allow, and what follows from that for others: those of
-    /// their pools, and of pools whose health depends on theirs. Returns all that were looked at, each once, in order.
-    pub fn settle(&mut self, touched: &[u32], now: Instant) -> Vec<u32> {
+    /// their pools, and of pools whose health depends on theirs.
+    pub fn settle(&mut self, touched: &[u32], now: Instant) -> Settled {
         let mut looked_at = BTreeSet::new();
+        let mut turns = Vec::new();
         let mut next: BTreeSet<u32> = touched.iter().copied().collect();
         // Pools depend on no pool that depends on them, so this ends.
         while !next.is_empty() {
@@ -200,11 +237,9 @@ impl Table {
                 let Some(known) = self.endpoints.get(index) else { continue };
                 groups.insert(known.placed.group, Arc::clone(&known.placed.rules));
                 let due = known.due(self.found(known, now).verdict);
-                if due != known.verdict() {
-                    let reason = self.reason(known, now);
-                    if let Some(known) = self.endpoints.get_mut(index) {
-                        known.turn(due, reason, now);
-                    }
+                if due != (known.verdict(), known.held()) {
+                    let reason = self.reason(known, due.1, now);
+                    turns.extend(self.endpoints.get_mut(index).map(|known| (index, known.turn(due, reason, now))));
                 }
             }
             looked_at.append(&mut next);
@@ -214,7 +249,7 @@ impl Table {
                 }
             }
         }
-        looked_at.into_iter().collect()
+        Settled { looked_at: looked_at.into_iter().collect(), turns }
     }
 
     /// The endpoints of which operators say something else than is known here, and what they say, which takes a while to find out
@@ -310,14 +345,15 @@ impl Table {
         })
     }
 
-    /// Why an endpoint's verdict is what it is to be, for people.
-    fn reason(&self, endpoint: &EndpointHealth, now: Instant) -> String {
+    /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, for people.
+    fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, now: Instant) -> String {
         if endpoint.word().is_some() {
             return "an operator says so".to_owned();
         }
         let found = self.found(endpoint, now).verdict;
         let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let why = match acting.find(|said| said.verdict == found) {
+            _ if held.is_some() && found != Verdict::Down => "its breaker isn't closed".to_owned(),
             Some(SaidBy { target: Some(target), .. }) => {
                 let last = target.last.as_ref().map(|(_, observation)| observation.to_string());
                 last.unwrap_or_else(|| "as before the restart".to_owned())
@@ -325,7 +361,7 @@ impl Table {
             Some(said) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
             None => "what is needed is not healthy enough".to_owned(),
         };
-        match endpoint.held() {
+        match held {
             Some(held) => format!("{why}; held by {}", held.name()),
             None => why,
         }

@@ -11,7 +11,7 @@
 //! | `meridian_region_demand`, `meridian_overflow_share` | S × the regions |
 //! | `meridian_region_load`, `_target`, `_capacity` | the regions |
 //! | `meridian_endpoint_verdict` | 3 × E |
-//! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share` | E |
+//! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share`, `meridian_endpoint_health_score` | E |
 //! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
 //! | `meridian_probe_phase_seconds` | 4 × E; phases that the latest probe did not have are left out |
 //! | `meridian_certificate_expiry_timestamp_seconds` | E; for probes that speak TLS |
@@ -42,11 +42,12 @@ use crate::health::guard::Held;
 use crate::health::overrides::{self, Overrides};
 use crate::health::report::Source;
 use crate::health::table::Counts;
-use crate::health::{Histogram, Observation, Punctuality, Rejection, Table, Verdict};
+use crate::health::{Histogram, Hold, Observation, Punctuality, Rejection, Table, Verdict};
 use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
 use crate::snapshot::{Compiled, Snapshot};
+use crate::unix_time::unix_seconds_modulo;
 
 /// The content type of what [`Scrape::text`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -118,7 +119,7 @@ impl Scrape<'_> {
         self.add_operators(&mut families);
         self.add_configuration(&mut families);
         self.add_server(&mut families);
-        TextEncoder::new().encode_to_string(&families.0)
+        families.0
     }
 
     fn add_process(&self, families: &mut Families) {
@@ -284,6 +285,7 @@ impl Scrape<'_> {
         let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
         let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut held = [0; Held::ALL.len()];
+        let (mut scores, mut flapping, mut waiting) = (Vec::new(), 0.0, 0.0);
         let (mut phases, mut expiries) = (Vec::new(), Vec::new());
         for (index, group) in (0..).zip(&compiled.groups) {
             let (pool, region) = place(compiled, index);
@@ -292,8 +294,10 @@ impl Scrape<'_> {
                 let name = endpoint.destination.to_string();
                 let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
                 weights.push((labels(own), f64::from(endpoint.weight)));
-                enabled.push((labels(own), flag(endpoint.state == EndpointState::Enabled)));
                 let known = self.health.endpoints().get(index);
+                let said = known.map(|known| *known.operators()).unwrap_or_default();
+                let state = endpoint.state_under(&said, unix_seconds_modulo());
+                enabled.push((labels(own), flag(state == EndpointState::Enabled)));
                 if let Some(known) = known {
                     let found = self.health.found(known, now);
                     shares.push((labels(own), f64::from(known.share(&found, now, WHOLE)) / f64::from(WHOLE)));
@@ -308,6 +312,12 @@ impl Scrape<'_> {
                     }
                 }
                 let Some(known) = known.filter(|known| !known.placed.inputs.is_empty()) else { continue };
+                scores.push((labels(own), self.health.found(known, now).score.value()));
+                match self.health.hold(known, now) {
+                    Hold::None => {}
+                    Hold::For(_) => flapping += 1.0,
+                    Hold::UntilResumed => waiting += 1.0,
+                }
                 for verdict in Verdict::ALL {
                     verdicts.push((with(own, "verdict", verdict.name()), flag(known.verdict() == verdict)));
                 }
@@ -335,6 +345,12 @@ impl Scrape<'_> {
              \"unsure\" while the prober suspects itself.",
             Held::ALL.map(|reason| (labels([("reason", reason.name())]), f64::from(held[reason as usize]))),
         );
+        families.gauges(
+            "meridian_endpoints_held_down",
+            "Endpoints that stay down though their probes may soon succeed: as they flap, by \"hold_down\", or until an operator \
+             resumes them, by \"manual_resume\".",
+            [("hold_down", flapping), ("manual_resume", waiting)].map(|(by, count)| (labels([("by", by)]), count)),
+        );
         families.gauge(
             "meridian_prober_unsure",
             "1 while so much turned down at once that the prober holds that it is cut off itself, and takes nothing away.",
@@ -347,8 +363,14 @@ impl Scrape<'_> {
         );
         families.gauges(
             "meridian_endpoint_enabled",
-            "1 where the configuration lets the endpoint serve, 0 where it is draining or disabled there.",
+            "1 where configuration and operators let the endpoint serve, 0 where it is draining or disabled. Operators' words on \
+             services are not in it.",
             enabled,
+        );
+        families.gauges(
+            "meridian_endpoint_health_score",
+            "How well the endpoint's probes went of late, 0 to 1.",
+            scores,
         );
         families.gauges(
             "meridian_endpoint_share",
@@ -580,7 +602,8 @@ impl Scrape<'_> {
             ),
             (
                 "meridian_panics_total",
-                "Defects that were caught while answering. Each lost a batch of requests or a connection: report it.",
+                "Defects that were caught: while answering, where each lost a batch of requests or a connection, or in the \
+                 background, where the log says what it lost. Report them.",
                 &server.panics,
             ),
         ] {
@@ -641,14 +664,20 @@ fn place(compiled: &Compiled, group: u32) -> (&str, &str) {
     (&compiled.config.pools[group.pool].name, &compiled.config.regions[usize::from(group.region)].name)
 }
 
-/// Families in the order in which they are written.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
+/// The text so far, or why it can't be made.
+struct Families(prometheus::Result<String>);
+
+impl Default for Families {
+    fn default() -> Self {
+        Self(Ok(String::new()))
+    }
+}
 
 type Labels = Vec<LabelPair>;
 
 impl Families {
-    /// A family without a sample is left out, as the format has none.
+    /// A family without a sample is left out, as the format has none. Each is written at once, as samples take far more memory than
+    /// their text.
     fn add(&mut self, kind: MetricType, name: &str, help: &str, samples: Vec<Metric>) {
         if samples.is_empty() {
             return;
@@ -658,7 +687,10 @@ impl Families {
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         family.set_metric(samples);
-        self.0.push(family);
+        let written = |text: &mut String| TextEncoder::new().encode_utf8(&[family], text);
+        if let Some(Err(problem)) = self.0.as_mut().ok().map(written) {
+            self.0 = Err(problem);
+        }
     }
 
     fn counters(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {

@@ -13,6 +13,7 @@ use super::{Candidates, Choice, Decision, Family, Health, Method, Outcome, RoomL
 use crate::config::AnswerOrder;
 use crate::geo::latency::ClientTimes;
 use crate::geo::{Located, Measure, Order, Ranked, Ruling, Standpoint};
+use crate::health::overrides::Said;
 use crate::snapshot::{AllDown, OrderedBy, RegionWeight, Service, Snapshot, Steering};
 
 /// A decision and all that it was made from.
@@ -120,6 +121,11 @@ impl<'a> Grounds<'a> {
             Outcome::Endpoints { choice, .. } => Some(*choice),
             Outcome::LastResort(_) | Outcome::NoData => None,
         }
+    }
+
+    /// What operators say of the service, beside what they say of its endpoints.
+    pub fn said(&self) -> Said {
+        self.snapshot.live.said_of(self.service.index)
     }
 
     /// The address family that is wanted.

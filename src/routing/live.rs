@@ -86,10 +86,9 @@ impl Standing {
             }
             _ => self,
         };
-        let over = said.drains_since.map(|since| since.saturating_add(drain_seconds.into()));
-        let drain = match over {
+        let drain = match said.drain_ends(drain_seconds) {
             _ if said.is_disabled => Drain::Over,
-            Some(over) if over <= unix_seconds.into() => Drain::Over,
+            Some(ends) if ends <= unix_seconds.into() => Drain::Over,
             Some(_) => Drain::UnderWay,
             None => Drain::None,
         };
@@ -114,8 +113,14 @@ pub struct Live {
     own: Vec<Option<Own>>,
 }
 
-/// What a service has in place of the lists that it shares with others, tier by tier: one for each group of the tier's pool.
-type Own = Box<[Box<[Arc<Endpoints>]>]>;
+/// What a service has in place of the lists that it shares with others.
+#[derive(Debug, Clone)]
+struct Own {
+    /// The word on it.
+    said: Said,
+    /// Tier by tier, one for each group of the tier's pool.
+    lists: Box<[Box<[Arc<Endpoints>]>]>,
+}
 
 /// A word on a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,7 +308,7 @@ impl Live {
     /// The candidates of a layout for a family, as a service sees them that has it in this tier.
     pub fn candidates_of(&self, service: &Service, tier: usize, layout: u32, family: Family) -> &Candidates {
         match self.own.get(service.index) {
-            Some(Some(own)) => own[tier][(layout - service.tiers[tier].first_layout) as usize].of(family),
+            Some(Some(own)) => own.lists[tier][(layout - service.tiers[tier].first_layout) as usize].of(family),
             _ => self.candidates(layout, family),
         }
     }
@@ -311,6 +316,11 @@ impl Live {
     /// Whether an operator's word is on any service.
     pub fn has_own(&self) -> bool {
         !self.own.is_empty()
+    }
+
+    /// What operators say of a service, by its index, beside what they say of its endpoints.
+    pub fn said_of(&self, service: usize) -> Said {
+        self.own.get(service).and_then(Option::as_ref).map_or_else(Said::default, |own| own.said)
     }
 
     /// Lays out the lists of the services that these words are on, as of a second since 1970: those in whose groups an endpoint has
@@ -345,8 +355,8 @@ impl Live {
                 lists.collect()
             };
             let own = match before.get_mut(*index).and_then(Option::take) {
-                Some(own) if !service.tiers.iter().any(has_changed) => own,
-                _ => service.tiers.iter().map(lay_out).collect(),
+                Some(own) if own.said == *said && !service.tiers.iter().any(has_changed) => own,
+                _ => Own { said: *said, lists: service.tiers.iter().map(lay_out).collect() },
             };
             self.own.resize(compiled.services.len(), None);
             self.own[*index] = Some(own);

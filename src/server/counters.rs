@@ -20,7 +20,7 @@ impl Counter {
         }
     }
 
-    pub(super) fn increment(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
@@ -44,7 +44,8 @@ pub struct ServerCounters {
     pub udp_dropped: Counter,
     /// QUIC: clients told to try again with a token, which proves their address (RFC 9000 section 8.1.2).
     pub quic_retries: Counter,
-    /// Panics that were caught. Each lost the requests of one batch or one connection, and is a defect to report.
+    /// Panics that were caught, in the background too. Each lost the requests of one batch or one connection, or some work, and is a
+    /// defect to report.
     pub panics: Counter,
     connections: [ConnectionCounters; Transport::ALL.len()],
 }

@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicU32;
 
 pub use binding::Binding;
 pub use compile::{Carried, Geography, assemble, compile, load_cookie_secrets, load_database};
-pub use event::{BreakerChange, Change, Event};
+pub use event::{BreakerChange, Change, EndpointChange, Event};
 pub use geo_maps::load_geo_maps;
 pub use latency::load_measurements;
 pub use load::LoadSteering;
@@ -35,7 +35,7 @@ use crate::config::{AnswerOrder, Balance, Capacity, Config, EndpointState, Ttl};
 use crate::dns::{CookieSecrets, RateLimiter};
 use crate::geo::{Database, GeoMap, LatencyTable, Measure, RegionMap};
 use crate::health::TargetKey;
-use crate::health::overrides::Subject;
+use crate::health::overrides::{Said, Subject};
 pub use crate::health::{Input, TargetId};
 use crate::metrics::Tally;
 use crate::routing::balance::rendezvous::Table;
@@ -268,6 +268,18 @@ pub struct Endpoint {
     pub capacity: Option<Capacity>,
     /// What says that it is well, in the order of the pool's [`PoolHealth`](crate::config::PoolHealth); empty where nothing does.
     pub inputs: Box<[Input]>,
+}
+
+impl Endpoint {
+    /// What configuration and operators, who say this, want of it at a second since 1970.
+    pub fn state_under(&self, said: &Said, unix_seconds: u32) -> EndpointState {
+        match said.state(self.state) {
+            EndpointState::Enabled if self.drain_at.is_some_and(|drain_at| drain_at <= unix_seconds) => {
+                EndpointState::Draining
+            }
+            state => state,
+        }
+    }
 }
 
 impl OrderedBy {

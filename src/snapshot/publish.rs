@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::drains::Drains;
-use super::event::{BreakerChange, Change, Event};
+use super::event::{self, BreakerChange, Change, Event};
 use super::{Compiled, Snapshot, Steering};
 use crate::config::{EndpointState, Pool, Service};
 use crate::health::endpoint::{Placed, Rules};
@@ -25,8 +24,8 @@ use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
 use crate::health::table::{Effect, Restored};
 use crate::health::{
-    Chunks, EndpointHealth, Histogram, Measure, Observation, Pushed, Rejection, SharedHistogram, Table, TargetKey,
-    breaker,
+    Chunks, EndpointHealth, Histogram, Measure, Observation, Pushed, Rejection, Settled, SharedHistogram, Table,
+    TargetId, TargetKey, Transition, breaker,
 };
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
@@ -40,8 +39,8 @@ pub type Published = ArcSwap<Snapshot>;
 pub struct Publisher {
     published: Arc<Published>,
     known: Mutex<Known>,
-    /// How many wait for `known`.
-    waiting: AtomicUsize,
+    /// Who has it is the next to have `known`.
+    turn: Mutex<()>,
     /// What makes the flows of services that are steered by load, which takes long. Who has it may wait for `known`; the other way
     /// round never.
     controller: Mutex<Controller>,
@@ -72,6 +71,10 @@ struct Known {
     unix_seconds: u32,
     /// When it was last told that reports from there don't count for that reason.
     told: HashMap<(Source, Rejection), Instant>,
+    /// Whether somebody broke off in the middle of a change, so that lists may be of something else than what is known.
+    is_torn: bool,
+    /// What there is to say of what endpoints did, until somebody who says it takes it along: at the next tick at the latest.
+    unsaid: Vec<Event>,
 }
 
 /// Of reports that don't count for the same reason one is told in this time.
@@ -92,7 +95,9 @@ impl Publisher {
             .rebuilt(compiled.targets.iter().cloned(), placed(&compiled))
             .guarded(&compiled.config.safety, &compiled.canaries);
         let drains = Drains::new(&compiled, None, unix_seconds);
-        let known = Known::new(&compiled, table, Arc::default(), drains, (now, unix_seconds));
+        let mut known = Known::new(&compiled, table, Arc::default(), drains, (now, unix_seconds));
+        // Nothing was otherwise before.
+        known.unsaid.clear();
         let mut live = Live::build(&compiled, |endpoint| known.standing(endpoint), None, now);
         let mut controller = Controller::default();
         controller.measure(&compiled, &|endpoint| known.standing(endpoint), now);
@@ -101,7 +106,7 @@ impl Publisher {
         Self {
             published: Arc::new(ArcSwap::from_pointee(first)),
             known: Mutex::new(known),
-            waiting: AtomicUsize::new(0),
+            turn: Mutex::new(()),
             controller: Mutex::new(controller),
             flows_due: Notify::new(),
             verdict_delays: SharedHistogram::default(),
@@ -134,19 +139,16 @@ impl Publisher {
         (self.current(), known.standings.clone())
     }
 
+    /// A lock that is given back goes to who asks first, be it the same again. So who takes one part of many asks for its turn
+    /// first, which who waits for the lock already has.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        known
-    }
-
-    /// As [`Self::known`], for one part of many: a lock that is given back goes to who asks first, be it the same again.
-    fn known_after_others(&self) -> MutexGuard<'_, Known> {
-        while self.waiting.load(Ordering::Relaxed) > 0 {
-            std::thread::yield_now();
-        }
-        self.known()
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known.lock().unwrap_or_else(|torn| {
+            self.known.clear_poison();
+            let mut known = torn.into_inner();
+            known.is_torn = true;
+            known
+        })
     }
 
     fn controller(&self) -> MutexGuard<'_, Controller> {
@@ -186,10 +188,10 @@ impl Publisher {
         let mut events = Vec::new();
         let mut observations = observations.into_iter().peekable();
         while observations.peek().is_some() {
-            let mut known = self.known_after_others();
+            let mut known = self.known();
             known.now = known.now.max(now);
             let current = self.current();
-            let (mut touched, mut looked_at, mut decisive) = (Vec::new(), 0, 0);
+            let (mut touched, mut turned, mut looked_at) = (Vec::new(), Vec::new(), 0);
             while looked_at < ENDPOINTS_AT_ONCE
                 && let Some((key, observation)) = observations.next()
             {
@@ -197,11 +199,11 @@ impl Publisher {
                 let Some(effect) = known.table.observe(&key, observation, now) else { continue };
                 looked_at += effect.touched.len();
                 if let Some((target, transition)) = effect.transition {
-                    decisive += 1;
                     let last = known.table.get(target).and_then(|target| target.last.as_ref());
                     let reason = last.map(|(_, observation)| observation.to_string()).unwrap_or_default();
                     let endpoints = places(&current.compiled, &effect.touched);
                     events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
+                    turned.push((target, transition));
                 }
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
@@ -209,9 +211,10 @@ impl Publisher {
             let (doubt, ruled) = known.table.look_after(now);
             events.extend(doubt.map(Event::Doubt));
             touched.extend(ruled);
-            if self.publish_what_is_urgent(&mut known, &current, &touched) {
-                (0..decisive).for_each(|_| self.verdict_delays.record(now.elapsed()));
+            if self.publish_what_is_urgent(&mut known, &current, &touched, &turned) {
+                turned.iter().for_each(|_| self.verdict_delays.record(now.elapsed()));
             }
+            events.append(&mut known.unsaid);
         }
         events
     }
@@ -232,7 +235,7 @@ impl Publisher {
         let (mut outcomes, mut events) = (Vec::new(), Vec::new());
         let mut reports = reports.iter().peekable();
         while reports.peek().is_some() {
-            let mut known = self.known_after_others();
+            let mut known = self.known();
             known.now = known.now.max(now);
             let (mut effect, mut looked_at) = (Effect::default(), 0);
             while looked_at < ENDPOINTS_AT_ONCE
@@ -243,7 +246,8 @@ impl Publisher {
                 looked_at += 1 + effect.touched.len() - touched;
             }
             events.extend(known.tell(&effect, &"the admin interface"));
-            self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched);
+            self.publish_what_is_urgent(&mut known, &self.current(), &effect.touched, &[]);
+            events.append(&mut known.unsaid);
         }
         (outcomes, events)
     }
@@ -255,32 +259,46 @@ impl Publisher {
         let mut events = Vec::new();
         let mut changed = Vec::new();
         let mut next = 0;
+        let (mut is_torn, mut ends_drain) = (false, false);
         let begun = self.current();
         loop {
-            let mut known = self.known_after_others();
+            let mut known = self.known();
             if !is_same_configuration(&self.current().compiled, &begun.compiled) {
                 // All its lists were just laid out.
                 return events;
             }
             known.now = known.now.max(now);
-            known.unix_seconds = unix_seconds;
+            let before = std::mem::replace(&mut known.unix_seconds, unix_seconds);
+            ends_drain |= known.has_ended_drain_of_service(&begun.compiled, before);
             if next == 0 {
+                is_torn = std::mem::take(&mut known.is_torn);
+                if is_torn {
+                    known.is_restless.fill(true);
+                }
                 let (doubt, ruled) = known.table.look_after(now);
                 events.extend(doubt.map(Event::Doubt));
-                self.publish_what_is_urgent(&mut known, &self.current(), &ruled);
+                self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }
+            events.append(&mut known.unsaid);
             let restless: Vec<u32> = known.restless_from(next).take(ENDPOINTS_AT_ONCE).collect();
             let Some(last) = restless.last() else { break };
             next = last + 1;
             let changes = known.table.advance(&restless, now);
             events.extend(changes.into_iter().filter_map(|change| breaker_event(&known.table, change)));
             changed.extend(known.look_again(&begun.compiled, &restless));
+            if is_torn {
+                changed.extend(restless);
+            }
+            events.append(&mut known.unsaid);
         }
         self.flows_due.notify_one();
         let (current, standings) = self.current_with_standings();
         let is_same = |snapshot: &Snapshot| is_same_configuration(&snapshot.compiled, &begun.compiled);
-        let is_due = !changed.is_empty() || current.live.is_due(now) || current.live.has_own();
-        if !is_same(&current) || !is_due {
+        // Some depend on others, which are looked at in another part.
+        changed.sort_unstable();
+        changed.dedup();
+        let is_due = current.live.is_due(now);
+        if !is_same(&current) || changed.is_empty() && !is_due && !ends_drain {
             return events;
         }
         let live = current.live.updated(&current.compiled, |endpoint| at(&standings, endpoint), &changed, now);
@@ -288,8 +306,9 @@ impl Publisher {
         let latest = self.current();
         if is_same(&latest) {
             let mut live = live.beside(&current.live, &latest.live);
-            // Also for drains of services, which end with time.
-            known.obey_on_services(&latest.compiled, &mut live, None);
+            // Lists of services follow what adaptive balances choose, too.
+            let changed = Some(&*changed).filter(|_| !is_due && !ends_drain);
+            known.obey_on_services(&latest.compiled, &mut live, changed);
             self.store(Arc::clone(&latest.compiled), live);
         }
         events
@@ -326,13 +345,18 @@ impl Publisher {
         self.flows_due.notified().await;
     }
 
-    /// Publishes what has changed of these endpoints but for loads that lists are laid out by, which wait for the next tick. Returns
-    /// whether there was anything.
-    fn publish_what_is_urgent(&self, known: &mut Known, current: &Snapshot, touched: &[u32]) -> bool {
+    /// Publishes what has changed of these endpoints, of whose targets these turned, but for loads that lists are laid out by, which
+    /// wait for the next tick. Returns whether there was anything.
+    fn publish_what_is_urgent(
+        &self,
+        known: &mut Known,
+        current: &Snapshot,
+        touched: &[u32],
+        turned: &[(TargetId, Transition)],
+    ) -> bool {
         let compiled = &current.compiled;
         let mut urgent = vec![];
-        let now = known.now;
-        for endpoint in known.settle(touched, now) {
+        for endpoint in known.settle(touched, turned) {
             let index = endpoint as usize;
             let new = known.standing_now(compiled, endpoint);
             let Some(old) = known.standings.get(index) else { continue };
@@ -369,7 +393,7 @@ impl Publisher {
             let (begun, table) = self.current_with_health();
             let said = table.said_otherwise(overrides);
             let service_words = service_words(&begun.compiled, overrides);
-            let mut known = self.known_after_others();
+            let mut known = self.known();
             known.overrides = Arc::clone(overrides);
             let current = self.current();
             if !is_same_configuration(&current.compiled, &begun.compiled) {
@@ -378,11 +402,12 @@ impl Publisher {
             known.now = known.now.max(now);
             let now = known.now;
             let touched = known.table.obey(&said, now);
+            let concerns_services = known.service_words != service_words;
             known.service_words = service_words;
-            self.publish_what_is_urgent(&mut known, &current, &touched);
-            let current = self.current();
-            let mut live = current.live.clone();
-            if live.has_own() || !known.service_words.is_empty() {
+            self.publish_what_is_urgent(&mut known, &current, &touched, &[]);
+            if concerns_services {
+                let current = self.current();
+                let mut live = current.live.clone();
                 known.obey_on_services(&current.compiled, &mut live, None);
                 self.store(Arc::clone(&current.compiled), live);
             }
@@ -395,25 +420,29 @@ impl Publisher {
         let mut known = self.known();
         known.now = known.now.max(now);
         let restored = known.table.restore(stored, now);
+        let unsaid = known.unsaid.len();
         let current = self.current();
         let all: Vec<u32> = (0..current.compiled.endpoints.len() as u32).collect();
-        self.publish_what_is_urgent(&mut known, &current, &all);
+        self.publish_what_is_urgent(&mut known, &current, &all, &[]);
+        // That they are as before is no news.
+        known.unsaid.truncate(unsaid);
         restored
     }
 
     /// Lets what is held down of a subject come up as soon as its probes say so, and publishes what follows. Returns how many targets
     /// those are, and what there is to say.
     pub fn resume(&self, subject: &Subject, now: Instant) -> (usize, Vec<Event>) {
-        let mut known = self.known_after_others();
+        let mut known = self.known();
         known.now = known.now.max(now);
         let current = self.current();
         let resumed = known.table.resume(&current.compiled.endpoints_under(subject), now);
-        let mut touched = Vec::new();
+        let (mut touched, mut turned) = (Vec::new(), Vec::new());
         let mut events = Vec::new();
         for (id, transition) in &resumed {
             let of_target = known.table.endpoints().of_target(*id);
             touched.extend(of_target);
             if let (Some(transition), Some(target)) = (transition, known.table.get(*id)) {
+                turned.push((*id, *transition));
                 events.push(Event::Verdict(Change {
                     transition: *transition,
                     target: target.key.to_string(),
@@ -422,7 +451,8 @@ impl Publisher {
                 }));
             }
         }
-        self.publish_what_is_urgent(&mut known, &current, &touched);
+        self.publish_what_is_urgent(&mut known, &current, &touched, &turned);
+        events.append(&mut known.unsaid);
         (resumed.len(), events)
     }
 
@@ -444,9 +474,6 @@ impl Known {
     ) -> Self {
         let said = table.said_otherwise(&overrides);
         table.obey(&said, now);
-        let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
-        drain(&mut table, &drains, &endpoints, (now, unix_seconds));
-        table.settle(&endpoints, now);
         let mut known = Self {
             table,
             service_words: service_words(compiled, &overrides),
@@ -458,7 +485,11 @@ impl Known {
             now,
             unix_seconds,
             told: HashMap::new(),
+            is_torn: false,
+            unsaid: Vec::new(),
         };
+        let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
+        known.settle(&endpoints, &[]);
         known.standings = endpoints.into_iter().map(|endpoint| known.standing_now(compiled, endpoint)).collect();
         known
     }
@@ -475,7 +506,8 @@ impl Known {
         let drains = Drains::new(compiled, Some((&current.compiled, &self.drains)), self.unix_seconds);
         let told = self.told.clone();
         let (overrides, now) = (Arc::clone(&self.overrides), (self.now, self.unix_seconds));
-        let known = Self { told, ..Self::new(compiled, table, overrides, drains, now) };
+        let mut known = Self { told, ..Self::new(compiled, table, overrides, drains, now) };
+        known.unsaid.splice(..0, self.unsaid.iter().cloned());
         let before = Some((current.compiled.as_ref(), &current.live));
         let mut live = Live::build(compiled, |endpoint| known.standing(endpoint), before, known.now);
         known.obey_on_services(compiled, &mut live, None);
@@ -493,10 +525,21 @@ impl Known {
         (first..).zip(is_restless).filter_map(|(endpoint, is_restless)| is_restless.then_some(endpoint))
     }
 
+    /// Lets what is known of these endpoints count, of whose targets these turned, and whether their drains have begun; and keeps what
+    /// there is to say of that. Returns all that were looked at.
+    fn settle(&mut self, endpoints: &[u32], turned: &[(TargetId, Transition)]) -> Vec<u32> {
+        let has_begun = |index| matches!(self.drains.of(index, self.unix_seconds), Drain::UnderWay | Drain::Over);
+        let mut touched = self.table.drain(endpoints.iter().map(|index| (*index, has_begun(*index))), self.now);
+        touched.extend(endpoints);
+        let Settled { looked_at, turns } = self.table.settle(&touched, self.now);
+        self.unsaid.extend(event::of_endpoints(&self.table, turns, turned));
+        looked_at
+    }
+
     /// Brings the standings of these endpoints up to date, and returns those in which something changed that lists are made of.
     fn look_again(&mut self, compiled: &Compiled, endpoints: &[u32]) -> Vec<u32> {
         let mut changed = Vec::new();
-        for endpoint in self.settle(endpoints, self.now) {
+        for endpoint in self.settle(endpoints, &[]) {
             let index = endpoint as usize;
             let (new, old) = (self.standing_now(compiled, endpoint), self.standing(endpoint));
             let reads_load = self.reads_load[index];
@@ -509,13 +552,6 @@ impl Known {
             self.is_restless[index] = self.moves(endpoint, &new);
         }
         changed
-    }
-
-    /// Lets what is known of these endpoints count, and whether their drains have begun. Returns all that were looked at.
-    fn settle(&mut self, touched: &[u32], now: Instant) -> Vec<u32> {
-        let mut all = drain(&mut self.table, &self.drains, touched, (now, self.unix_seconds));
-        all.extend(touched);
-        self.table.settle(&all, now)
     }
 
     /// Whether time alone may change a standing: a breaker will be tried, a drain begins or ends, and what is said of load grows too
@@ -561,6 +597,18 @@ impl Known {
         standing.under(known.operators(), drain_seconds, self.unix_seconds)
     }
 
+    /// Whether a drain that a word on a service began is over now and wasn't in that second, or the other way round.
+    fn has_ended_drain_of_service(&self, compiled: &Compiled, before: u32) -> bool {
+        self.service_words.iter().any(|ServiceWord { service, said }| {
+            let pools = compiled.services[*service].tiers.iter().map(|tier| tier.pool);
+            let drain_seconds = pools.filter_map(|pool| {
+                compiled.endpoints.get(compiled.endpoints_of(pool).start as usize).map(|first| first.drain_seconds)
+            });
+            let mut ends = drain_seconds.filter_map(|drain_seconds| said.drain_ends(drain_seconds));
+            ends.any(|ends| (ends <= before.into()) != (ends <= self.unix_seconds.into()))
+        })
+    }
+
     /// Lays out the lists of services that a word is on, where these endpoints, or any, changed.
     fn obey_on_services(&self, compiled: &Compiled, live: &mut Live, changed: Option<&[u32]>) {
         let now = (self.now, self.unix_seconds);
@@ -577,15 +625,9 @@ fn service_words(compiled: &Compiled, overrides: &Overrides) -> Arc<[ServiceWord
     let services = compiled.config.services.iter().enumerate();
     let word = |(service, of): (usize, &Service)| {
         let word = words.of_service(&of.name.to_string())?;
-        Some(ServiceWord { service, said: Said::default().and(word) })
+        Some(ServiceWord { service, said: Said::from(word) })
     };
     services.filter_map(word).collect()
-}
-
-/// Lets it count of which of these endpoints a drain has begun. Returns those that are to be settled.
-fn drain(table: &mut Table, drains: &Drains, endpoints: &[u32], (now, unix_seconds): (Instant, u32)) -> Vec<u32> {
-    let has_begun = |index: u32| matches!(drains.of(index, unix_seconds), Drain::UnderWay | Drain::Over);
-    table.drain(endpoints.iter().map(|index| (*index, has_begun(*index))), now)
 }
 
 fn at(standings: &Chunks<Standing>, endpoint: u32) -> Standing {
@@ -660,10 +702,7 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
 
 fn breaker_event(table: &Table, (endpoint, transition): (u32, breaker::Transition)) -> Option<Event> {
     let placed = &table.endpoints().get(endpoint)?.placed;
-    Some(Event::Breaker(BreakerChange {
-        transition,
-        endpoint: format!("{}/{}/{}", placed.pool, placed.region, placed.destination),
-    }))
+    Some(Event::Breaker(BreakerChange { transition, endpoint: placed.to_string() }))
 }
 
 /// The pools and regions of these endpoints, which are in the order of their indices.
@@ -682,9 +721,10 @@ fn places(compiled: &Compiled, endpoints: &[u32]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
     use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
     use crate::health::{Details, Failure, Verdict};
@@ -868,6 +908,93 @@ ttl = { min = "5s", max = "60s" }
         // All breakers are tried: one publication for all, though they are looked at in parts.
         let later = Instant::now() + Duration::from_secs(3600);
         assert_eq!(generations(&|| publisher.tick(later, 0).len()), (2_500, 1));
+    }
+
+    #[test]
+    fn who_takes_one_part_of_many_lets_others_go_first() {
+        let publisher = Publisher::new(compiled(&many(2_500)));
+        let keys: Vec<_> = publisher.health().keys().collect();
+        let observation = |key: &Arc<TargetKey>| {
+            let took = Duration::from_millis(1);
+            (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), details: Details::default() })
+        };
+        let has_ended = AtomicBool::new(false);
+        let parts = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Each observation counts as two of a thousand.
+                let many = keys.iter().cycle().take(200 * ENDPOINTS_AT_ONCE / 2).enumerate().map(|(index, key)| {
+                    parts.store(index * 2 / ENDPOINTS_AT_ONCE, Ordering::Relaxed);
+                    observation(key)
+                });
+                publisher.observe(many, Instant::now());
+                has_ended.store(true, Ordering::Relaxed);
+            });
+            let mut turns = 0;
+            while !has_ended.load(Ordering::Relaxed) {
+                let begun = parts.load(Ordering::Relaxed);
+                publisher.health();
+                // The one under way, and one more as long as it takes to ask.
+                turns += usize::from(parts.load(Ordering::Relaxed) <= begun + 2);
+            }
+            assert!(turns > 50, "{turns} turns among 200 parts");
+        });
+    }
+
+    #[test]
+    fn what_broke_off_in_the_middle_is_put_right_by_the_next_tick() {
+        let publisher = Publisher::new(compiled(&CONFIGURATION.replace("fall = 3", "fall = 1")));
+        let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        observe(&publisher, near, true);
+        observe(&publisher, far, true);
+        let wanted = crate::config::Target::Address(IpAddr::from(near));
+        let key = publisher.health().keys().find(|key| key.target == wanted).unwrap();
+        let observation = Observation {
+            took: Duration::from_millis(1),
+            address: None,
+            outcome: Err(Failure::Refused),
+            details: Details::default(),
+        };
+        let mut given = Some((key, observation));
+        let breaks_off = std::iter::from_fn(|| Some(given.take().expect("a defect")));
+        let observing = std::panic::AssertUnwindSafe(|| publisher.observe(breaks_off, Instant::now()));
+        std::panic::catch_unwind(observing).unwrap_err();
+        assert_eq!(answer(&publisher).0, IpAddr::from(near), "what was found was not published");
+        publisher.tick(Instant::now(), 0);
+        assert_eq!(answer(&publisher).0, IpAddr::from(far));
+        let generation = publisher.current().generation;
+        publisher.tick(Instant::now(), 0);
+        assert_eq!(publisher.current().generation, generation, "once");
+        observe(&publisher, near, true);
+        observe(&publisher, near, true);
+        assert_eq!(answer(&publisher).0, IpAddr::from(near), "it goes on");
+    }
+
+    #[test]
+    fn what_a_tick_changes_of_other_pools_is_laid_out_too() {
+        // Those whose breakers are open are looked at in parts, and what depends on them comes after all of them.
+        let text = many(2_500).replace("{ region = \"far\", address = \"192.0.2.2\" }", "")
+            + "[pools.front]\nhealth = [{ pool = \"web\" }]\n\
+               endpoints = [{ region = \"near\", address = \"192.0.2.7\" }]\n\
+               [services.\"front.example.com\"]\npool = \"front\"\nwhen_all_down = \"nodata\"\n";
+        let publisher = Publisher::new(compiled(&text));
+        let reports: Vec<_> = (0..2_500)
+            .map(|host: u32| {
+                let endpoint = Ipv4Addr::from_bits(10 << 24 | host).to_string();
+                Ok(Pushed { pool: "web".to_owned(), endpoint, failures: 1, ..Pushed::default() })
+            })
+            .collect();
+        publisher.push(&reports, Instant::now());
+        let front = || {
+            let snapshot = publisher.current();
+            let index =
+                snapshot.compiled.config.services.iter().position(|it| it.name.to_string().starts_with("front"));
+            let service = &snapshot.compiled.services[index.unwrap()];
+            snapshot.live.candidates(service.tiers[0].first_layout, Family::V4).health == Health::Enough
+        };
+        assert!(!front(), "all breakers are open");
+        publisher.tick(Instant::now() + Duration::from_secs(3600), 0);
+        assert!(front(), "they are tried");
     }
 
     #[test]

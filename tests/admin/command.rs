@@ -1,9 +1,11 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::time::Instant;
 
-use meridian::admin::view::Explanation;
+use meridian::admin::view::{Explanation, History};
 
 use crate::http::{Interface, TokenFile};
+use crate::support::observe;
 
 fn explain(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_meridian")).arg("explain").args(arguments).output().unwrap()
@@ -64,4 +66,31 @@ fn says_what_to_do() {
     }
     let help = explain(&["--help"]);
     assert!(text(&help.stdout).contains("meridian explain www.gslb.example.com --client"), "{}", text(&help.stdout));
+}
+
+#[test]
+fn tells_of_what_changed() {
+    let interface = Interface::start(None);
+    let admin = interface.address.to_string();
+    let history = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        command.arg("history").args(arguments).args(["--admin", &admin]).output().unwrap()
+    };
+    assert_eq!(text(&history(&[]).stdout), "nothing changed\n");
+    let publisher = interface.reloader.publisher();
+    observe(publisher, &[], 1, Instant::now());
+    observe(publisher, &["192.0.2.1"], 3, Instant::now());
+    let told = history(&["endpoint/web/us-east/192.0.2.1", "--limit", "1"]);
+    let (older, line) = text(&told.stdout).split_once('\n').unwrap();
+    assert_eq!(older, "(1 older changes: --limit shows more)");
+    let (time, rest) = line.split_once("  ").unwrap();
+    assert!(time.parse::<toml::value::Datetime>().is_ok(), "{time}");
+    assert_eq!(rest, "endpoint/web/us-east/192.0.2.1  up -> down: 192.0.2.1: connection refused\n");
+    let json = history(&["pool/web", "--json"]);
+    let told: History = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((told.changes.len(), told.left_out), (6, 0));
+    assert_eq!(told.changes[5].to, "down");
+    let refused = history(&["pool/wbe"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("belongs to pool/wbe"), "{}", text(&refused.stderr));
 }

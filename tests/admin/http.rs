@@ -4,9 +4,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use meridian::admin::view::{Explanation, HealthReport};
+use meridian::admin::view::{Explanation, HealthReport, History};
 use meridian::admin::{self, Admin};
 use meridian::config;
 use meridian::operator::Operator;
@@ -14,7 +14,7 @@ use meridian::reload::Reloader;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::{CONFIGURATION, get, prepared, request};
+use crate::support::{CONFIGURATION, get, observe, prepared, request};
 
 pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 
@@ -63,6 +63,10 @@ impl Drop for TokenFile {
     }
 }
 
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 #[test]
 fn pages() {
     let interface = Interface::start(None);
@@ -84,6 +88,24 @@ fn pages() {
         (first.pool.as_str(), first.region.as_str(), first.endpoint.endpoint.as_str(), first.endpoint.verdict.as_str());
     assert_eq!(shown, ("web", "us-east", "192.0.2.1", "unknown"));
 
+    assert_eq!((report.unsure_seconds, report.held.len()), (None, 0));
+
+    observe(interface.reloader.publisher(), &["192.0.2.1"], 1, Instant::now());
+    let history = |query: &str| -> History {
+        let response = get(&format!("/api/v1/history{query}"));
+        assert_eq!(response.status, 200, "{}", response.body);
+        serde_json::from_str(&response.body).unwrap()
+    };
+    let all = history("");
+    assert_eq!((all.changes.len(), all.left_out), (9, 0));
+    let of_one = history("?subject=endpoint/web/us-east/192.0.2.1");
+    let [change] = &of_one.changes[..] else { panic!("{of_one:?}") };
+    assert_eq!((change.from.as_str(), change.to.as_str()), ("unknown", "down"));
+    assert_eq!(change.reason, "192.0.2.1: connection refused");
+    assert!(unix_seconds().abs_diff(change.time) < 60, "{change:?}");
+    let latest = history("?subject=service/pairs.example.com&limit=3");
+    assert_eq!((latest.changes.len(), latest.left_out), (3, 1));
+
     let response = get("/api/v1/explain?name=www.example.com&type=aaaa&client=10.1.0.0/16");
     assert_eq!((response.status, response.headers["content-type"].as_str()), (200, "application/json"));
     let explanation: Explanation = serde_json::from_str(&response.body).unwrap();
@@ -100,6 +122,10 @@ fn mistakes_are_answered_with_what_to_do() {
         ("/api/v1/explain?name=a.b&type=AXFR", 400, "asks for no data"),
         ("/api/v1/explain?name=a.b&client=x", 400, "\"x\" is no client"),
         ("/api/v1/explain?name=a.b&subnet=192.0.2.0/24", 400, "unknown field `subnet`"),
+        ("/api/v1/history?subject=web", 400, "`endpoint/POOL/REGION/ADDRESS`"),
+        ("/api/v1/history?subject=pool/wbe", 422, "no endpoint in the configuration belongs to pool/wbe"),
+        ("/api/v1/history?limit=-1", 400, "invalid digit"),
+        ("/api/v1/history?pool=web", 400, "unknown field `pool`"),
     ] {
         let response = get(interface.address, path, "");
         let body: Value = serde_json::from_str(&response.body).unwrap();
@@ -122,7 +148,9 @@ fn with_a_token_only_liveness_and_readiness_are_open() {
     let file = TokenFile::new("guarded");
     let interface = Interface::start(Some(file.0.clone()));
     let get = |path: &str, headers: &str| get(interface.address, path, headers);
-    for path in ["/", "/metrics", "/api/v1/health", "/api/v1/explain?name=www.example.com", "/nowhere"] {
+    for path in
+        ["/", "/metrics", "/api/v1/health", "/api/v1/history", "/api/v1/explain?name=www.example.com", "/nowhere"]
+    {
         for headers in ["", "Authorization: Bearer a-token-for-tests-onlY\r\n", "Authorization: Basic eDp5\r\n"] {
             let refused = get(path, headers);
             assert_eq!(refused.status, 401, "{path} with {headers:?}");

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::admin::view::HealthReport;
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
+use meridian::health::overrides::{Override, Overrides, Word};
 use meridian::health::{Details, Observation, Phases, Punctuality};
 use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
@@ -11,7 +12,7 @@ use meridian::metrics::prometheus::{Operators, Reloads, Scrape};
 use meridian::server::ServerCounters;
 use meridian::snapshot::Publisher;
 
-use crate::support::{observe, published};
+use crate::support::{CONFIGURATION, observe, published, published_of};
 
 /// The samples of a text, by name with labels, once it is sure that the text is well-formed.
 fn samples(text: &str) -> BTreeMap<String, f64> {
@@ -178,6 +179,59 @@ fn health_reloads_and_the_configuration_are_shown() {
         samples.iter().find(|(series, _)| series.starts_with("meridian_database_networks{type=\"")).unwrap(),
     );
     assert!(*built.1 > 1.6e9 && *built.1 < now && *networks.1 > 100_000.0, "{built:?} {networks:?}");
+}
+
+#[test]
+fn how_well_endpoints_are_and_what_operators_say_of_them_is_shown() {
+    let publisher = published(&[], Instant::now());
+    observe(&publisher, &["192.0.2.1"], 1, Instant::now());
+    let overrides = |texts: &[&str]| {
+        let mut overrides = Overrides::default();
+        for text in texts {
+            let (word, subject) = text.split_once(' ').unwrap();
+            let word = Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
+            let (reason, author, subject) = ("because".to_owned(), "me".to_owned(), subject.parse().unwrap());
+            overrides.set(Override { subject, word, reason, author, since: 1, expires: None }).unwrap();
+        }
+        overrides
+    };
+    let said = ["drain endpoint/web/us-east/192.0.2.1", "disable pool/spare", "down region/eu-central"];
+    publisher.obey(&overrides(&said).into(), Instant::now());
+    let samples = scrape(&publisher, &[], Reloads::default());
+    for (series, expected) in [
+        (r#"endpoint_health_score{pool="web",region="us-east",endpoint="192.0.2.1"}"#, 0.875),
+        (r#"endpoint_health_score{pool="web",region="us-east",endpoint="192.0.2.2"}"#, 1.0),
+        (r#"endpoint_enabled{pool="web",region="us-east",endpoint="192.0.2.1"}"#, 0.0),
+        (r#"endpoint_enabled{pool="web",region="us-east",endpoint="192.0.2.2"}"#, 1.0),
+        (r#"endpoint_enabled{pool="pairs",region="us-east",endpoint="192.0.2.1"}"#, 1.0),
+        (r#"endpoint_enabled{pool="spare",region="ap-southeast",endpoint="203.0.113.1"}"#, 0.0),
+        (r#"endpoint_enabled{pool="web",region="eu-central",endpoint="198.51.100.1"}"#, 1.0),
+        (r#"endpoint_verdict{pool="web",region="eu-central",endpoint="198.51.100.1",verdict="down"}"#, 1.0),
+        (r#"endpoints_held{reason="unsure"}"#, 0.0),
+        (r#"endpoints_held{reason="max_down_share"}"#, 0.0),
+        (r#"endpoints_held_down{by="hold_down"}"#, 0.0),
+        (r#"endpoints_held_down{by="manual_resume"}"#, 0.0),
+        ("prober_unsure", 0.0),
+    ] {
+        assert_eq!(samples[&format!("meridian_{series}")], expected, "{series}");
+    }
+    let scores = samples.keys().filter(|series| series.contains("health_score") && series.contains("spare"));
+    assert_eq!(scores.count(), 0, "what is not probed has no score");
+}
+
+#[test]
+fn what_is_held_is_counted() {
+    let limited =
+        CONFIGURATION.replace("rise = 2\n", "rise = 2\nmanual_resume = true\n") + "[safety]\nmax_down_share = 0.25\n";
+    let publisher = published_of(&limited, &["192.0.2.1", "192.0.2.2"], Instant::now());
+    let samples = scrape(&publisher, &[], Reloads::default());
+    // One of four in each of two pools is taken away; all four are down until they are resumed.
+    assert_eq!(samples[r#"meridian_endpoints_held{reason="max_down_share"}"#], 2.0);
+    assert_eq!(samples[r#"meridian_endpoints_held_down{by="manual_resume"}"#], 4.0);
+    assert_eq!(samples[r#"meridian_endpoints_held_down{by="hold_down"}"#], 0.0);
+    publisher.resume(&"pool/web".parse().unwrap(), Instant::now());
+    let samples = scrape(&publisher, &[], Reloads::default());
+    assert_eq!(samples[r#"meridian_endpoints_held_down{by="manual_resume"}"#], 0.0);
 }
 
 #[test]

@@ -130,7 +130,12 @@ pub(crate) fn prepared(configuration: &str) -> (Loader, Prepared) {
 
 /// The configuration, published, with verdicts made at `now`: these addresses are down and all others up.
 pub(crate) fn published(down: &[&str], now: Instant) -> Publisher {
-    let publisher = Publisher::new(prepared(CONFIGURATION).1.compiled);
+    published_of(CONFIGURATION, down, now)
+}
+
+/// As [`published`], of another configuration.
+pub(crate) fn published_of(configuration: &str, down: &[&str], now: Instant) -> Publisher {
+    let publisher = Publisher::new(prepared(configuration).1.compiled);
     observe(&publisher, down, 3, now);
     publisher
 }

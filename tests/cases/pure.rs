@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use meridian::config::Target;
 use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
+use meridian::health::overrides::{Override, Overrides, Subject, Word};
 use meridian::health::{Details, Failure, Observation, TargetKey};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::{Publisher, Snapshot};
@@ -20,6 +21,7 @@ const SEED: u64 = 1;
 /// What answers.
 #[derive(Debug)]
 pub(crate) struct Core {
+    publisher: Publisher,
     snapshot: Arc<Snapshot>,
     context: WorkerContext,
     pub(crate) response: Vec<u8>,
@@ -37,9 +39,23 @@ impl Core {
         publisher.follow_demand(Instant::now());
         Ok(Self {
             snapshot: publisher.current(),
+            publisher,
             context: WorkerContext::new(0, SEED, Arc::default()),
             response: vec![0; MAX_TCP_RESPONSE],
         })
+    }
+
+    /// Lets this word be on every service.
+    #[allow(dead_code, reason = "the cases themselves know no words")]
+    pub(crate) fn obey(&mut self, word: Word) {
+        let mut overrides = Overrides::default();
+        for service in &self.snapshot.compiled.config.services {
+            let subject = Subject::Service(service.name.to_string());
+            let (reason, author) = (String::new(), String::new());
+            overrides.set(Override { subject, word, reason, author, since: 0, expires: None }).unwrap();
+        }
+        self.publisher.obey(&overrides.into(), Instant::now());
+        self.snapshot = self.publisher.current();
     }
 
     /// Answers a request; what comes is at the beginning of [`Self::response`], and this long.

@@ -8,6 +8,7 @@ use super::{
 use crate::config::{self, EndpointState};
 use crate::geo::Ranked;
 use crate::geo::latency::{self, RoundTrip};
+use crate::health::EndpointHealth;
 use crate::routing::balance::adaptive::{Controller, Event};
 use crate::routing::{
     self, Both, Choice, Considered, Decision, Family, Filtered, Grounds, Health, Noted, Outcome, balance,
@@ -76,6 +77,7 @@ impl<'a> Shown<'a> {
             balance: service.balance.name().to_owned(),
             answers: service.answers,
             when_all_down: service.when_all_down.name().to_owned(),
+            overrides: self.grounds.said().words().collect(),
             regions: self.grounds.ranked().map(|ranked| self.region(&ranked)).collect(),
             filter: self.grounds.filter().map(filter_stage).collect(),
             outcome: match (&decision.outcome, self.grounds.choice()) {
@@ -163,7 +165,12 @@ impl<'a> Shown<'a> {
                 let place = candidates.list.iter().position(|candidate| candidate.endpoint == index);
                 let place = place.filter(|_| is_chosen);
                 GroupEndpoint {
-                    endpoint: Endpoint::new(index, self.evidence.snapshot, self.evidence.health, self.evidence.now),
+                    endpoint: Endpoint::new(
+                        index,
+                        self.evidence.snapshot,
+                        self.evidence.health,
+                        (self.evidence.now, self.evidence.unix_seconds),
+                    ),
                     part: self.part(index),
                     share_percent: place.map(|place| 100.0 * chances[place]),
                     answered: place.is_some_and(|place| picked.contains(&(place as u32))),
@@ -189,16 +196,17 @@ impl<'a> Shown<'a> {
     fn part(&self, index: u32) -> Part {
         let endpoint = &self.evidence.snapshot.compiled.endpoints[index as usize];
         let known = self.evidence.health.endpoints().get(index);
-        let is_broken = known.is_some_and(|known| known.is_broken());
-        let state = known.map_or(endpoint.state, |known| known.operators().state(endpoint.state));
-        let is_draining = endpoint.drain_at.is_some_and(|drain_at| drain_at <= self.evidence.unix_seconds);
+        let said = known.map(|known| *known.operators()).unwrap_or_default().and(self.grounds.said());
+        let state = endpoint.state_under(&said, self.evidence.unix_seconds);
+        let verdict = said.verdict.or(known.map(EndpointHealth::verdict));
+        // A word goes before it.
+        let is_broken = said.verdict.is_none() && known.is_some_and(EndpointHealth::is_broken);
         match state {
             _ if endpoint.address().is_some_and(|address| Family::of(address) != self.family) => Part::OtherFamily,
             EndpointState::Disabled => Part::Disabled,
             EndpointState::Draining => Part::Draining,
-            EndpointState::Enabled if is_draining => Part::Draining,
             EndpointState::Enabled if endpoint.weight == 0 => Part::WeightZero,
-            EndpointState::Enabled if known.is_some_and(|known| !known.verdict().serves()) => Part::Down,
+            EndpointState::Enabled if verdict.is_some_and(|verdict| !verdict.serves()) => Part::Down,
             EndpointState::Enabled if is_broken => Part::BreakerOpen,
             EndpointState::Enabled => Part::Candidate,
         }

@@ -1,16 +1,18 @@
 //! Endpoints and what is known of them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::EndpointState;
 use crate::health::endpoint::STEPS;
+use crate::health::guard::Held;
 use crate::health::overrides::Word;
-use crate::health::{SaidBy, Table};
+use crate::health::{self, EndpointHealth, SaidBy, Table};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
-use crate::unix_time::unix_seconds;
+use crate::unix_time;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Endpoint {
     pub verdict_seconds: Option<u64>,
     /// Why it serves although its inputs say that it is down: a key of `[safety]`, or `unsure` while the prober suspects itself.
     pub held: Option<String>,
+    /// What keeps it down though its probes may soon say otherwise.
+    #[serde(flatten)]
+    pub hold: Hold,
     /// What decides for it, where that is more than one probe.
     pub inputs: Vec<Input>,
     /// What is probed, or the first of what is.
@@ -62,6 +67,9 @@ pub struct Input {
     pub input: String,
     /// What it says: up, degraded, down or unknown.
     pub verdict: String,
+    /// What keeps it down though its runs may soon say otherwise.
+    #[serde(flatten)]
+    pub hold: Hold,
     /// How much it counts.
     pub weight: u32,
     /// Whether no other can stand in for it.
@@ -80,11 +88,34 @@ impl Input {
         Self {
             input: said.to_string(),
             verdict: said.verdict.to_string(),
+            hold: said.hold(now).into(),
             weight: said.of.weight,
             must_pass: said.of.must_pass,
             monitoring_only: said.of.monitoring_only,
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| now.saturating_duration_since(*then).as_secs()),
+        }
+    }
+}
+
+/// What keeps something down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// It flaps, and is down for so many seconds more at least.
+    pub held_down_seconds: Option<u64>,
+    /// It is down until an operator resumes it, as it has `manual_resume`.
+    pub awaits_resume: bool,
+}
+
+impl From<health::Hold> for Hold {
+    fn from(hold: health::Hold) -> Self {
+        match hold {
+            health::Hold::None => Self::default(),
+            // It ends with the last second that is shown.
+            health::Hold::For(left) => {
+                Self { held_down_seconds: Some(left.as_millis().div_ceil(1000) as u64), awaits_resume: false }
+            }
+            health::Hold::UntilResumed => Self { held_down_seconds: None, awaits_resume: true },
         }
     }
 }
@@ -102,11 +133,11 @@ pub struct Phases {
     pub first_byte_ms: Option<f64>,
 }
 
-impl From<crate::health::Phases> for Phases {
-    fn from(phases: crate::health::Phases) -> Self {
+impl From<health::Phases> for Phases {
+    fn from(phases: health::Phases) -> Self {
         // In microseconds, of which parts are of no interest.
         let ms = |phase: Option<Duration>| phase.map(|time| time.as_micros() as f64 / 1e3);
-        let crate::health::Phases { resolve, connect, tls, first_byte } = phases;
+        let health::Phases { resolve, connect, tls, first_byte } = phases;
         Self { resolve_ms: ms(resolve), connect_ms: ms(connect), tls_ms: ms(tls), first_byte_ms: ms(first_byte) }
     }
 }
@@ -126,16 +157,16 @@ pub struct Load {
     pub requests_per_second: Option<f64>,
 }
 
-impl From<crate::health::Load> for Load {
-    fn from(load: crate::health::Load) -> Self {
-        let crate::health::Load { connections, utilization, response_ms, error_rate, requests_per_second } = load;
+impl From<health::Load> for Load {
+    fn from(load: health::Load) -> Self {
+        let health::Load { connections, utilization, response_ms, error_rate, requests_per_second } = load;
         Self { connections, utilization, response_ms, error_rate, requests_per_second }
     }
 }
 
 impl Endpoint {
-    /// Of an endpoint by its index; `health` is of the same generation as the snapshot.
-    pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, now: Instant) -> Self {
+    /// Of an endpoint by its index at `now`, which is so many seconds since 1970; `health` is of the same generation as the snapshot.
+    pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, (now, unix_seconds): (Instant, u32)) -> Self {
         let endpoint = &snapshot.compiled.endpoints[index as usize];
         let known = health.endpoints().get(index);
         let target = known.and_then(|known| health.targets_of(known).next());
@@ -148,7 +179,7 @@ impl Endpoint {
         Self {
             endpoint: endpoint.destination.to_string(),
             weight: endpoint.weight,
-            state: state_name(said.state(endpoint.state)).to_owned(),
+            state: state_name(endpoint.state_under(&said, unix_seconds)).to_owned(),
             overrides: said.words().collect(),
             verdict: match known.filter(|known| is_probed || known.word().is_some()) {
                 Some(known) => known.verdict().to_string(),
@@ -156,6 +187,7 @@ impl Endpoint {
             },
             verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
             held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
+            hold: known.map(|known| health.hold(known, now).into()).unwrap_or_default(),
             inputs: known
                 .filter(|known| known.placed.inputs.len() > 1)
                 .map_or_else(Vec::new, |known| health.inputs_of(known).map(|input| Input::new(input, now)).collect()),
@@ -165,7 +197,7 @@ impl Endpoint {
             last_probe_phases: last.map(|(_, observation)| observation.details.phases.into()).unwrap_or_default(),
             certificate_days_left: last
                 .and_then(|(_, observation)| observation.details.certificate_expires)
-                .map(|expires| expires.saturating_sub(unix_seconds()) / 86_400),
+                .map(|expires| expires.saturating_sub(unix_time::unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
@@ -174,6 +206,20 @@ impl Endpoint {
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }
     }
+}
+
+/// For how many seconds the prober has suspected itself.
+pub(super) fn unsure_seconds(health: &Table, now: Instant) -> Option<u64> {
+    health.unsure_since().map(|since| now.saturating_duration_since(since).as_secs())
+}
+
+/// How many endpoints are held, by what holds them.
+fn held(health: &Table) -> BTreeMap<String, usize> {
+    let mut held = BTreeMap::new();
+    for by in health.endpoints().all().iter().filter_map(EndpointHealth::held).map(Held::name) {
+        *held.entry(by.to_owned()).or_default() += 1;
+    }
+    held
 }
 
 fn state_name(state: EndpointState) -> &'static str {
@@ -191,6 +237,10 @@ pub struct HealthReport {
     pub generation: u64,
     /// Why the latest reload failed; nothing where it did not.
     pub reload_problems: Option<String>,
+    /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
+    pub unsure_seconds: Option<u64>,
+    /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
+    pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
     pub endpoints: Vec<PlacedEndpoint>,
 }
@@ -216,10 +266,16 @@ impl HealthReport {
             let pool = &compiled.config.pools[group.pool].name;
             let region = &compiled.config.regions[usize::from(group.region)].name;
             for endpoint in group.endpoints.clone() {
-                let endpoint = Endpoint::new(endpoint, snapshot, health, now);
+                let endpoint = Endpoint::new(endpoint, snapshot, health, (now, unix_time::unix_seconds_modulo()));
                 endpoints.push(PlacedEndpoint { pool: pool.clone(), region: region.clone(), endpoint });
             }
         }
-        Self { generation: snapshot.generation, reload_problems, endpoints }
+        Self {
+            generation: snapshot.generation,
+            reload_problems,
+            unsure_seconds: unsure_seconds(health, now),
+            held: held(health),
+            endpoints,
+        }
     }
 }

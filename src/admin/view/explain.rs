@@ -10,7 +10,9 @@ use domain::base::Rtype;
 use serde::{Deserialize, Serialize};
 
 use super::decision::{self, Shown};
-use super::{Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, message};
+use super::{
+    Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, endpoint, message,
+};
 use crate::config::Target;
 use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
@@ -57,6 +59,7 @@ impl Explanation {
             client: asker(&evidence),
             source,
             generation: snapshot.generation,
+            unsure_seconds: endpoint::unsure_seconds(health, now),
             steps,
             answer: message::answer(&response),
         }

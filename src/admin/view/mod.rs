@@ -1,10 +1,12 @@
 //! What is shown of decisions and of health: mirrors for JSON, made of a snapshot, and text made of the mirrors.
 //!
-//! [`Explanation::new`] makes the very decision that an answer would be made with. [`HealthReport::new`] lists endpoints.
+//! [`Explanation::new`] makes the very decision that an answer would be made with. [`HealthReport::new`] lists endpoints, and
+//! [`History::new`] what became of them of late.
 
 mod decision;
 mod endpoint;
 mod explain;
+mod history;
 mod message;
 mod question;
 mod text;
@@ -13,8 +15,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::{Endpoint, HealthReport, Load, Phases, PlacedEndpoint};
+use crate::health::overrides::Word;
+pub use endpoint::{Endpoint, HealthReport, Hold, Load, Phases, PlacedEndpoint};
 pub use explain::Source;
+pub use history::{History, PastChange};
 pub use question::{Client, InvalidQuestion, Question};
 
 /// One decision, with its reasons.
@@ -31,6 +35,8 @@ pub struct Explanation {
     pub source: Source,
     /// Which publication this is of.
     pub generation: u64,
+    /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
+    pub unsure_seconds: Option<u64>,
     /// The name asked for, then each that an alias leads to.
     pub steps: Vec<Step>,
     /// What is answered.
@@ -170,6 +176,8 @@ pub struct ServiceDecision {
     pub answers: u8,
     /// What is answered when nothing is healthy.
     pub when_all_down: String,
+    /// What operators say of the service, beside what they say of its endpoints.
+    pub overrides: Vec<Word>,
     /// The regions in the client's order, or those that are drawn from.
     pub regions: Vec<RankedRegion>,
     /// What each stage of the choice of a region did, in their order.

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     AdaptiveChange, Answer, Asker, AskerKnownBy, Beside, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint,
-    Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record, ServiceDecision, Source,
+    Hold, Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record, ServiceDecision,
+    Source,
 };
 
 impl Display for Explanation {
@@ -14,6 +15,13 @@ impl Display for Explanation {
         match self.source {
             Source::Server => writeln!(f, "Server    generation {}", self.generation)?,
             Source::File => writeln!(f, "Health    unknown: this is read from a file, so every endpoint counts as up")?,
+        }
+        if let Some(seconds) = self.unsure_seconds {
+            let age = Age(seconds);
+            writeln!(
+                f,
+                "Unsure    for {age}: so much turned down at once that the server may be cut off itself, so it takes nothing away"
+            )?;
         }
         for step in &self.steps {
             writeln!(f)?;
@@ -114,6 +122,9 @@ impl Display for ServiceDecision {
             f,
             "  steering {steering}, balance {balance}, answers {answers}, when all is down {when_all_down}; {wanted}"
         )?;
+        if let [word, ..] = self.overrides.as_slice() {
+            writeln!(f, "  an operator says of this service: {word}; `meridian override list` tells who and why")?;
+        }
         writeln!(f, "\n  Regions{}", if steering == "weighted" { "" } else { ", in this client's order" })?;
         if self.regions.is_empty() {
             writeln!(f, "     none")?;
@@ -245,6 +256,7 @@ impl Display for Endpoint {
                 None => write!(f, ", as its probes say that it is down but {held} holds it")?,
             }
         }
+        write!(f, "{}", self.hold)?;
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
             write!(f, " ({probe}, {}{} ago)", self.last_probe_phases, Age(seconds))?;
         }
@@ -252,7 +264,8 @@ impl Display for Endpoint {
             write!(f, "; certificate for {days} more days")?;
         }
         if !self.inputs.is_empty() {
-            let inputs: Vec<String> = self.inputs.iter().map(|it| format!("{} {}", it.input, it.verdict)).collect();
+            let inputs: Vec<String> =
+                self.inputs.iter().map(|it| format!("{} {}{}", it.input, it.verdict, it.hold)).collect();
             write!(f, "; of {}", inputs.join(", "))?;
         }
         if self.weight_percent != 100.0 {
@@ -267,6 +280,17 @@ impl Display for Endpoint {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;
         }
         Ok(())
+    }
+}
+
+/// With a comma ahead of it.
+impl Display for Hold {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.held_down_seconds {
+            Some(seconds) => write!(f, ", held down for {} more", Age(seconds)),
+            None if self.awaits_resume => f.write_str(", waits for `meridian resume`"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,73 @@
+//! `meridian history`
+
+use std::process::ExitCode;
+
+use reqwest::Method;
+
+use super::server::{Error, Server};
+use crate::admin::view::{History, PastChange};
+use crate::health::overrides::Subject;
+use crate::unix_time;
+
+const EXAMPLES: &str = "\
+Examples:
+  meridian history
+  meridian history endpoint/web/us-east/192.0.2.1
+  meridian history pool/web --limit 1000 --json";
+
+/// Show what became of endpoints of late, and why.
+///
+/// One line for each change of what counts of an endpoint, the latest last: when (in UTC), the endpoint, what it was, what it became,
+/// and the reason. The server remembers the latest 16 changes of each endpoint until it ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Of what, as for `meridian override`; without it of all endpoints
+    #[arg(value_name = "SUBJECT")]
+    subject: Option<Subject>,
+
+    /// How many changes at most: the latest, up to 10000
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    limit: usize,
+
+    #[command(flatten)]
+    server: Server,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match history(arguments) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => super::fail(problem),
+    }
+}
+
+fn history(arguments: &Arguments) -> Result<String, Error> {
+    let (limit, subject) = (arguments.limit.to_string(), arguments.subject.as_ref().map(ToString::to_string));
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(subject.as_deref().map(|subject| ("subject", subject)));
+    let history: History = arguments.server.ask(Method::GET, "history", &query, None, "")?;
+    if arguments.json {
+        return Ok(serde_json::to_string_pretty(&history)? + "\n");
+    }
+    let History { changes, left_out } = history;
+    let mut text = match left_out {
+        0 if changes.is_empty() => "nothing changed\n".to_owned(),
+        0 => String::new(),
+        older => format!("({older} older changes: --limit shows more)\n"),
+    };
+    text.extend(changes.iter().map(line));
+    Ok(text)
+}
+
+/// As `2026-11-21T12:00:00Z  endpoint/web/us-east/192.0.2.1  up -> down: connection refused`.
+fn line(change: &PastChange) -> String {
+    let PastChange { time, subject, from, to, reason, .. } = change;
+    format!("{}  {subject}  {from} -> {to}: {reason}\n", unix_time::shown(*time))
+}
