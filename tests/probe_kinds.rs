@@ -227,6 +227,10 @@ mod dns {
             (|query| vec![(answer(query, 0, 0, &[(CNAME, &[1, b'a', 0]), ONE]), true)], "ok"),
             (|query| vec![(answer(query, 0, 0, &[TWO]), true)], "answered with A 192.0.2.2 (expected 192.0.2.1)"),
             (|query| vec![(answer(query, 0, 0, &[]), true)], "answered with no A (expected 192.0.2.1)"),
+            (
+                |query| vec![(answer(query, 0, 0, &[TWO; 4]), true)],
+                "answered with A 192.0.2.2, 192.0.2.2, 192.0.2.2 (expected 192.0.2.1)",
+            ),
             (|query| vec![(answer(query, 0, 2, &[]), true)], "answered SERVFAIL (expected NOERROR)"),
             (|query| vec![(answer(query, 0, 3, &[ONE]), true)], "answered NXDOMAIN (expected NOERROR)"),
             // The question left out, as of who can't read it.
@@ -252,6 +256,7 @@ mod dns {
             // What is no answer is passed over.
             (
                 |query| {
+                    let questionless = vec![query[0], query[1], 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
                     let mut other_id = answer(query, 0, 2, &[]);
                     other_id[1] ^= 1;
                     let mut other_name = answer(query, 0, 2, &[]);
@@ -259,9 +264,21 @@ mod dns {
                     let mut other_type = answer(query, 0, 2, &[]);
                     let end = other_type.len();
                     other_type[end - 3] = 28;
+                    let mut other_class = answer(query, 0, 2, &[]);
+                    other_class[end - 1] = 3;
                     let mut a_query = answer(query, 0, 2, &[]);
                     a_query[2] = 0;
-                    let wrong = [other_id, other_name, other_type, a_query, vec![], vec![0; 11], vec![0xff; 512]];
+                    let wrong = [
+                        questionless,
+                        other_id,
+                        other_name,
+                        other_type,
+                        other_class,
+                        a_query,
+                        vec![],
+                        vec![0; 11],
+                        vec![0xff; 512],
+                    ];
                     let mut all: Vec<_> = wrong.into_iter().map(|datagram| (datagram, true)).collect();
                     all.push((answer(query, 0, 2, &[]), false));
                     all.push((answer(query, 0, 0, &[ONE]), true));
@@ -287,6 +304,26 @@ mod dns {
         let check =
             DnsCheck { recursion: true, expect_rcode: 5, ..check(server(only_with_recursion, None).await, TXT, None) };
         assert_eq!(said(&probe(Check::Dns(check), AMPLE).await), "ok");
+    }
+
+    #[tokio::test]
+    async fn a_query_comes_from_the_source_address_and_its_id_can_not_be_guessed() {
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let check = DnsCheck { source: Some(source), ..check(socket.local_addr().unwrap().port(), A, None) };
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            let mut query = [0; 512];
+            let (observation, ()) = tokio::join!(probe(Check::Dns(check.clone()), AMPLE), async {
+                let (length, peer) = socket.recv_from(&mut query).await.unwrap();
+                assert_eq!(peer.ip(), source);
+                socket.send_to(&answer(&query[..length], 0, 0, &[]), peer).await.unwrap();
+            });
+            assert_eq!(said(&observation), "ok");
+            ids.push([query[0], query[1]]);
+        }
+        ids.dedup();
+        assert!(ids.len() > 4, "{ids:?}");
     }
 
     #[tokio::test]
@@ -680,8 +717,10 @@ mod file {
             began.elapsed()
         };
         let old = "its file was not written for 600ms";
+        becomes("No such file").await;
+        assert!(becomes(old).await > SHORT, "not before its time");
         fs::write(&path, "* up\n").unwrap();
-        assert!(becomes("ok").await < SHORT);
+        becomes("ok").await;
         assert!(becomes(old).await > SHORT, "not before its time");
         // The same again is written all the same.
         fs::write(&path, "* up\n").unwrap();

@@ -199,6 +199,7 @@ fn inputs_are_combined() {
     for (health, found, expected) in [
         (r#"probe = "a""#, "1a-", "-"),
         (r#"probe = "a""#, "1a~", "~"),
+        ("health = [{ probe = \"a\" }, { probe = \"b\" }]\nrequire = \"all\"", "1a-", "-"),
         (r#"health = [{ probe = "a" }, { probe = "b" }, { probe = "c" }]"#, "1b-", "-"),
         (r#"health = [{ probe = "a" }, { probe = "b" }]"#, "1a~", "~"),
         ("health = [{ probe = \"a\" }, { probe = \"b\" }]\nrequire = \"any\"", "1a-", "+"),
@@ -297,19 +298,47 @@ fn no_more_than_its_share_of_a_pool_is_taken_away() {
 }
 
 #[test]
+fn what_a_reload_enables_is_subject_to_the_limits() {
+    let disabled = (1..=3).fold(SIX.to_owned(), |text, endpoint| {
+        let place = format!("address = \"192.0.2.{endpoint}\"");
+        text.replace(&place, &format!("{place}, state = \"disabled\""))
+    });
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{disabled}"));
+    run.find("1a- 2a- 3a- 4a-");
+    assert_eq!(run.verdicts(), "----++", "one of three");
+    run.reload(|text| text.replace(", state = \"disabled\"", ""));
+    assert_eq!(run.verdicts(), "--s-++", "three of six");
+}
+
+#[test]
 fn the_last_region_is_left_and_changes_are_rationed() {
     let run = Run::up(&format!("[safety]\nmin_healthy_regions = 1\n{SIX}"));
     run.find("5a- 6a- 1a- 2a- 3a-");
     assert_eq!(run.verdicts(), "---+--");
     run.find("4a-");
     assert_eq!(run.verdicts(), "---r--");
-    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}"));
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nmin_healthy = 2");
+    let run = Run::up(&format!("[safety]\nmin_healthy_regions = 1\n{pool}"));
+    run.find("5a- 1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "--r+-+", "a region of which too few are left is none");
+    let limit = "[safety]\nmax_changes_per_minute = 2\n";
+    let mut run = Run::up(&format!("{limit}{SIX}"));
     run.find("1a- 2a- 3a-");
     assert_eq!(run.verdicts(), "--c+++");
     run.at(29);
     assert_eq!(run.verdicts(), "--c+++");
     run.at(31);
     assert_eq!(run.verdicts(), "---+++");
+    // However long nothing was taken, there are no more at once; and what was taken without a limit is none that is owed.
+    run.at(600);
+    run.find("4a- 5a- 6a-");
+    assert_eq!(run.verdicts(), "-----c");
+    let mut run = Run::up(SIX);
+    run.find("1a- 2a- 3a-");
+    run.reload(|text| format!("{limit}{text}"));
+    run.at(60);
+    run.find("4a- 5a-");
+    assert_eq!(run.verdicts(), "-----+");
 }
 
 #[test]
@@ -335,13 +364,14 @@ fn open_breakers_are_limited_as_verdicts_are() {
     run.report(4, 0, 3);
     run.find("5a-");
     assert_eq!((run.verdicts().as_str(), run.share(4)), ("o-oss+", 1.0), "held, so as though there were no breaker");
-    run.reload(|text| format!("{text}\n# again\n"));
-    assert_eq!(run.verdicts(), "o-oss+", "after a reload");
+    assert!(!run.publisher.health().endpoints().get(3).unwrap().is_broken());
     // What is tried is nearly away, so it makes no room, and what is held isn't tried.
     run.at(30);
     assert_eq!((run.verdicts().as_str(), run.share(1), run.share(4)), ("+-+ss+", 0.125, 1.0));
     run.report(3, 0, 1);
     assert_eq!(run.verdicts(), "+-oss+", "again");
+    run.reload(|text| format!("{text}\n# again\n"));
+    assert_eq!(run.verdicts(), "+-oss+", "after a reload");
     run.report(1, 2, 0);
     assert_eq!((run.verdicts().as_str(), run.share(4)), ("+-o+s+", 0.125), "there is room");
 }
@@ -382,6 +412,16 @@ fn what_drains_as_planned_counts_for_nothing() {
     assert_eq!(run.verdicts(), "--s+-+", "what drains is no part of it");
     run.reload(|text| format!("{text}\n# again\n"));
     assert_eq!(run.verdicts(), "--s+-+", "after a reload");
+    // So it is where the drain began before the server did.
+    let run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{}", six.replace("03:00:10", "02:59:50")));
+    run.find("1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "--s+++");
+    // Where one drains that was taken away, there may be room for another.
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.6\n{}", drains(SIX, 1)));
+    run.find("1a- 2a- 5a- 3a-");
+    assert_eq!(run.verdicts(), "--s+-+");
+    run.at(10);
+    assert_eq!(run.verdicts(), "---+-+");
     // A region whose endpoints drain is none that is left.
     let mut run = Run::up(&format!("[safety]\nmin_healthy_regions = 1\n{six}"));
     run.at(10);

@@ -85,13 +85,11 @@ impl Guard {
         for (claim, ruling) in &mut *endpoints {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
-                // Nothing is taken or held of what the guard has no say in; what was taken before stays so.
-                (Ruling::Serves | Ruling::Held(_), ..) if !claim.is_subject => Ruling::Serves,
                 (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
                     Ruling::Held(Held::Unsure)
                 }
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
-                // Looked at below.
+                // Looked at below, where the guard has a say; what was taken before stays so.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
             };
             counts.add(claim, *ruling);

@@ -289,6 +289,11 @@ impl Table {
         self.rule_on_pools_of(changed, now)
     }
 
+    /// Asks the guard about all pools, as its limits, or what is subject to them, are others. All endpoints are to be settled then.
+    pub fn rule_on_all(&mut self, now: Instant) {
+        self.rule_on_pools_of((0..self.endpoints.all().len() as u32).collect(), now);
+    }
+
     /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
     fn rule_on_pools_of(&mut self, mut endpoints: Vec<u32>, now: Instant) -> Vec<u32> {
         let mut pools = BTreeMap::new();

@@ -474,6 +474,7 @@ impl Known {
     ) -> Self {
         let said = table.said_otherwise(&overrides);
         table.obey(&said, now);
+        table.rule_on_all(now);
         let mut known = Self {
             table,
             service_words: service_words(compiled, &overrides),

@@ -11,7 +11,7 @@ use meridian::config::{DnsCheck, ExecCheck, GrpcCheck, TlsCheck};
 use tokio::net::UdpSocket;
 
 use super::http2::Endless;
-use super::support::run_in_child;
+use super::support::{PATIENCE, run_in_child};
 use super::*;
 
 /// Runs at once.
@@ -191,6 +191,8 @@ async fn prober_of_hostile_targets() {
         .collect();
     for (case, expected) in CASES {
         let check = Arc::new(check(case, ports[case]));
+        // What ends by itself has the time that a busy machine needs.
+        let time = if expected.iter().any(|said| said.starts_with("timed out")) { SHORT } else { AMPLE };
         let prober = Arc::new(Prober::new([&*check]).unwrap());
         let before = descriptors();
         // Begins the peak anew (proc(5)).
@@ -198,7 +200,7 @@ async fn prober_of_hostile_targets() {
         let (peak_before, began) = (peak_kib(), Instant::now());
         let runs: Vec<_> = (0..RUNS)
             .map(|_| {
-                let (prober, key) = (Arc::clone(&prober), key_of(&check));
+                let (prober, key) = (Arc::clone(&prober), key(Arc::clone(&check), loopback(), time));
                 tokio::spawn(async move { prober.observe(&key).await.unwrap() })
             })
             .collect();
@@ -207,7 +209,7 @@ async fn prober_of_hostile_targets() {
             assert!(expected.iter().any(|expected| said.starts_with(expected)), "{case}: {said}");
         }
         let (took, peak) = (began.elapsed(), peak_kib().saturating_sub(peak_before));
-        assert!(took < 2 * (SHORT + SLACK), "{case}: {took:?}");
+        assert!(took < time + PATIENCE, "{case}: {took:?}");
         assert!(peak < MOST_KIB_PER_RUN * RUNS as u64, "{case}: {peak} KiB");
         let deadline = Instant::now() + AMPLE;
         while descriptors() > before || processes() > 0 {
@@ -220,9 +222,4 @@ async fn prober_of_hostile_targets() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-fn key_of(check: &Arc<Check>) -> TargetKey {
-    let timing = Timing { interval: SHORT * 2, timeout: SHORT, ..Timing::DEFAULT };
-    TargetKey { check: Arc::clone(check), timing, target: loopback() }
 }
