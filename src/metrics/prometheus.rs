@@ -809,3 +809,24 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_family_has_one_heading_however_many_samples() {
+        for count in [0, 1, SAMPLES_AT_ONCE, 3 * SAMPLES_AT_ONCE + 1] {
+            let mut families = Families::default();
+            families.gauges("a", "Of # many.", (0..count).map(|index| (labels([("of", &index.to_string())]), 1.0)));
+            let text = families.0.unwrap();
+            let (heading, samples): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+            assert_eq!(samples.len(), count);
+            let expected = if count == 0 { &[][..] } else { &["# HELP a Of # many.", "# TYPE a gauge"] };
+            assert_eq!(heading, expected);
+            assert!(samples.iter().zip(0..).all(|(line, index)| *line == format!("a{{of=\"{index}\"}} 1")));
+        }
+    }
+}
