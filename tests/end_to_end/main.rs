@@ -10,6 +10,7 @@ mod geoip;
 mod hostile;
 mod hostnames;
 mod latency;
+mod logs;
 mod overrides;
 mod probes;
 mod reload;
