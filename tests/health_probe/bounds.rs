@@ -24,6 +24,8 @@ const PORTS: &str = "MERIDIAN_HOSTILE_PORTS";
 const SLEEP: &str = "98765.4321";
 
 const LATE: &str = "timed out after 300 ms while waiting for the response";
+/// Said of any run whose end a busy machine comes to notice late.
+const BUSY: &str = "not probed, for a problem on this machine: this machine was busy";
 const NOT_FOUND: &str = "body lacks \"all good\" in its first 65536 bytes";
 const INVALID: &str = "no valid HTTP response: ";
 
@@ -206,7 +208,8 @@ async fn prober_of_hostile_targets() {
             .collect();
         for run in runs {
             let said = run.await.unwrap().outcome.unwrap_err().to_string();
-            assert!(expected.iter().any(|expected| said.starts_with(expected)), "{case}: {said}");
+            let is_expected = expected.iter().any(|expected| said.starts_with(expected));
+            assert!(is_expected || said.starts_with(BUSY), "{case}: {said}");
         }
         let (took, peak) = (began.elapsed(), peak_kib().saturating_sub(peak_before));
         assert!(took < time + PATIENCE, "{case}: {took:?}");
