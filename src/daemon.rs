@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
@@ -47,6 +48,8 @@ pub struct Daemon {
     admin: Option<Admin>,
     operator: Arc<Operator>,
     termination: Termination,
+    /// Last, as the others may have something to say at their end.
+    _log: WorkerGuard,
 }
 
 impl Daemon {
@@ -68,7 +71,7 @@ impl Daemon {
         let mut loader = Loader::new(origin);
         let prepared = loader.load()?;
         let config = prepared.compiled.config.clone();
-        logging::start(config.log);
+        let log = logging::start(config.log);
 
         match raise_descriptor_limit() {
             Ok(limit) => warn_of_few_descriptors(limit, &prepared.compiled),
@@ -150,7 +153,7 @@ impl Daemon {
         );
         drop(_inside);
         notify_manager(&[NotifyState::Ready]);
-        Ok(Self { runtime, reloader, serving, admin, operator, termination })
+        Ok(Self { runtime, reloader, serving, admin, operator, termination, _log: log })
     }
 
     /// The addresses where DNS is served, with the ports that the system chose.

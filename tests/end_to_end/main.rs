@@ -9,6 +9,7 @@ mod flood;
 mod geoip;
 mod hostile;
 mod latency;
+mod logs;
 mod overrides;
 mod reload;
 mod reports;
