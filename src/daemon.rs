@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
@@ -20,7 +21,7 @@ use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::operator::Operator;
-use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_unverified_certificates};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_what_may_not_be_meant};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -47,6 +48,8 @@ pub struct Daemon {
     admin: Option<Admin>,
     operator: Arc<Operator>,
     termination: Termination,
+    /// Last, as the others may have something to say at their end.
+    _log: WorkerGuard,
 }
 
 impl Daemon {
@@ -68,7 +71,7 @@ impl Daemon {
         let mut loader = Loader::new(origin);
         let prepared = loader.load()?;
         let config = prepared.compiled.config.clone();
-        logging::start(config.log);
+        let log = logging::start(config.log);
 
         match raise_descriptor_limit() {
             Ok(limit) => warn_of_few_descriptors(limit, &prepared.compiled),
@@ -90,7 +93,7 @@ impl Daemon {
         if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
             warn!(%problem, "icmp probes find nothing");
         }
-        warn_of_unverified_certificates(&config);
+        warn_of_what_may_not_be_meant(&config);
 
         let (observations, observed) = mpsc::channel(OBSERVATIONS_PER_PUBLICATION);
         let reloader = Arc::new(Reloader::new(loader, prepared, observations));
@@ -150,7 +153,7 @@ impl Daemon {
         );
         drop(_inside);
         notify_manager(&[NotifyState::Ready]);
-        Ok(Self { runtime, reloader, serving, admin, operator, termination })
+        Ok(Self { runtime, reloader, serving, admin, operator, termination, _log: log })
     }
 
     /// The addresses where DNS is served, with the ports that the system chose.

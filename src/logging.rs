@@ -1,26 +1,45 @@
 //! Structured logs on standard error: text for people, JSON for machines.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Begins logging for the whole process. A second call changes nothing.
-pub(crate) fn start(log: Log) {
+/// The most lines that wait to be written; those for which there is no room are dropped, and counted.
+const MAX_WAITING_LINES: usize = 8192;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Begins logging for the whole process; a second call changes nothing. Lines are written on a thread of their own, so that nothing
+/// else waits where whoever reads them hangs. What waits is written when the result is dropped, for which that takes a second at most.
+#[must_use]
+pub(crate) fn start(log: Log) -> WorkerGuard {
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
+    let (writer, guard) = writer.finish(stderr());
+    let dropped = writer.error_counter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(log.level))
-        .with_writer(stderr)
+        .with_writer(writer)
         .with_target(false)
         .with_span_events(FmtSpan::NONE);
     let started = match log.format {
         LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging had begun already");
+    match started {
+        Ok(()) => drop(DROPPED.set(dropped)),
+        Err(error) => tracing::debug!(%error, "logging had begun already"),
     }
+    guard
+}
+
+/// How many lines were dropped.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
 /// Only what is said here: libraries tell of what single clients do, and those could fill the log. What matters of it comes

@@ -22,6 +22,7 @@ use super::write::{guarded, whole, writes};
 use super::{connection, heartbeats, overrides, reports};
 use crate::health::overrides::Subject;
 use crate::health::{Table, Verdict};
+use crate::logging;
 use crate::metrics::prometheus::{self, Operators, Reloads, Scrape};
 use crate::snapshot::Snapshot;
 use crate::unix_time::{unix_seconds, unix_seconds_modulo};
@@ -159,6 +160,7 @@ async fn metrics(State(state): Shared) -> Result<Response, Failure> {
             reloads: Reloads { succeeded, partial, failed, last_failed: status.last_problems().is_some() },
             measurements: state.reloader.measurements().counts(),
             operators: Operators { overrides: &overrides, not_kept: state.operator.failures() },
+            dropped_log_lines: logging::dropped_lines(),
             started: state.started,
         };
         let text = scrape.text().map_err(Failure::defect)?;

@@ -246,12 +246,12 @@ impl Table {
         let mut pools = BTreeMap::new();
         for index in endpoints {
             let Some(known) = self.endpoints.get(index) else { continue };
-            let is_down = self.found(known, now).verdict == Verdict::Down;
+            let is_to_go = known.is_to_go(self.found(known, now).verdict);
             let (claim, _) = known.claim();
-            if is_down != claim.down_since.is_some() {
+            if is_to_go != claim.down_since.is_some() {
                 pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
                 if let Some(known) = self.endpoints.get_mut(index) {
-                    known.find(is_down.then_some(now));
+                    known.find(is_to_go.then_some(now));
                 }
             }
         }
@@ -273,17 +273,43 @@ impl Table {
     /// Lets what operators say of these endpoints count, and asks the guard about their pools. Returns the endpoints that are to be
     /// settled.
     pub fn obey(&mut self, said: &[(u32, overrides::Said)], now: Instant) -> Vec<u32> {
-        let (mut touched, mut pools) = (vec![], BTreeMap::new());
         for (index, said) in said {
             let Some(known) = self.endpoints.get_mut(*index) else { continue };
             known.obey(*said);
+        }
+        self.rule_on_pools_of(said.iter().map(|(index, _)| *index).collect(), now)
+    }
+
+    /// Takes note of whether drains that were planned have begun, of these endpoints, and asks the guard about the pools of those of
+    /// which that is otherwise now. Returns the endpoints that are to be settled.
+    pub fn drain(&mut self, drains: impl IntoIterator<Item = (u32, bool)>, now: Instant) -> Vec<u32> {
+        let mut changed = vec![];
+        for (index, drains) in drains {
+            if self.endpoints.get(index).is_some_and(|known| known.drains() != drains)
+                && let Some(known) = self.endpoints.get_mut(index)
+            {
+                known.drain(drains);
+                changed.push(index);
+            }
+        }
+        self.rule_on_pools_of(changed, now)
+    }
+
+    /// Asks the guard about all pools, as its limits, or what is subject to them, are others. All endpoints are to be settled then.
+    pub fn rule_on_all(&mut self, now: Instant) {
+        self.rule_on_pools_of((0..self.endpoints.all().len() as u32).collect(), now);
+    }
+
+    /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
+    fn rule_on_pools_of(&mut self, mut endpoints: Vec<u32>, now: Instant) -> Vec<u32> {
+        let mut pools = BTreeMap::new();
+        for known in endpoints.iter().filter_map(|index| self.endpoints.get(*index)) {
             pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
-            touched.push(*index);
         }
         for rules in pools.values() {
-            touched.extend(self.rule(rules, now));
+            endpoints.extend(self.rule(rules, now));
         }
-        touched
+        endpoints
     }
 
     /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
@@ -338,6 +364,7 @@ impl Table {
         let found = self.found(endpoint, now).verdict;
         let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let why = match acting.find(|said| said.verdict == found) {
+            _ if held.is_some() && found != Verdict::Down => "its breaker isn't closed".to_owned(),
             Some(SaidBy { target: Some(target), .. }) => {
                 let last = target.last.as_ref().map(|(_, observation)| observation.to_string());
                 last.unwrap_or_else(|| "as before the restart".to_owned())

@@ -60,6 +60,7 @@ fn scrape(publisher: &Publisher, workers: &[Arc<WorkerCounters>], reloads: Reloa
         reloads,
         measurements: Counts::default(),
         operators: Operators { overrides: &publisher.overrides(), not_kept: (1, 2) },
+        dropped_log_lines: 9,
         started,
     };
     samples(&scrape.text().unwrap())
@@ -148,6 +149,7 @@ fn health_reloads_and_the_configuration_are_shown() {
         (r#"meridian_probe_lateness_seconds_bucket{le="0.0025"}"#, 0.0),
         (r#"meridian_probe_lateness_seconds_bucket{le="0.005"}"#, 1.0),
         ("meridian_probes_missed_total", 0.0),
+        ("meridian_log_lines_dropped_total", 9.0),
         ("meridian_probes_in_flight", 0.0),
         (r#"meridian_reloads_total{result="success"}"#, 4.0),
         (r#"meridian_reloads_total{result="partial"}"#, 3.0),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Behaviour, OK, Server};
@@ -52,6 +54,16 @@ impl Authority {
             }
         };
         builder.with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap()).unwrap()
+    }
+
+    /// The configuration of a server that shows a certificate for these names, but has another key.
+    pub(super) fn impostor(&self, names: &[&str]) -> ServerConfig {
+        let ((certificate, _), (_, key)) = (self.pair(names, in_days(9)), self.pair(names, in_days(9)));
+        let key = any_supported_type(&key.serialize_der().try_into().unwrap()).unwrap();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        builder.with_no_client_auth().with_cert_resolver(Arc::new(shown))
     }
 
     /// A server that answers [`OK`] and has a certificate for these names.

@@ -133,6 +133,14 @@ async fn what_is_not_verified_may_be_anyones_and_expired() {
 }
 
 #[tokio::test]
+async fn what_is_not_verified_must_be_the_servers_own() {
+    let server = listen(Authority::new("Anyone's").impostor(&["www.example.com"])).await;
+    let trust = Trust { verify: false, ca_file: None, client: None };
+    let (said, _) = probe_tls(&server, Tls { trust, ..verified(None).unwrap() }).await;
+    assert_eq!(said, "certificate not accepted: it is not signed by the issuer that it names");
+}
+
+#[tokio::test]
 async fn a_certificate_that_expires_soon_is_a_poor_success() {
     let authority = Authority::new("Ours");
     // Days until it expires, days that there must be, and what the observation says of it.

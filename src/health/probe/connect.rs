@@ -21,6 +21,8 @@ use super::{Details, Failure, Phase, Phases};
 use crate::config::Tls;
 use crate::unix_time::unix_seconds;
 
+/// How long after its end a time-out is still believed.
+const MAX_LATENESS: Duration = Duration::from_millis(250);
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Until when an attempt may take.
@@ -40,9 +42,13 @@ impl Deadline {
     /// Awaits the future.
     ///
     /// # Errors
-    /// [`Failure::Timeout`] in this phase.
+    /// [`Failure::Timeout`] in this phase; [`Failure::Local`] where this machine came so late to find that out that the answer may have
+    /// been waiting to be looked at: a machine that was paused is to take nothing away.
     pub(super) async fn within<T>(self, phase: Phase, future: impl Future<Output = T>) -> Result<T, Failure> {
-        timeout_at(self.at, future).await.map_err(|_| Failure::Timeout { phase, after: self.time })
+        timeout_at(self.at, future).await.map_err(|_| match self.at.elapsed() {
+            late if late > MAX_LATENESS => Failure::Local(format!("this machine was busy or paused for {late:.1?}")),
+            _ => Failure::Timeout { phase, after: self.time },
+        })
     }
 }
 
@@ -203,5 +209,30 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_out_that_is_noticed_late_is_no_evidence() {
+        let wait = async |paused: Duration| {
+            let deadline = Deadline::after(Duration::from_secs(2));
+            let waiting = tokio::spawn(deadline.within(Phase::Connect, pending::<()>()));
+            tokio::task::yield_now().await;
+            advance(Duration::from_secs(1)).await;
+            advance(Duration::from_secs(1) + paused).await;
+            waiting.await
+        };
+        let failure = wait(MAX_LATENESS).await;
+        assert!(matches!(failure, Ok(Err(Failure::Timeout { phase: Phase::Connect, .. }))), "{failure:?}");
+        let failure = wait(MAX_LATENESS + Duration::from_millis(2)).await;
+        assert!(matches!(failure, Ok(Err(Failure::Local(_)))), "{failure:?}");
     }
 }

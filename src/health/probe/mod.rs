@@ -264,7 +264,7 @@ impl Prober {
 impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Option<Observation> {
         match &*key.check {
-            Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
+            Check::File(check) => self.memory.files.observe(check, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
             // Its state is large, and most of the time a target has no run under way.
             Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
