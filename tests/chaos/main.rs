@@ -153,6 +153,8 @@ fn cut_off(seed: u64) -> Scenario {
         let state = if rng.bool() { State::Hanging } else { State::Refusing };
         script.strike(&mut rng, most, Span { from, until }, Duration::from_millis(200), state);
         if let Some(until) = canary_until.map(Duration::from_secs) {
+            // So soon that it is known as the others fall.
+            let from = from - Duration::from_secs(1);
             script.stories[canary].strike(Span { from, until }, state);
         }
     }
