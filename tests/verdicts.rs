@@ -342,6 +342,18 @@ fn the_last_region_is_left_and_changes_are_rationed() {
 }
 
 #[test]
+fn no_change_is_spent_on_what_comes_up_in_time() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SIX}"));
+    run.find("1a- 2a-");
+    assert_eq!(run.verdicts(), "-c++++");
+    // There is a change to be made again as it comes up.
+    run.seconds = 61;
+    run.find("2a+");
+    run.find("3a-");
+    assert_eq!(run.verdicts(), "-+-+++");
+}
+
+#[test]
 fn what_the_operator_says_is_not_limited() {
     let run = Run::up(&format!("[safety]\nmax_down_share = 0\n{SIX}"));
     run.find("1a- 2a-");
@@ -460,6 +472,18 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
     assert_eq!(run.verdicts(), "-++uuu");
     assert_eq!(run.find("6a+"), [Doubt::Ends(Relief::Recovered)]);
     assert_eq!(run.verdicts(), "-++--+");
+}
+
+#[test]
+fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
+    let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }]\n";
+    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}{other}"));
+    run.find("1a+ 2a+ 3a+ 4a+ 5a+ 6a+");
+    run.find("7a-");
+    run.at(10);
+    assert_eq!(run.verdicts(), "++++++-");
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 7 }]);
+    assert_eq!(run.verdicts(), "uuu+uuu");
 }
 
 #[test]

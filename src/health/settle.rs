@@ -217,19 +217,7 @@ impl Table {
         let mut next: BTreeSet<u32> = touched.iter().copied().collect();
         // Pools depend on no pool that depends on them, so this ends.
         while !next.is_empty() {
-            let mut pools = BTreeMap::new();
-            for &index in &next {
-                let Some(known) = self.endpoints.get(index) else { continue };
-                let is_to_go = known.is_to_go(self.found(known, now).verdict);
-                let (claim, _) = known.claim();
-                if is_to_go != claim.down_since.is_some() {
-                    pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
-                    if let Some(known) = self.endpoints.get_mut(index) {
-                        known.find(is_to_go.then_some(now));
-                    }
-                }
-            }
-            for rules in pools.values() {
+            for rules in self.find_again(next.iter().copied(), now).values() {
                 next.extend(self.rule(rules, now));
             }
             let mut groups = BTreeMap::new();
@@ -250,6 +238,24 @@ impl Table {
             }
         }
         Settled { looked_at: looked_at.into_iter().collect(), turns }
+    }
+
+    /// Takes note where the inputs of these endpoints say otherwise than before whether they are down. Returns the rules of their pools
+    /// then, which the guard is to be asked about, by the first endpoint.
+    fn find_again(&mut self, endpoints: impl IntoIterator<Item = u32>, now: Instant) -> BTreeMap<u32, Arc<Rules>> {
+        let mut pools = BTreeMap::new();
+        for index in endpoints {
+            let Some(known) = self.endpoints.get(index) else { continue };
+            let is_to_go = known.is_to_go(self.found(known, now).verdict);
+            let (claim, _) = known.claim();
+            if is_to_go != claim.down_since.is_some() {
+                pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
+                if let Some(known) = self.endpoints.get_mut(index) {
+                    known.find(is_to_go.then_some(now));
+                }
+            }
+        }
+        pools
     }
 
     /// The endpoints of which operators say something else than is known here, and what they say, which takes a while to find out
@@ -372,18 +378,23 @@ impl Table {
         }
     }
 
-    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something. Returns a
-    /// change of mind, and the endpoints that are to be settled.
-    pub fn look_after(&mut self, now: Instant) -> (Option<Doubt>, Vec<u32>) {
+    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something, knowing what is
+    /// new of the endpoints that were touched: none is taken away that just came up. Returns a change of mind, and the endpoints that
+    /// are to be settled beside those.
+    pub fn look_after(&mut self, touched: &[u32], now: Instant) -> (Option<Doubt>, Vec<u32>) {
         let safety = Arc::clone(&self.settling.safety);
         let sight = self.sight(now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
+        pools.extend(self.find_again(touched.iter().copied(), now).into_keys());
         if let Some(Doubt::Begins { .. }) = doubt {
-            let fallen = self.settling.suspicion.fallen();
-            let endpoints = fallen.flat_map(|target| self.endpoints.of_target(target));
-            pools.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.rules.endpoints.start)));
+            // What was taken away of late is given back also where nothing else fell, as by a first result.
+            let mut first = 0;
+            while let Some(known) = self.endpoints.get(first) {
+                pools.insert(first);
+                first = known.placed.rules.endpoints.end.max(first + 1);
+            }
         }
         let mut changed = vec![];
         for first in pools {

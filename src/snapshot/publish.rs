@@ -208,7 +208,7 @@ impl Publisher {
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
             }
-            let (doubt, ruled) = known.table.look_after(now);
+            let (doubt, ruled) = known.table.look_after(&touched, now);
             events.extend(doubt.map(Event::Doubt));
             touched.extend(ruled);
             if self.publish_what_is_urgent(&mut known, &current, &touched, &turned) {
@@ -275,7 +275,7 @@ impl Publisher {
                 if is_torn {
                     known.is_restless.fill(true);
                 }
-                let (doubt, ruled) = known.table.look_after(now);
+                let (doubt, ruled) = known.table.look_after(&[], now);
                 events.extend(doubt.map(Event::Doubt));
                 self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }
