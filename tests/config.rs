@@ -118,6 +118,8 @@ fn what_a_probe_does_not_say_follows_from_what_it_says() {
         let timing = probe(&format!("type = \"tcp\"\nport = 1\ninterval = \"{interval}s\"")).timing;
         assert_eq!((timing.timeout, timing.hold_down), (seconds(timeout), seconds(hold_down)), "{interval} s");
     }
+    let look = probe("type = \"file\"\npath = \"/states\"").timing;
+    assert_eq!((look.interval, look.fall, look.rise), (seconds(1), 1, 1));
     let from = probe("type = \"tcp\"\nport = 1\nsource = \"::ffff:192.0.2.53\"");
     assert_eq!(from.check.source(), Some("192.0.2.53".parse().unwrap()));
 }
