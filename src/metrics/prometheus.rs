@@ -42,11 +42,11 @@ use crate::health::guard::Held;
 use crate::health::overrides::{self, Overrides};
 use crate::health::report::Source;
 use crate::health::table::Counts;
-use crate::health::{Histogram, Hold, Observation, Punctuality, Rejection, Table, Verdict};
+use crate::health::{EndpointHealth, Found, Histogram, Hold, Observation, Punctuality, Rejection, Table, Verdict};
 use crate::measurements;
 use crate::routing::live::WHOLE;
 use crate::server::counters::{ConnectionCounters, Counter as Counted, ServerCounters};
-use crate::snapshot::{Compiled, Snapshot};
+use crate::snapshot::{Compiled, Endpoint, Snapshot};
 use crate::unix_time::unix_seconds_modulo;
 
 /// The content type of what [`Scrape::text`] makes.
@@ -289,74 +289,65 @@ impl Scrape<'_> {
     fn add_endpoints(&self, families: &mut Families) {
         let compiled = &self.snapshot.compiled;
         let now = Instant::now();
-        let (mut verdicts, mut weights, mut enabled) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut shares, mut loads, mut breakers, mut transitions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut held = [0; Held::ALL.len()];
-        let (mut scores, mut flapping, mut waiting) = (Vec::new(), 0.0, 0.0);
-        let (mut phases, mut expiries) = (Vec::new(), Vec::new());
-        for (index, group) in (0..).zip(&compiled.groups) {
-            let (pool, region) = place(compiled, index);
-            for index in group.endpoints.clone() {
+        let mut all = Vec::with_capacity(compiled.endpoints.len());
+        for (group, of) in (0..).zip(&compiled.groups) {
+            let (pool, region) = place(compiled, group);
+            for index in of.endpoints.clone() {
                 let endpoint = &compiled.endpoints[index as usize];
-                let name = endpoint.destination.to_string();
-                let own = [("pool", pool), ("region", region), ("endpoint", name.as_str())];
-                weights.push((labels(own), f64::from(endpoint.weight)));
                 let known = self.health.endpoints().get(index);
-                let said = known.map(|known| *known.operators()).unwrap_or_default();
-                let state = endpoint.state_under(&said, unix_seconds_modulo());
-                enabled.push((labels(own), flag(state == EndpointState::Enabled)));
-                if let Some(known) = known {
-                    let found = self.health.found(known, now);
-                    shares.push((labels(own), f64::from(known.share(&found, now, WHOLE)) / f64::from(WHOLE)));
-                    for (measure, value) in known.load(&found, now).values() {
-                        loads.push((with(own, "measure", measure.name()), value));
-                    }
-                    for state in known.breaker().map_or(&[][..], |_| &State::ALL) {
-                        let Some(breaker) = known.breaker() else { continue };
-                        breakers.push((with(own, "state", state.name()), flag(breaker.state() == *state)));
-                        let count = breaker.transitions()[*state as usize];
-                        transitions.push((with(own, "to", state.name()), count as f64));
-                    }
-                }
-                let Some(known) = known.filter(|known| !known.placed.inputs.is_empty()) else { continue };
-                scores.push((labels(own), self.health.found(known, now).score.value()));
-                match self.health.hold(known, now) {
-                    Hold::None => {}
-                    Hold::For(_) => flapping += 1.0,
-                    Hold::UntilResumed => waiting += 1.0,
-                }
-                for verdict in Verdict::ALL {
-                    verdicts.push((with(own, "verdict", verdict.name()), flag(known.verdict() == verdict)));
-                }
-                for reason in Held::ALL {
-                    held[reason as usize] += u32::from(known.held() == Some(reason));
-                }
-                // Of the first probe, where there are several.
-                let last = self.health.targets_of(known).next().and_then(|target| target.last.as_ref());
-                let Some((_, Observation { details, .. })) = last else { continue };
-                for (phase, time) in details.phases.named() {
-                    phases.extend(time.map(|time| (with(own, "phase", phase), time.as_secs_f64())));
-                }
-                expiries.extend(details.certificate_expires.map(|expires| (labels(own), expires as f64)));
+                let found = known.map(|known| self.health.found(known, now));
+                all.push(Shown {
+                    pool,
+                    region,
+                    name: endpoint.destination.to_string(),
+                    endpoint,
+                    known: known.zip(found),
+                });
             }
         }
+        let known = || all.iter().filter_map(|shown| Some((shown, shown.known.as_ref()?)));
+        let probed = || known().filter(|(_, (known, _))| !known.placed.inputs.is_empty());
+        // Of the first probe, where there are several.
+        let details = || {
+            probed().filter_map(|(shown, (known, _))| {
+                let (_, Observation { details, .. }) = self.health.targets_of(known).next()?.last.as_ref()?;
+                Some((shown, details))
+            })
+        };
+        let breakers = || {
+            let broken = known().filter_map(|(shown, (known, _))| Some((shown, known.breaker()?)));
+            broken.flat_map(|(shown, breaker)| State::ALL.map(|state| (shown, breaker, state)))
+        };
         families.gauges(
             "meridian_endpoint_verdict",
             "1 for the verdict that the endpoint has, 0 for the others. \"unknown\" lasts until the first probe ends, \
              and serves as up. Endpoints of pools without a probe have none, and always serve.",
-            verdicts,
+            probed().flat_map(|(shown, (known, _))| {
+                Verdict::ALL.map(|verdict| (shown.with("verdict", verdict.name()), flag(known.verdict() == verdict)))
+            }),
         );
         families.gauges(
             "meridian_endpoints_held",
             "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or \
              \"unsure\" while the prober suspects itself.",
-            Held::ALL.map(|reason| (labels([("reason", reason.name())]), f64::from(held[reason as usize]))),
+            Held::ALL.map(|reason| {
+                let count = probed().filter(|(_, (known, _))| known.held() == Some(reason)).count();
+                (labels([("reason", reason.name())]), count as f64)
+            }),
         );
+        let (mut flapping, mut waiting) = (0_u32, 0_u32);
+        for (_, (known, _)) in probed() {
+            match self.health.hold(known, now) {
+                Hold::None => {}
+                Hold::For(_) => flapping += 1,
+                Hold::UntilResumed => waiting += 1,
+            }
+        }
         families.gauges(
             "meridian_endpoints_held_down",
             "Endpoints that stay down though their probes may soon succeed: as they flap, by \"hold_down\", or until an operator \
              resumes them, by \"manual_resume\".",
-            [("hold_down", flapping), ("manual_resume", waiting)].map(|(by, count)| (labels([("by", by)]), count)),
+            [("hold_down", flapping), ("manual_resume", waiting)].map(|(by, count)| (labels([("by", by)]), count.into())),
         );
         families.gauge(
             "meridian_prober_unsure",
@@ -366,52 +357,68 @@ impl Scrape<'_> {
         families.gauges(
             "meridian_endpoint_weight",
             "The endpoint's weight among those of its region; 0 is drained.",
-            weights,
+            all.iter().map(|shown| (shown.labels(), f64::from(shown.endpoint.weight))),
         );
         families.gauges(
             "meridian_endpoint_enabled",
             "1 where configuration and operators let the endpoint serve, 0 where it is draining or disabled. Operators' words on \
              services are not in it.",
-            enabled,
+            all.iter().map(|shown| {
+                let said = shown.known.as_ref().map(|(known, _)| *known.operators()).unwrap_or_default();
+                let state = shown.endpoint.state_under(&said, unix_seconds_modulo());
+                (shown.labels(), flag(state == EndpointState::Enabled))
+            }),
         );
         families.gauges(
             "meridian_endpoint_health_score",
             "How well the endpoint's probes went of late, 0 to 1.",
-            scores,
+            probed().map(|(shown, (_, found))| (shown.labels(), found.score.value())),
         );
         families.gauges(
             "meridian_endpoint_share",
             "The part of the endpoint's weight that counts now, 0 to 1: less where its probes fail now and then, while it \
              warms up, and while its circuit breaker is half-open; 0 while that is open.",
-            shares,
+            known().map(|(shown, (known, found))| {
+                (shown.labels(), f64::from(known.share(found, now, WHOLE)) / f64::from(WHOLE))
+            }),
         );
         families.gauges(
             "meridian_endpoint_load",
             "What is known of the endpoint's load, as far as it is fresh; response_ms is what probes take where nothing \
              else is said.",
-            loads,
+            known().flat_map(|(shown, (known, found))| {
+                let load = known.load(found, now);
+                let told: Vec<_> = load.values().collect();
+                told.into_iter().map(|(measure, value)| (shown.with("measure", measure.name()), value))
+            }),
         );
         families.gauges(
             "meridian_probe_phase_seconds",
             "How long the parts of the endpoint's latest probe took: \"resolve\", \"connect\", \"tls\" and \"first_byte\", \
              from the request to the head of its answer. Those that it did not have or did not come to the end of are \
              left out.",
-            phases,
+            details().flat_map(|(shown, details)| {
+                let phases = details.phases.named().into_iter();
+                phases.filter_map(|(phase, time)| Some((shown.with("phase", phase), time?.as_secs_f64())))
+            }),
         );
         families.gauges(
             "meridian_certificate_expiry_timestamp_seconds",
             "When the certificate expires that the endpoint showed to its latest probe, in seconds since 1970.",
-            expiries,
+            details().filter_map(|(shown, details)| Some((shown.labels(), details.certificate_expires? as f64))),
         );
         families.gauges(
             "meridian_breaker_state",
             "1 for the state that the endpoint's circuit breaker is in, 0 for the others.",
-            breakers,
+            breakers()
+                .map(|(shown, breaker, state)| (shown.with("state", state.name()), flag(breaker.state() == state))),
         );
         families.counters(
             "meridian_breaker_transitions_total",
             "Changes of the endpoint's circuit breaker, by the state that it changed to.",
-            transitions,
+            breakers().map(|(shown, breaker, state)| {
+                (shown.with("to", state.name()), breaker.transitions()[state as usize] as f64)
+            }),
         );
     }
 
@@ -446,38 +453,33 @@ impl Scrape<'_> {
                 *sum += count;
             }
         }
-        let (mut probes, mut transitions, mut durations) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, (counts, histogram)) in &targets {
-            let of = |outcome| labels([("target", name.as_str()), ("outcome", outcome)]);
-            probes.push((of("success"), counts.successes as f64));
-            probes.push((of("failure"), counts.failures as f64));
-            probes.push((of("local"), counts.local_problems as f64));
-            let own = labels([("target", name.as_str())]);
-            transitions.push((own.clone(), counts.transitions as f64));
-            durations.push(histogram_sample(own, histogram));
-        }
+        let own = |name: &String| labels([("target", name)]);
         families.counters(
             "meridian_probes_total",
             "Probes that ended, by target and outcome. \"local\" ones could not be made by this machine (no \
              free descriptor or port, not permitted): they say nothing of the target, and change no verdict.",
-            probes,
+            targets.iter().flat_map(|(name, (counts, _))| {
+                let Counts { successes, failures, local_problems, .. } = counts;
+                let outcomes = [("success", *successes), ("failure", *failures), ("local", *local_problems)];
+                outcomes.map(|(outcome, count)| (labels([("target", name), ("outcome", outcome)]), count as f64))
+            }),
         );
         families.counters(
             "meridian_verdict_transitions_total",
             "Changes of a target's verdict, the first one from unknown included.",
-            transitions,
+            targets.iter().map(|(name, (counts, _))| (own(name), counts.transitions as f64)),
         );
         families.add(
             MetricType::HISTOGRAM,
             "meridian_probe_duration_seconds",
             "How long probes took, failed ones included, from the resolution of the name to the verdict on the body.",
-            durations,
+            targets.iter().map(|(name, (_, durations))| histogram_sample(own(name), durations)),
         );
         families.add(
             MetricType::HISTOGRAM,
             "meridian_probe_lateness_seconds",
             "How long after they were due probes began, for want of processor time or of room among those in flight.",
-            vec![histogram_sample(Labels::new(), &self.punctuality.lateness.read())],
+            [histogram_sample(Labels::new(), &self.punctuality.lateness.read())],
         );
         families.counter(
             "meridian_probes_missed_total",
@@ -490,7 +492,7 @@ impl Scrape<'_> {
             "meridian_verdict_delay_seconds",
             "From the observation that made a verdict change to the publication of what followed from it: the next query \
              that is read is answered by it.",
-            vec![histogram_sample(Labels::new(), &self.verdict_delays)],
+            [histogram_sample(Labels::new(), &self.verdict_delays)],
         );
     }
 
@@ -671,8 +673,31 @@ fn place(compiled: &Compiled, group: u32) -> (&str, &str) {
     (&compiled.config.pools[group.pool].name, &compiled.config.regions[usize::from(group.region)].name)
 }
 
+/// An endpoint and what is known of it.
+struct Shown<'a> {
+    pool: &'a str,
+    region: &'a str,
+    name: String,
+    endpoint: &'a Endpoint,
+    known: Option<(&'a EndpointHealth, Found)>,
+}
+
+impl Shown<'_> {
+    fn labels(&self) -> Labels {
+        labels([("pool", self.pool), ("region", self.region), ("endpoint", &self.name)])
+    }
+
+    /// And one more.
+    fn with(&self, name: &str, value: &str) -> Labels {
+        labels([("pool", self.pool), ("region", self.region), ("endpoint", &self.name), (name, value)])
+    }
+}
+
 /// The text so far, or why it can't be made.
 struct Families(prometheus::Result<String>);
+
+/// Samples that are written at once. They take far more memory than their text.
+const SAMPLES_AT_ONCE: usize = 1024;
 
 impl Default for Families {
     fn default() -> Self {
@@ -683,20 +708,29 @@ impl Default for Families {
 type Labels = Vec<LabelPair>;
 
 impl Families {
-    /// A family without a sample is left out, as the format has none. Each is written at once, as samples take far more memory than
-    /// their text.
-    fn add(&mut self, kind: MetricType, name: &str, help: &str, samples: Vec<Metric>) {
-        if samples.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(samples);
-        let written = |text: &mut String| TextEncoder::new().encode_utf8(&[family], text);
-        if let Some(Err(problem)) = self.0.as_mut().ok().map(written) {
-            self.0 = Err(problem);
+    /// A family without a sample is left out, as the format has none.
+    fn add(&mut self, kind: MetricType, name: &str, help: &str, samples: impl IntoIterator<Item = Metric>) {
+        let mut samples = samples.into_iter();
+        let mut part = String::new();
+        while let Ok(text) = &mut self.0 {
+            let is_first = part.is_empty();
+            let metrics: Vec<Metric> = samples.by_ref().take(SAMPLES_AT_ONCE).collect();
+            if metrics.is_empty() {
+                return;
+            }
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family.set_metric(metrics);
+            part.clear();
+            if let Err(problem) = TextEncoder::new().encode_utf8(&[family], &mut part) {
+                self.0 = Err(problem);
+                return;
+            }
+            // Help and type stand once, before the first.
+            let has_heading = |line: &&str| is_first || !line.starts_with('#');
+            text.extend(part.split_inclusive('\n').filter(has_heading));
         }
     }
 
@@ -708,7 +742,7 @@ impl Families {
             metric.set_counter(counter);
             metric
         };
-        self.add(MetricType::COUNTER, name, help, values.into_iter().map(sample).collect());
+        self.add(MetricType::COUNTER, name, help, values.into_iter().map(sample));
     }
 
     fn gauges(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
@@ -719,7 +753,7 @@ impl Families {
             metric.set_gauge(gauge);
             metric
         };
-        self.add(MetricType::GAUGE, name, help, values.into_iter().map(sample).collect());
+        self.add(MetricType::GAUGE, name, help, values.into_iter().map(sample));
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {
@@ -729,13 +763,6 @@ impl Families {
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.gauges(name, help, [(Labels::new(), value)]);
     }
-}
-
-/// The labels of an endpoint and one more.
-fn with(own: [(&str, &str); 3], name: &str, value: &str) -> Labels {
-    let mut labels = labels(own);
-    labels.extend(self::labels([(name, value)]));
-    labels
 }
 
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
@@ -781,4 +808,25 @@ fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_family_has_one_heading_however_many_samples() {
+        for count in [0, 1, SAMPLES_AT_ONCE, 3 * SAMPLES_AT_ONCE + 1] {
+            let mut families = Families::default();
+            families.gauges("a", "Of # many.", (0..count).map(|index| (labels([("of", &index.to_string())]), 1.0)));
+            let text = families.0.unwrap();
+            let (heading, samples): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+            assert_eq!(samples.len(), count);
+            let expected = if count == 0 { &[][..] } else { &["# HELP a Of # many.", "# TYPE a gauge"] };
+            assert_eq!(heading, expected);
+            assert!(samples.iter().zip(0..).all(|(line, index)| *line == format!("a{{of=\"{index}\"}} 1")));
+        }
+    }
 }

@@ -10,7 +10,8 @@ fn words_are_taken_shown_and_taken_back() {
     let interface = Interface::start(Some(file.0.clone()));
     let server = interface.address;
     let word = |subject: &str, word: &str| json!({"subject": subject, "word": word, "reason": " r ", "author": "me"});
-    let (status, answer) = send_json(server, "POST /api/v1/overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
+    let (status, answer) =
+        send_json(server, "POST /api/v1/overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
     assert_eq!((status, &answer["kept_in"]), (200, &Value::Null), "{answer}");
     let said = &answer["override"];
     assert_eq!((&said["subject"], &said["endpoints"]), (&json!("endpoint/web/eu-central/2001:db8::1"), &json!(1)));
@@ -95,5 +96,8 @@ fn what_makes_no_sense_is_refused_with_what_to_do() {
     let open = Interface::start(None);
     let (status, answer) = send_json(open.address, "POST /api/v1/overrides", &with("word", json!("up")));
     assert_eq!(status, 403, "{answer}");
-    assert_eq!(send_json(open.address, "DELETE /api/v1/overrides", &json!({"subject": "pool/web", "author": "me"})).0, 403);
+    assert_eq!(
+        send_json(open.address, "DELETE /api/v1/overrides", &json!({"subject": "pool/web", "author": "me"})).0,
+        403
+    );
 }
