@@ -609,13 +609,14 @@ fn slow_answers_move_clients_to_faster_endpoints_and_take_none_away() {
 #[test]
 fn a_score_from_before_a_restart_still_counts() {
     let start = Instant::now();
-    let run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
+    let mut run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
     let restored = |key: &meridian::health::TargetKey| {
         let is_third = key.target.to_string() == "192.0.2.3";
         let (verdict, score) = if is_third { (Verdict::Degraded, 0.5) } else { (Verdict::Up, 1.0) };
         Some(meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score })
     };
     assert_eq!(run.publisher.restore(restored, start), 3);
+    assert_eq!(run.at(0.0), [], "that all is as before is no news");
     assert_eq!(run.share(3), WHOLE / 2);
     run.assert_shares([1.0, 2.0, 1.5]);
     (0..2).for_each(|_| drop(run.observe(3, true)));
