@@ -21,7 +21,7 @@ use crate::logging;
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::operator::Operator;
-use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_unverified_certificates};
+use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_what_may_not_be_meant};
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -93,7 +93,7 @@ impl Daemon {
         if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
             warn!(%problem, "icmp probes find nothing");
         }
-        warn_of_unverified_certificates(&config);
+        warn_of_what_may_not_be_meant(&config);
 
         let (observations, observed) = mpsc::channel(OBSERVATIONS_PER_PUBLICATION);
         let reloader = Arc::new(Reloader::new(loader, prepared, observations));

@@ -16,7 +16,6 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Begins logging for the whole process; a second call changes nothing. Lines are written on a thread of their own, so that nothing
 /// else waits where whoever reads them hangs. What waits is written when the result is dropped, for which that takes a second at most.
-#[must_use]
 pub(crate) fn start(log: Log) -> WorkerGuard {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
     let (writer, guard) = writer.finish(stderr());

@@ -424,7 +424,7 @@ impl Reloader {
         };
         if reason == Reason::Signal {
             warn_of_what_needs_a_restart(&self.started_with, &compiled.config);
-            warn_of_unverified_certificates(&compiled.config);
+            warn_of_what_may_not_be_meant(&compiled.config);
             // Where it can't be raised, that was said at the start.
             if let Ok(limit) = raise_descriptor_limit() {
                 warn_of_few_descriptors(limit, &compiled);
@@ -522,10 +522,10 @@ pub(crate) fn warn_of_few_descriptors(limit: u64, compiled: &Compiled) {
     }
 }
 
-/// Warns of probes by which whoever is between this server and an endpoint can make it look well.
-pub(crate) fn warn_of_unverified_certificates(config: &Config) {
-    for probe in config.unverified_probes() {
-        warn!(probe, "takes any certificate for its endpoints' own, as it has `verify = false`");
+/// Warns of what the configuration may say by mistake.
+pub(crate) fn warn_of_what_may_not_be_meant(config: &Config) {
+    for warning in config.warnings() {
+        warn!("{warning}");
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use meridian::config::Config;
 
@@ -41,6 +42,106 @@ fn problems_are_shown_as_expected() {
     for expected in files("tests/config", "txt") {
         assert!(expected.with_extension("toml").exists(), "{} has no input", expected.display());
     }
+}
+
+/// A file with this probe.
+fn with_probe(keys: &str) -> String {
+    format!(
+        "server.listen = [\"127.0.0.1:0\"]\nzones.\"a.example\".nameservers = [\"ns.example\"]\n[probes.a]\n{keys}\n"
+    )
+}
+
+#[test]
+fn what_a_probe_sends_or_expects_is_bounded() {
+    let headers = |count: usize| (0..count).map(|index| format!("x{index} = \"y\"")).collect::<Vec<_>>().join(", ");
+    let texts: [(usize, &dyn Fn(usize) -> String, &str); 11] = [
+        (
+            65_536,
+            &|length| format!("type = \"http\"\nexpect_body = \"{}\"", "x".repeat(length)),
+            "longer than what is read",
+        ),
+        (
+            1_024,
+            &|length| format!("type = \"http\"\nexpect_body_regex = \"{}\"", "x".repeat(length)),
+            "longer than 1024 bytes",
+        ),
+        (2_048, &|length| format!("type = \"http\"\npath = \"/{}\"", "x".repeat(length - 1)), "a path is up to 2048"),
+        (32, &|count| format!("type = \"http\"\nheaders = {{ {} }}", headers(count)), "33 headers are too many"),
+        (
+            4_096,
+            &|length| format!("type = \"http\"\nheaders.x = \"{}\"", "y".repeat(length)),
+            "the value of a header is up to 4096",
+        ),
+        (65_536, &|length| format!("type = \"tcp\"\nport = 1\nsend = \"{}\"", "x".repeat(length)), "too long a text"),
+        (65_536, &|length| format!("type = \"tcp\"\nport = 1\nexpect = \"{}\"", "x".repeat(length)), "too long a text"),
+        (255, &|length| format!("type = \"grpc\"\nport = 1\nservice = \"{}\"", "x".repeat(length)), "too long a name"),
+        (
+            4_096,
+            &|length| format!("type = \"exec\"\ncommand = \"/a\"\narguments = [\"{}\"]", "x".repeat(length)),
+            "too long an argument",
+        ),
+        (
+            100,
+            &|count| format!("type = \"exec\"\ncommand = \"/a\"\narguments = [{}]", "\"x\", ".repeat(count)),
+            "at most 100",
+        ),
+        (
+            4_096,
+            &|length| {
+                let text = "x".repeat(length);
+                format!("type = \"dns\"\nname = \"a.example\"\nrecord = \"TXT\"\nexpect_answer = \"{text}\"")
+            },
+            "too long a text",
+        ),
+    ];
+    for (most, keys, expected) in texts {
+        let parsed = |size| Config::parse(&with_probe(&keys(size)), Path::new("test.toml"));
+        assert!(parsed(most).is_ok(), "{expected}: {}", parsed(most).unwrap_err());
+        let problem = parsed(most + 1).unwrap_err().to_string();
+        assert!(problem.contains(expected), "{expected}: {problem}");
+    }
+    for command in ["bin/true", "/bin/\\u0000true"] {
+        let keys = format!("type = \"exec\"\ncommand = \"{command}\"");
+        let problem = Config::parse(&with_probe(&keys), Path::new("test.toml")).unwrap_err().to_string();
+        assert!(problem.contains("expected the absolute path of a program"), "{problem}");
+    }
+}
+
+#[test]
+fn what_a_probe_does_not_say_follows_from_what_it_says() {
+    let probe = |keys: &str| {
+        let config = Config::parse(&with_probe(keys), Path::new("test.toml"));
+        config.unwrap_or_else(|problems| panic!("{problems}")).probes[0].as_ref().clone()
+    };
+    let seconds = Duration::from_secs;
+    for (interval, timeout, hold_down) in [(2, 1, 2), (5, 2, 5), (30, 2, 10)] {
+        let timing = probe(&format!("type = \"tcp\"\nport = 1\ninterval = \"{interval}s\"")).timing;
+        assert_eq!((timing.timeout, timing.hold_down), (seconds(timeout), seconds(hold_down)), "{interval} s");
+    }
+    let look = probe("type = \"file\"\npath = \"/states\"").timing;
+    assert_eq!((look.interval, look.fall, look.rise), (seconds(1), 1, 1));
+    let from = probe("type = \"tcp\"\nport = 1\nsource = \"::ffff:192.0.2.53\"");
+    assert_eq!(from.check.source(), Some("192.0.2.53".parse().unwrap()));
+}
+
+#[test]
+fn what_may_not_be_meant_is_warned_of() {
+    let probes = [
+        ("a", "type = \"tcp\"\nport = 1\ninterval = \"5s\"\ntimeout = \"4500ms\""),
+        ("b", "type = \"tcp\"\nport = 1\ninterval = \"5s\"\ntimeout = \"5s\""),
+        ("c", "type = \"https\"\nverify = false"),
+        ("d", "type = \"heartbeat\"\nmax_silence = \"1s\""),
+    ];
+    let probes = probes.map(|(name, keys)| format!("[probes.{name}]\n{keys}\n")).concat();
+    let text =
+        format!("server.listen = [\"127.0.0.1:0\"]\nzones.\"a.example\".nameservers = [\"ns.example\"]\n{probes}");
+    let config = Config::parse(&text, Path::new("test.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    let expected = [
+        "probe b asks what hangs every other time only, and so finds it down late, as the next run is due when the `timeout` of 5s \
+         is over: write at most \"4s500ms\"",
+        "probe c takes any certificate for its endpoints' own, as it has `verify = false`",
+    ];
+    assert_eq!(config.warnings().collect::<Vec<_>>(), expected);
 }
 
 #[test]

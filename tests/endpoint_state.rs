@@ -467,6 +467,12 @@ fn an_explanation_says_what_becomes_of_the_weight_and_why() {
         "weight 1, up for 31 s (ok in 4.0ms, 31 s ago); 5.0 % of its weight counts (breaker half-open); \
          load too old to count (31 s ago)"
     );
+    let held = Run::new("", &format!("{BREAKER}\n[safety]\nmax_down_share = 0"));
+    held.push(pushed(Pushed { failures: 5, ..Pushed::default() })).unwrap();
+    assert_eq!(
+        line(&held, 1),
+        "weight 1, up for 0 s, as its breaker is open but max_down_share holds it (ok in 4.0ms, 0 s ago)"
+    );
 }
 
 #[test]

@@ -2,18 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fs;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meridian::config::{Check, DnsCheck, DnsData, ExecCheck, Target, TcpCheck, Timing};
+use meridian::config::{Check, DnsCheck, DnsData, ExecCheck, FileCheck, Target, TcpCheck, Timing};
 use meridian::health::probe::{MAX_PROGRAMS, Observation, Observe, Prober};
 use meridian::health::{Input, TargetKey};
 use meridian::reload::{Loader, Origin};
+use socket2::{Domain, Protocol, Socket, Type};
+use support::run_in_child;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::sleep;
@@ -143,7 +150,7 @@ mod dns {
     const CNAME: u16 = 5;
     const TXT: u16 = 16;
 
-    /// What a server sends for a query: datagrams, each from its own port or from another.
+    /// What a server sends for a query: datagrams, each from its own address and port, or from another port and another address.
     type Script = fn(&[u8]) -> Vec<(Vec<u8>, bool)>;
     /// What it sends over TCP.
     type OverTcp = fn(&[u8]) -> Vec<u8>;
@@ -159,12 +166,17 @@ mod dns {
         };
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
-            let elsewhere = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let other_port = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            // Somebody may have it already; then the other port is all that is tried.
+            let other_address = UdpSocket::bind(("127.0.0.2", port)).await.ok();
             let mut query = [0; 512];
             let (length, peer) = socket.recv_from(&mut query).await.unwrap();
             for (answer, from_here) in script(&query[..length]) {
-                let from = if from_here { &socket } else { &elsewhere };
-                from.send_to(&answer, peer).await.unwrap();
+                let elsewhere = [Some(&other_port), other_address.as_ref()];
+                let from = if from_here { [Some(&socket), None] } else { elsewhere };
+                for from in from.into_iter().flatten() {
+                    from.send_to(&answer, peer).await.unwrap();
+                }
             }
             // Its port must stay.
             std::future::pending::<()>().await;
@@ -215,6 +227,10 @@ mod dns {
             (|query| vec![(answer(query, 0, 0, &[(CNAME, &[1, b'a', 0]), ONE]), true)], "ok"),
             (|query| vec![(answer(query, 0, 0, &[TWO]), true)], "answered with A 192.0.2.2 (expected 192.0.2.1)"),
             (|query| vec![(answer(query, 0, 0, &[]), true)], "answered with no A (expected 192.0.2.1)"),
+            (
+                |query| vec![(answer(query, 0, 0, &[TWO; 4]), true)],
+                "answered with A 192.0.2.2, 192.0.2.2, 192.0.2.2 (expected 192.0.2.1)",
+            ),
             (|query| vec![(answer(query, 0, 2, &[]), true)], "answered SERVFAIL (expected NOERROR)"),
             (|query| vec![(answer(query, 0, 3, &[ONE]), true)], "answered NXDOMAIN (expected NOERROR)"),
             // The question left out, as of who can't read it.
@@ -240,6 +256,7 @@ mod dns {
             // What is no answer is passed over.
             (
                 |query| {
+                    let questionless = vec![query[0], query[1], 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
                     let mut other_id = answer(query, 0, 2, &[]);
                     other_id[1] ^= 1;
                     let mut other_name = answer(query, 0, 2, &[]);
@@ -247,9 +264,21 @@ mod dns {
                     let mut other_type = answer(query, 0, 2, &[]);
                     let end = other_type.len();
                     other_type[end - 3] = 28;
+                    let mut other_class = answer(query, 0, 2, &[]);
+                    other_class[end - 1] = 3;
                     let mut a_query = answer(query, 0, 2, &[]);
                     a_query[2] = 0;
-                    let wrong = [other_id, other_name, other_type, a_query, vec![], vec![0; 11], vec![0xff; 512]];
+                    let wrong = [
+                        questionless,
+                        other_id,
+                        other_name,
+                        other_type,
+                        other_class,
+                        a_query,
+                        vec![],
+                        vec![0; 11],
+                        vec![0xff; 512],
+                    ];
                     let mut all: Vec<_> = wrong.into_iter().map(|datagram| (datagram, true)).collect();
                     all.push((answer(query, 0, 2, &[]), false));
                     all.push((answer(query, 0, 0, &[ONE]), true));
@@ -275,6 +304,26 @@ mod dns {
         let check =
             DnsCheck { recursion: true, expect_rcode: 5, ..check(server(only_with_recursion, None).await, TXT, None) };
         assert_eq!(said(&probe(Check::Dns(check), AMPLE).await), "ok");
+    }
+
+    #[tokio::test]
+    async fn a_query_comes_from_the_source_address_and_its_id_can_not_be_guessed() {
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let check = DnsCheck { source: Some(source), ..check(socket.local_addr().unwrap().port(), A, None) };
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            let mut query = [0; 512];
+            let (observation, ()) = tokio::join!(probe(Check::Dns(check.clone()), AMPLE), async {
+                let (length, peer) = socket.recv_from(&mut query).await.unwrap();
+                assert_eq!(peer.ip(), source);
+                socket.send_to(&answer(&query[..length], 0, 0, &[]), peer).await.unwrap();
+            });
+            assert_eq!(said(&observation), "ok");
+            ids.push([query[0], query[1]]);
+        }
+        ids.dedup();
+        assert!(ids.len() > 4, "{ids:?}");
     }
 
     #[tokio::test]
@@ -359,6 +408,50 @@ async fn an_echo_request_is_answered_or_not() {
     // An address of which nobody may send or answer anything (RFC 1112 section 4).
     let nowhere = prober.observe(&key(ECHO, [240, 0, 0, 1].into(), SHORT)).await.unwrap();
     assert_ne!(said(&nowhere), "ok");
+}
+
+/// Where nobody but a test answers echo requests: in a network of its own, whose kernel doesn't.
+#[test]
+fn an_echo_reply_of_another_host_is_none() {
+    let network = "ip link set lo up && echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all";
+    let is_possible = Command::new("unshare").args(["--net", "sh", "-c", network]).output();
+    if !is_possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this user may make no network of its own");
+        return;
+    }
+    let preparation = format!("exec unshare --net sh -c '{network} && exec \"$0\" \"$@\"' \"$0\" \"$@\";");
+    run_in_child("echo_replies_by_others", &preparation);
+}
+
+#[tokio::test]
+#[ignore = "run by `an_echo_reply_of_another_host_is_none`"]
+async fn echo_replies_by_others() {
+    let prober = Prober::new([]).unwrap();
+    let asked = IpAddr::from([127, 0, 0, 2]);
+    for (answering, expected) in
+        [([127, 0, 0, 9], "timed out after 300 ms while waiting for the response"), ([127, 0, 0, 2], "ok")]
+    {
+        let socket = |address: IpAddr| {
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+            socket.bind(&SocketAddr::new(address, 0).into()).unwrap();
+            socket
+        };
+        let (mut requests, replies) = (socket(asked), socket(answering.into()));
+        std::thread::spawn(move || {
+            let mut packet = [0; 256];
+            // The header of IPv4 has five words; a request is of type 8, a reply of type 0, and the checksums differ by as much.
+            let length = requests.read(&mut packet).unwrap();
+            let message = &mut packet[20..length];
+            assert_eq!(message[0], 8);
+            let checksum = u16::from_be_bytes([message[2], message[3]]);
+            let (sum, carry) = checksum.overflowing_add(0x0800);
+            message[2..4].copy_from_slice(&(sum + u16::from(carry)).to_be_bytes());
+            message[0] = 0;
+            replies.send_to(message, &SocketAddr::new(LOOPBACK, 0).into()).unwrap();
+        });
+        let observation = prober.observe(&key(ECHO, asked, SHORT)).await.unwrap();
+        assert_eq!(said(&observation), expected, "{answering:?}");
+    }
 }
 
 mod exec {
@@ -563,7 +656,7 @@ mod file {
     #[tokio::test]
     async fn a_change_of_the_file_is_noticed_within_a_second() {
         let path = std::env::temp_dir().join(format!("meridian-states-{}", std::process::id()));
-        let check = Arc::new(Check::File(path.clone()));
+        let check = Arc::new(Check::File(FileCheck { path: path.clone(), max_silence: None }));
         let prober = Prober::new([&*check]).unwrap();
         let look = async |last: u8| {
             let observation = prober.observe(&key(Arc::clone(&check), [192, 0, 2, last].into(), AMPLE)).await;
@@ -592,24 +685,64 @@ mod file {
         fs::rename(&other, &path).unwrap();
         becomes(1, Some("ok")).await;
         becomes(3, Some("ok")).await;
-        // What is broken, gone or too large changes nothing.
-        fs::write(&path, "192.0.2.1 dow\n*").unwrap();
-        sleep(Duration::from_millis(500)).await;
-        becomes(3, Some("ok")).await;
+        // What is broken, gone or too large is no evidence, neither for nor against.
+        let unread =
+            |problem: &str| format!("not probed, for a problem on this machine: {}: {problem}", path.display());
+        fs::write(&path, "192.0.2.1 dow\n192.0.2.2 up\n*").unwrap();
+        becomes(1, Some(&unread("line 1 is broken"))).await;
+        becomes(2, Some("ok")).await;
+        becomes(3, Some(&unread("line 3 is broken"))).await;
         fs::remove_file(&path).unwrap();
-        sleep(Duration::from_millis(500)).await;
-        becomes(3, Some("ok")).await;
+        becomes(2, Some(&unread("No such file or directory (os error 2)"))).await;
         fs::File::create(&path).unwrap().set_len(5 << 20).unwrap();
-        sleep(Duration::from_millis(500)).await;
-        becomes(3, Some("ok")).await;
+        becomes(2, Some(&unread("larger than 4 MiB"))).await;
+        fs::write(&path, "").unwrap();
+        becomes(2, None).await;
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_nobody_writes_any_more_is_a_failure_where_that_is_asked_for() {
+        let path = std::env::temp_dir().join(format!("meridian-states-old-{}", std::process::id()));
+        let check = FileCheck { path: path.clone(), max_silence: Some(2 * SHORT) };
+        let check = Arc::new(Check::File(check));
+        let prober = Prober::new([&*check]).unwrap();
+        let look = async || said(&prober.observe(&key(Arc::clone(&check), LOOPBACK, AMPLE)).await.unwrap());
+        let becomes = async |expected: &str| {
+            let began = Instant::now();
+            while !look().await.contains(expected) {
+                assert!(began.elapsed() < AMPLE, "{} is not {expected}", look().await);
+                sleep(Duration::from_millis(10)).await;
+            }
+            began.elapsed()
+        };
+        let old = "its file was not written for 600ms";
+        becomes("No such file").await;
+        assert!(becomes(old).await > SHORT, "not before its time");
+        fs::write(&path, "* up\n").unwrap();
+        becomes("ok").await;
+        assert!(becomes(old).await > SHORT, "not before its time");
+        // The same again is written all the same.
+        fs::write(&path, "* up\n").unwrap();
+        becomes("ok").await;
+        fs::remove_file(&path).unwrap();
+        becomes("No such file").await;
+        becomes(old).await;
+        // What can't be read is not written.
+        fs::File::create(&path).unwrap().set_len(5 << 20).unwrap();
+        sleep(SHORT).await;
+        assert_eq!(look().await, old);
+        fs::write(&path, "* down\n").unwrap();
+        becomes("the file says that it is down").await;
         fs::remove_file(&path).unwrap();
     }
 
     #[tokio::test]
     async fn a_pipe_in_its_place_is_not_waited_for() {
         let path = std::env::temp_dir().join(format!("meridian-states-pipe-{}", std::process::id()));
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let found = said(&probe(Check::File(path.clone()), AMPLE).await);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let check = Check::File(FileCheck { path: path.clone(), max_silence: None });
+        let found = said(&probe(check, AMPLE).await);
         fs::remove_file(&path).unwrap();
         assert!(found.contains("it is a pipe"), "{found}");
     }
@@ -641,6 +774,8 @@ fn endpoints_are_probed_where_they_say_and_the_same_once() {
             { region = "a", address = "192.0.2.4", probe_address = "192.0.2.1", probe_port = 8443 },
             { region = "a", address = "2001:db8::5", probe_port = 8443 },
             { region = "a", address = "192.0.2.6", probe_host = "six.example.net" },
+            { region = "a", address = "192.0.2.7", probe_path = "/up/seven?deep=1" },
+            { region = "a", address = "192.0.2.8", probe_address = "192.0.2.7", probe_path = "/up/seven?deep=1" },
         ]
         [pools.names]
         probe = "web"
@@ -663,6 +798,7 @@ fn endpoints_are_probed_where_they_say_and_the_same_once() {
         "https://192.0.2.1:8443/up",
         "https://[2001:db8::5]:8443/up",
         "https://192.0.2.6:443/up (six.example.net)",
+        "https://192.0.2.7:443/up/seven?deep=1",
         "https://a.example.net:443/up",
         "https://192.0.2.9:443/up (b.example.net)",
         "https://192.0.2.9:443/up (d.example.net)",
@@ -678,8 +814,8 @@ fn endpoints_are_probed_where_they_say_and_the_same_once() {
             others => panic!("one target each: {others:?}"),
         })
         .collect();
-    assert_eq!(by_endpoint, [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
-    assert!(Arc::ptr_eq(&compiled.targets[0].check, &compiled.targets[4].check), "one check for all");
+    assert_eq!(by_endpoint, [0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]);
+    assert!(Arc::ptr_eq(&compiled.targets[0].check, &compiled.targets[5].check), "one check for all");
 }
 
 /// A hostname of which one address has a server and the other has none.

@@ -7,10 +7,12 @@ mod support;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::config::TcpLimits;
 use meridian::dns::Transport;
+use meridian::health::{Details, Failure, Observation};
 use meridian::server::privileges::Identity;
 use socket2::{Domain, Socket, Type};
 
@@ -44,6 +46,59 @@ fn udp_answers_come_from_the_address_that_was_asked() {
         let mut stream = TcpStream::connect(asked).unwrap();
         ask_tcp(&mut stream, 1);
     }
+}
+
+/// From the observation that decides to the answer on the wire, for as many verdicts as it takes to tell luck from rule.
+#[test]
+fn the_first_answer_after_an_observation_obeys() {
+    const VERDICTS: u32 = 500;
+    /// What is promised of one; no machine is late with each of so many.
+    const PROMISED: Duration = Duration::from_millis(10);
+    let server = Server::start_with(
+        r#"
+listen = ["127.0.0.1:0"]
+workers = 2
+[zones."example.com"]
+nameservers = ["ns1.example.net"]
+[probes.tcp]
+type = "tcp"
+port = 80
+fall = 1
+rise = 1
+hold_down = "0s"
+[pools.web]
+probe = "tcp"
+endpoints = [{ region = "here", address = "192.0.2.1" }]
+[services."www.example.com"]
+pool = "web"
+when_all_down = "last-resort"
+last_resort = ["203.0.113.80"]
+"#,
+        LIMITS,
+    );
+    let key = server.publisher.health().keys().next().unwrap();
+    let client = udp_client(server.address());
+    let mut response = [0; 512];
+    let mut took: Vec<Duration> = (0..VERDICTS)
+        .map(|index| {
+            let is_down = index % 2 == 1;
+            let outcome = if is_down { Err(Failure::Refused) } else { Ok(()) };
+            let observation =
+                Observation { took: Duration::from_millis(1), address: None, outcome, details: Details::default() };
+            let made = Instant::now();
+            assert_eq!(server.publisher.observe([(Arc::clone(&key), observation)], made).len(), 1);
+            client.send(&query(index as u16)).unwrap();
+            let length = client.recv(&mut response).unwrap();
+            let expected: &[u8] = if is_down { &[203, 0, 113, 80] } else { &[192, 0, 2, 1] };
+            assert!(response[..length].ends_with(expected), "{index}: {:02x?}", &response[..length]);
+            made.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    assert!(took[took.len() / 2] < PROMISED, "{took:?}");
+    let counted = server.publisher.verdict_delays();
+    assert_eq!(counted.counts.iter().sum::<u64>(), u64::from(VERDICTS));
+    assert!(counted.sum <= took.iter().sum::<Duration>(), "a part of what it takes to the wire");
 }
 
 #[test]

@@ -42,10 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             if let Some(problem) = Prober::forbidden(config.probes.iter().map(|probe| &*probe.check)) {
                 eprintln!("warning: icmp probes find nothing where the server runs as this user: {problem}");
             }
-            for probe in config.unverified_probes() {
-                eprintln!(
-                    "warning: probe {probe} takes any certificate for its endpoints' own, as it has `verify = false`"
-                );
+            for warning in config.warnings() {
+                eprintln!("warning: {warning}");
             }
             ExitCode::SUCCESS
         }

@@ -30,8 +30,8 @@ pub use diagnostic::{Problem, Problems, Source};
 pub use health::{HealthInput, InputOf, PoolHealth};
 pub(crate) use network::{NetworkError, parse_network};
 pub use probe::{
-    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, GrpcCheck, HttpCheck,
-    HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
+    BodyRegex, Check, ClientCertificate, DnsCheck, DnsData, ExecCheck, ExpectedField, FieldValue, FileCheck, GrpcCheck,
+    HttpCheck, HttpVersion, Probe, TcpCheck, Timing, Tls, TlsCheck, Trust,
 };
 pub use safety::{Safety, SelfSuspicion};
 
@@ -94,10 +94,9 @@ pub const MAX_WEIGHT: u32 = 1 << 20;
 pub const MAX_ANSWERS: usize = 16;
 
 impl Config {
-    /// The names of probes that speak TLS and verify no certificate.
-    pub fn unverified_probes(&self) -> impl Iterator<Item = &str> {
-        let unverified = self.probes.iter().filter(|probe| probe.check.tls().is_some_and(|tls| !tls.trust.verify));
-        unverified.map(|probe| probe.name.as_str())
+    /// What is allowed, but may not be meant; a line each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.probes.iter().flat_map(|probe| probe.warnings())
     }
 
     /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
@@ -563,6 +562,8 @@ pub struct ProbedAs {
     pub port: Option<u16>,
     /// `probe_host`: in place of the probe's.
     pub host: Option<String>,
+    /// `probe_path`: in place of the probe's, as [`HttpCheck::path`].
+    pub path: Option<String>,
 }
 
 /// What an endpoint is.

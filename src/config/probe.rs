@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::Measure;
+use super::units::show_duration;
+use super::{Measure, ProbedAs};
 use crate::zone::Name;
 
 /// `[probes.NAME]`. Two probes that differ in their name only are identical.
@@ -21,6 +22,36 @@ pub struct Probe {
     pub check: Arc<Check>,
     /// What makes verdicts of the results.
     pub timing: Timing,
+}
+
+impl Probe {
+    /// What is allowed, but may not be meant; a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let Self { name, check, timing } = self;
+        let mut warnings = Vec::new();
+        if check.tls().is_some_and(|tls| !tls.trust.verify) {
+            warnings
+                .push(format!("probe {name} takes any certificate for its endpoints' own, as it has `verify = false`"));
+        }
+        // A tenth of the interval is room enough to end in time for the next run.
+        let most = timing.interval * 9 / 10;
+        if timing.timeout > most {
+            let (timeout, most) = (show_duration(timing.timeout), show_duration(most));
+            warnings.push(format!(
+                "probe {name} asks what hangs every other time only, and so finds it down late, as the next run is due when the \
+                 `timeout` of {timeout} is over: write at most \"{most}\""
+            ));
+        }
+        warnings
+    }
+
+    /// The longest time from one result to the next of a target that is well.
+    pub fn longest_silence(&self) -> Duration {
+        match *self.check {
+            Check::Heartbeat(max_silence) => max_silence,
+            _ => self.timing.interval + self.timing.timeout,
+        }
+    }
 }
 
 /// When a probe runs and what its results mean.
@@ -78,8 +109,8 @@ pub enum Check {
     },
     /// `type = "exec"`
     Exec(ExecCheck),
-    /// `type = "file"`: the file's line for the address says so.
-    File(PathBuf),
+    /// `type = "file"`
+    File(FileCheck),
     /// `type = "heartbeat"`: the endpoint reports that it is well, at least once in this time, 1 s to 1 day.
     Heartbeat(Duration),
 }
@@ -147,7 +178,7 @@ impl Check {
     /// The file that it looks at.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
+            Self::File(check) => Some(&check.path),
             _ => None,
         }
     }
@@ -162,20 +193,28 @@ impl Check {
         !matches!(self, Self::Exec(_) | Self::File(_) | Self::Heartbeat(_))
     }
 
-    /// The same with what an endpoint has in place of it; where it takes neither, that is nothing.
+    /// Whether it asks for something by a path.
+    pub fn takes_path(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// The same with what an endpoint has in place of it; what it does not take is passed over, and the address is no part of it.
     #[must_use]
-    pub fn with(&self, new_port: Option<u16>, new_host: Option<&str>) -> Self {
+    pub fn with(&self, own: &ProbedAs) -> Self {
         let mut check = self.clone();
         match &mut check {
             Self::Http(HttpCheck { port, host, .. })
             | Self::Grpc(GrpcCheck { port, host, .. })
             | Self::Tls(TlsCheck { port, tls: Tls { server_name: host, .. }, .. }) => {
-                *port = new_port.unwrap_or(*port);
-                *host = new_host.map(str::to_owned).or_else(|| host.take());
+                *port = own.port.unwrap_or(*port);
+                *host = own.host.clone().or_else(|| host.take());
             }
-            Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = new_port.unwrap_or(*port),
-            Self::Exec(ExecCheck { port, .. }) => *port = new_port.or(*port),
+            Self::Tcp(TcpCheck { port, .. }) | Self::Dns(DnsCheck { port, .. }) => *port = own.port.unwrap_or(*port),
+            Self::Exec(ExecCheck { port, .. }) => *port = own.port.or(*port),
             Self::Icmp { .. } | Self::File(_) | Self::Heartbeat(_) => {}
+        }
+        if let (Self::Http(HttpCheck { path, .. }), Some(own)) = (&mut check, &own.path) {
+            path.clone_from(own);
         }
         check
     }
@@ -229,6 +268,15 @@ pub enum DnsData {
     Name(Name),
     /// Of TXT: its strings one after the other.
     Text(String),
+}
+
+/// The file's line for the address says so.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileCheck {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long it may lie unwritten, 1 s to 1 day; default for ever.
+    pub max_silence: Option<Duration>,
 }
 
 /// A program, run without a shell.

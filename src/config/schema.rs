@@ -129,7 +129,7 @@ pub(super) const DNS_PROBE: Kind =
     Kind::probe("dns probes", &["name", "record", "port", "recursion", "expect_rcode", "expect_answer", "source"]);
 pub(super) const ICMP_PROBE: Kind = Kind::probe("icmp probes", &["source"]);
 pub(super) const EXEC_PROBE: Kind = Kind::probe("exec probes", &["command", "arguments", "port"]);
-pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path"]);
+pub(super) const FILE_PROBE: Kind = Kind::look("file probes", &["path", "max_silence"]);
 pub(super) const HEARTBEAT_PROBE: Kind = Kind::look("heartbeat probes", &["max_silence"]);
 pub(super) const HTTP_PROBE: Kind = Kind::probe("http and https probes", HTTP);
 pub(super) const HTTPS_PROBE: Kind = Kind::tls_probe("https probes", HTTP);
@@ -174,6 +174,7 @@ pub(super) const ENDPOINT: Kind = Kind::new(
         "probe_address",
         "probe_port",
         "probe_host",
+        "probe_path",
     ],
 );
 pub(super) const ZONE: Kind = Kind::new("zones", &["file", "nameservers", "hostmaster", "ttl", "negative_ttl"]);

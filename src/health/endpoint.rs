@@ -103,9 +103,11 @@ pub struct EndpointHealth {
     /// Since when it warms up; nothing where it is warm, down or new.
     warming_since: Option<Instant>,
     breaker: Option<Box<Breaker>>,
-    /// Since when its inputs say that it is down.
+    /// Since when its inputs or its breaker ask for it to be taken away.
     down_since: Option<Instant>,
     ruling: Ruling,
+    /// Whether a drain that was planned has begun.
+    drains: bool,
     /// What operators say, in place of all inputs and limits.
     operators: Said,
     verdict: Verdict,
@@ -161,6 +163,7 @@ impl EndpointHealth {
             breaker,
             down_since: None,
             ruling: Ruling::Serves,
+            drains: false,
             operators: Said::default(),
             verdict,
             held: None,
@@ -179,7 +182,7 @@ impl EndpointHealth {
         self.since
     }
 
-    /// Why it serves although its inputs say that it is down.
+    /// Why it serves although its inputs or its breaker ask for it to be taken away.
     pub fn held(&self) -> Option<Held> {
         self.held
     }
@@ -206,7 +209,8 @@ impl EndpointHealth {
 
     /// Whether configuration and operators let it serve.
     pub(super) fn is_enabled(&self) -> bool {
-        self.placed.is_enabled && !self.operators.is_disabled && self.operators.drains_since.is_none()
+        let is_drained = self.drains || self.operators.drains_since.is_some();
+        self.placed.is_enabled && !self.operators.is_disabled && !is_drained
     }
 
     /// Whether its breaker keeps it from serving.
@@ -231,9 +235,30 @@ impl EndpointHealth {
         (claim, self.ruling)
     }
 
-    /// Takes note of when its inputs began to say that it is down; nothing where they no longer do.
+    /// Whether it is to be taken away, given what its inputs say. While its breaker tries it, it goes on being so: it is nearly
+    /// away, and to fail again is no other taking.
+    pub(super) fn is_to_go(&self, found: Verdict) -> bool {
+        found == Verdict::Down || self.is_tripped()
+    }
+
+    /// Whether it has a breaker that isn't closed.
+    pub fn is_tripped(&self) -> bool {
+        self.breaker().is_some_and(|breaker| breaker.state() != State::Closed)
+    }
+
+    /// Takes note of when it began to be to go; nothing where it no longer is.
     pub(super) fn find(&mut self, down_since: Option<Instant>) {
         self.down_since = down_since;
+    }
+
+    /// Takes note of whether a drain that was planned has begun.
+    pub(super) fn drain(&mut self, drains: bool) {
+        self.drains = drains;
+    }
+
+    /// Whether a drain that was planned has begun.
+    pub(super) fn drains(&self) -> bool {
+        self.drains
     }
 
     pub(super) fn rule(&mut self, ruling: Ruling) {
@@ -245,6 +270,8 @@ impl EndpointHealth {
         match (self.operators.verdict, found, self.ruling) {
             (Some(said), ..) => (said, None),
             (None, Verdict::Down, Ruling::Held(held)) => (Verdict::Degraded, Some(held)),
+            // Its breaker's doing, which is passed by.
+            (None, found, Ruling::Held(held)) => (found, Some(held)),
             (None, found, _) => (found, None),
         }
     }
@@ -350,7 +377,7 @@ impl EndpointHealth {
     /// Whether its share is about to change by itself: it warms up, or its breaker is half-open.
     pub fn settles(&self, now: Instant) -> bool {
         let is_tried = self.breaker().is_some_and(|breaker| breaker.state() == State::HalfOpen);
-        is_tried || self.warmth(now) < STEPS
+        self.heeds_breaker() && is_tried || self.warmth(now) < STEPS
     }
 
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker keeps it from serving. While its probe

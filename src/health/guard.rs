@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Safety;
 
-/// Why an endpoint goes on serving although its probes say that it is down.
+/// Why an endpoint goes on serving although its probes say that it is down, or its breaker is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Held {
     /// The prober suspects itself.
@@ -41,7 +41,7 @@ pub struct Claim {
     /// Whether the operator lets automation take it away and give it back: it is neither disabled nor drained, and no word of
     /// theirs says whether it is up. One that isn't subject to the guard counts as no endpoint of its pool.
     pub is_subject: bool,
-    /// Since when its probes say that it is down; nothing where they don't.
+    /// Since when its probes say that it is down, or its breaker isn't closed; nothing where neither is so.
     pub down_since: Option<Instant>,
 }
 
@@ -53,7 +53,7 @@ pub enum Ruling {
     Serves,
     /// It was taken away then.
     Taken(Instant),
-    /// It serves although its probes say that it is down.
+    /// It serves all the same.
     Held(Held),
 }
 
@@ -85,13 +85,11 @@ impl Guard {
         for (claim, ruling) in &mut *endpoints {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
-                // Nothing is taken or held of what the guard has no say in; what was taken before stays so.
-                (Ruling::Serves | Ruling::Held(_), ..) if !claim.is_subject => Ruling::Serves,
                 (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
                     Ruling::Held(Held::Unsure)
                 }
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
-                // Looked at below.
+                // Looked at below, where the guard has a say; what was taken before stays so.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
             };
             counts.add(claim, *ruling);

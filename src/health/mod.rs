@@ -96,7 +96,7 @@ impl fmt::Display for TargetKey {
             }
             Check::Dns(check) => write!(f, "/{} {}", check.name, Rtype::from_int(check.rtype)),
             Check::Exec(check) => write!(f, " ({})", check.command.display()),
-            Check::File(path) => write!(f, " ({})", path.display()),
+            Check::File(check) => write!(f, " ({})", check.path.display()),
             Check::Tcp(_) | Check::Icmp { .. } | Check::Heartbeat(_) => Ok(()),
         }
     }

@@ -217,19 +217,7 @@ impl Table {
         let mut next: BTreeSet<u32> = touched.iter().copied().collect();
         // Pools depend on no pool that depends on them, so this ends.
         while !next.is_empty() {
-            let mut pools = BTreeMap::new();
-            for &index in &next {
-                let Some(known) = self.endpoints.get(index) else { continue };
-                let is_down = self.found(known, now).verdict == Verdict::Down;
-                let (claim, _) = known.claim();
-                if is_down != claim.down_since.is_some() {
-                    pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
-                    if let Some(known) = self.endpoints.get_mut(index) {
-                        known.find(is_down.then_some(now));
-                    }
-                }
-            }
-            for rules in pools.values() {
+            for rules in self.find_again(next.iter().copied(), now).values() {
                 next.extend(self.rule(rules, now));
             }
             let mut groups = BTreeMap::new();
@@ -252,6 +240,24 @@ impl Table {
         Settled { looked_at: looked_at.into_iter().collect(), turns }
     }
 
+    /// Takes note where the inputs of these endpoints say otherwise than before whether they are down. Returns the rules of their pools
+    /// then, which the guard is to be asked about, by the first endpoint.
+    fn find_again(&mut self, endpoints: impl IntoIterator<Item = u32>, now: Instant) -> BTreeMap<u32, Arc<Rules>> {
+        let mut pools = BTreeMap::new();
+        for index in endpoints {
+            let Some(known) = self.endpoints.get(index) else { continue };
+            let is_to_go = known.is_to_go(self.found(known, now).verdict);
+            let (claim, _) = known.claim();
+            if is_to_go != claim.down_since.is_some() {
+                pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
+                if let Some(known) = self.endpoints.get_mut(index) {
+                    known.find(is_to_go.then_some(now));
+                }
+            }
+        }
+        pools
+    }
+
     /// The endpoints of which operators say something else than is known here, and what they say, which takes a while to find out
     /// where there are many.
     pub fn said_otherwise(&self, overrides: &Overrides) -> Vec<(u32, overrides::Said)> {
@@ -267,17 +273,43 @@ impl Table {
     /// Lets what operators say of these endpoints count, and asks the guard about their pools. Returns the endpoints that are to be
     /// settled.
     pub fn obey(&mut self, said: &[(u32, overrides::Said)], now: Instant) -> Vec<u32> {
-        let (mut touched, mut pools) = (vec![], BTreeMap::new());
         for (index, said) in said {
             let Some(known) = self.endpoints.get_mut(*index) else { continue };
             known.obey(*said);
+        }
+        self.rule_on_pools_of(said.iter().map(|(index, _)| *index).collect(), now)
+    }
+
+    /// Takes note of whether drains that were planned have begun, of these endpoints, and asks the guard about the pools of those of
+    /// which that is otherwise now. Returns the endpoints that are to be settled.
+    pub fn drain(&mut self, drains: impl IntoIterator<Item = (u32, bool)>, now: Instant) -> Vec<u32> {
+        let mut changed = vec![];
+        for (index, drains) in drains {
+            if self.endpoints.get(index).is_some_and(|known| known.drains() != drains)
+                && let Some(known) = self.endpoints.get_mut(index)
+            {
+                known.drain(drains);
+                changed.push(index);
+            }
+        }
+        self.rule_on_pools_of(changed, now)
+    }
+
+    /// Asks the guard about all pools, as its limits, or what is subject to them, are others. All endpoints are to be settled then.
+    pub fn rule_on_all(&mut self, now: Instant) {
+        self.rule_on_pools_of((0..self.endpoints.all().len() as u32).collect(), now);
+    }
+
+    /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
+    fn rule_on_pools_of(&mut self, mut endpoints: Vec<u32>, now: Instant) -> Vec<u32> {
+        let mut pools = BTreeMap::new();
+        for known in endpoints.iter().filter_map(|index| self.endpoints.get(*index)) {
             pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
-            touched.push(*index);
         }
         for rules in pools.values() {
-            touched.extend(self.rule(rules, now));
+            endpoints.extend(self.rule(rules, now));
         }
-        touched
+        endpoints
     }
 
     /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
@@ -332,6 +364,7 @@ impl Table {
         let found = self.found(endpoint, now).verdict;
         let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let why = match acting.find(|said| said.verdict == found) {
+            _ if held.is_some() && found != Verdict::Down => "its breaker isn't closed".to_owned(),
             Some(SaidBy { target: Some(target), .. }) => {
                 let last = target.last.as_ref().map(|(_, observation)| observation.to_string());
                 last.unwrap_or_else(|| "as before the restart".to_owned())
@@ -345,18 +378,23 @@ impl Table {
         }
     }
 
-    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something. Returns a
-    /// change of mind, and the endpoints that are to be settled.
-    pub fn look_after(&mut self, now: Instant) -> (Option<Doubt>, Vec<u32>) {
+    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something, knowing what is
+    /// new of the endpoints that were touched: none is taken away that just came up. Returns a change of mind, and the endpoints that
+    /// are to be settled beside those.
+    pub fn look_after(&mut self, touched: &[u32], now: Instant) -> (Option<Doubt>, Vec<u32>) {
         let safety = Arc::clone(&self.settling.safety);
         let sight = self.sight(now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
+        pools.extend(self.find_again(touched.iter().copied(), now).into_keys());
         if let Some(Doubt::Begins { .. }) = doubt {
-            let fallen = self.settling.suspicion.fallen();
-            let endpoints = fallen.flat_map(|target| self.endpoints.of_target(target));
-            pools.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.rules.endpoints.start)));
+            // What was taken away of late is given back also where nothing else fell, as by a first result.
+            let mut first = 0;
+            while let Some(known) = self.endpoints.get(first) {
+                pools.insert(first);
+                first = known.placed.rules.endpoints.end.max(first + 1);
+            }
         }
         let mut changed = vec![];
         for first in pools {

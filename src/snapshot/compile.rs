@@ -230,28 +230,27 @@ fn add_pools(compiled: &mut Compiled) {
 struct Targets {
     keys: Vec<TargetKey>,
     ids: HashMap<TargetKey, TargetId>,
-    /// Checks with a port or a host of endpoints' own, by the probe: endpoints by the thousand share one.
-    own_checks: HashMap<(usize, Option<u16>, Option<String>), Arc<Check>>,
+    /// Checks that differ by what endpoints have of their own, by the probe: endpoints by the thousand share one.
+    own_checks: HashMap<(usize, config::ProbedAs), Arc<Check>>,
 }
 
 impl Targets {
     /// What a probe does at an endpoint, whose index among the probes is given too.
     fn add_endpoint(&mut self, probe: &config::Probe, index: usize, endpoint: &config::Endpoint) -> TargetId {
-        let config::ProbedAs { address, port, host } = &endpoint.probe;
-        let host = match (host, &endpoint.target) {
-            // Where it goes is another address, but what it asks for is the same.
-            (None, Target::Hostname(name)) if address.is_some() && probe.check.host().is_none() => {
-                Some(name.to_string())
-            }
-            _ => host.clone(),
-        };
-        let check = match (*port, host) {
-            (None, None) => Arc::clone(&probe.check),
-            (port, host) => {
-                let other =
-                    |own: &(usize, Option<u16>, Option<String>)| Arc::new(probe.check.with(own.1, own.2.as_deref()));
-                Arc::clone(self.own_checks.entry((index, port, host)).or_insert_with_key(other))
-            }
+        let address = endpoint.probe.address;
+        let mut own = config::ProbedAs { address: None, ..endpoint.probe.clone() };
+        // Where it goes is another address, but what it asks for is the same.
+        if let Target::Hostname(name) = &endpoint.target
+            && address.is_some()
+            && probe.check.host().is_none()
+        {
+            own.host.get_or_insert_with(|| name.to_string());
+        }
+        let check = if own == config::ProbedAs::default() {
+            Arc::clone(&probe.check)
+        } else {
+            let other = |(_, own): &(usize, config::ProbedAs)| Arc::new(probe.check.with(own));
+            Arc::clone(self.own_checks.entry((index, own)).or_insert_with_key(other))
         };
         let target = address.map_or_else(|| endpoint.target.clone(), Target::Address);
         self.add(TargetKey { check, timing: probe.timing, target })

@@ -166,7 +166,7 @@ impl EndpointChange {
         match to {
             _ if *is_said => info!(%from, %to, endpoint, others, reason, "endpoint is as an operator says"),
             _ if held.is_some() => {
-                warn!(%from, %to, endpoint, others, held, reason, "endpoint is held, though it is found down")
+                warn!(%from, %to, endpoint, others, held, reason, "endpoint is held, though it was to be taken away");
             }
             Verdict::Down => warn!(%from, %to, endpoint, others, reason, "endpoint is taken away"),
             Verdict::Degraded => warn!(%from, %to, endpoint, others, reason, "endpoint is degraded"),

@@ -24,8 +24,8 @@ use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
 use crate::health::table::{Effect, Restored};
 use crate::health::{
-    Chunks, Histogram, Measure, Observation, Pushed, Rejection, Settled, SharedHistogram, Table, TargetId, TargetKey,
-    Transition, breaker,
+    Chunks, EndpointHealth, Histogram, Measure, Observation, Pushed, Rejection, Settled, SharedHistogram, Table,
+    TargetId, TargetKey, Transition, breaker,
 };
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
 use crate::routing::{Controller, Live};
@@ -208,7 +208,7 @@ impl Publisher {
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
             }
-            let (doubt, ruled) = known.table.look_after(now);
+            let (doubt, ruled) = known.table.look_after(&touched, now);
             events.extend(doubt.map(Event::Doubt));
             touched.extend(ruled);
             if self.publish_what_is_urgent(&mut known, &current, &touched, &turned) {
@@ -275,7 +275,7 @@ impl Publisher {
                 if is_torn {
                     known.is_restless.fill(true);
                 }
-                let (doubt, ruled) = known.table.look_after(now);
+                let (doubt, ruled) = known.table.look_after(&[], now);
                 events.extend(doubt.map(Event::Doubt));
                 self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }
@@ -362,7 +362,7 @@ impl Publisher {
             let Some(old) = known.standings.get(index) else { continue };
             let is_urgent = differ(&new, old);
             let reads_load = known.reads_load[index];
-            known.is_restless[index] = reads_load || moves(&new, reads_load);
+            known.is_restless[index] = reads_load || known.moves(endpoint, &new);
             if (is_urgent || !reads_load) && new != *old {
                 known.standings.set(index, new);
             }
@@ -474,6 +474,7 @@ impl Known {
     ) -> Self {
         let said = table.said_otherwise(&overrides);
         table.obey(&said, now);
+        table.rule_on_all(now);
         let mut known = Self {
             table,
             service_words: service_words(compiled, &overrides),
@@ -525,10 +526,13 @@ impl Known {
         (first..).zip(is_restless).filter_map(|(endpoint, is_restless)| is_restless.then_some(endpoint))
     }
 
-    /// Lets what is known of these endpoints count, of whose targets these turned, and keeps what there is to say of that. Returns all
-    /// that were looked at.
+    /// Lets what is known of these endpoints count, of whose targets these turned, and whether their drains have begun; and keeps what
+    /// there is to say of that. Returns all that were looked at.
     fn settle(&mut self, endpoints: &[u32], turned: &[(TargetId, Transition)]) -> Vec<u32> {
-        let Settled { looked_at, turns } = self.table.settle(endpoints, self.now);
+        let has_begun = |index| matches!(self.drains.of(index, self.unix_seconds), Drain::UnderWay | Drain::Over);
+        let mut touched = self.table.drain(endpoints.iter().map(|index| (*index, has_begun(*index))), self.now);
+        touched.extend(endpoints);
+        let Settled { looked_at, turns } = self.table.settle(&touched, self.now);
         self.unsaid.extend(event::of_endpoints(&self.table, turns, turned));
         looked_at
     }
@@ -546,9 +550,19 @@ impl Known {
             if differ(&new, &old) || reads_load && new.load != old.load {
                 changed.push(endpoint);
             }
-            self.is_restless[index] = moves(&new, reads_load);
+            self.is_restless[index] = self.moves(endpoint, &new);
         }
         changed
+    }
+
+    /// Whether time alone may change a standing: a breaker will be tried, a drain begins or ends, and what is said of load grows too
+    /// old. How long probes take does not count where no list reads it.
+    fn moves(&self, endpoint: u32, standing: &Standing) -> bool {
+        let reads_load = self.reads_load[endpoint as usize];
+        standing.settles
+            || self.table.endpoints().get(endpoint).is_some_and(EndpointHealth::is_tripped)
+            || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
+            || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
     }
 
     /// What is to be said of an effect beside verdicts; `from` is who or what the reports came from.
@@ -633,15 +647,6 @@ fn is_steered_by_load(compiled: &Compiled) -> bool {
 /// Whether two standings differ in more than load.
 fn differ(new: &Standing, old: &Standing) -> bool {
     *new != Standing { load: new.load, ..*old }
-}
-
-/// Whether time alone may change a standing: an open breaker will be tried, a drain begins or ends, and what is said of load
-/// grows too old. How long probes take does not count where no list reads it.
-fn moves(standing: &Standing, reads_load: bool) -> bool {
-    standing.settles
-        || standing.share == 0
-        || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
-        || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
 }
 
 /// Whether any list that an endpoint is in is laid out by loads, by endpoint.

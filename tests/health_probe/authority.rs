@@ -3,9 +3,12 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Behaviour, OK, Server};
@@ -54,6 +57,19 @@ impl Authority {
         builder.with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap()).unwrap()
     }
 
+    /// The configuration of a server that shows a certificate for these names, but has another key.
+    pub(super) fn impostor(&self, names: &[&str]) -> ServerConfig {
+        let ((certificate, _), (_, key)) = (self.pair(names, in_days(9)), self.pair(names, in_days(9)));
+        showing(SingleCertAndKey::from(certified(&certificate, &key)))
+    }
+
+    /// The configuration of a server whose certificate for these names is another one, that has expired, once that is told.
+    pub(super) fn expiring(&self, names: &[&str], is_expired: Arc<AtomicBool>) -> ServerConfig {
+        let [fresh, expired] = [9, -9].map(|days| self.pair(names, in_days(days)));
+        let [fresh, expired] = [fresh, expired].map(|(certificate, key)| Arc::new(certified(&certificate, &key)));
+        showing(Expiring { fresh, expired, is_expired })
+    }
+
     /// A server that answers [`OK`] and has a certificate for these names.
     pub(super) async fn server(&self, names: &[&str], until: u64) -> Server {
         listen(self.config(names, until, None)).await
@@ -68,6 +84,31 @@ impl Authority {
     pub(super) fn client_files(&self) -> (PathBuf, PathBuf) {
         let (certificate, key) = self.pair(&["prober.example.com"], in_days(1));
         (file(&certificate.pem()), file(&key.serialize_pem()))
+    }
+}
+
+fn certified(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> CertifiedKey {
+    let key = any_supported_type(&key.serialize_der().try_into().unwrap()).unwrap();
+    CertifiedKey::new(vec![certificate.der().clone()], key)
+}
+
+fn showing(certificate: impl ResolvesServerCert + 'static) -> ServerConfig {
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    builder.with_no_client_auth().with_cert_resolver(Arc::new(certificate))
+}
+
+/// Shows a certificate, and then one that has expired.
+#[derive(Debug)]
+struct Expiring {
+    fresh: Arc<CertifiedKey>,
+    expired: Arc<CertifiedKey>,
+    is_expired: Arc<AtomicBool>,
+}
+
+impl ResolvesServerCert for Expiring {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(if self.is_expired.load(Ordering::SeqCst) { &self.expired } else { &self.fresh }))
     }
 }
 

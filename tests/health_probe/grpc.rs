@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use hyper::header::HeaderMap;
 use meridian::config::GrpcCheck;
 
-use super::authority::in_days;
+use super::authority::{in_days, listen};
 use super::http2::{self, Body, whole};
 use super::*;
 
@@ -103,8 +103,13 @@ async fn over_tls_the_certificate_is_verified() {
     .await;
     let check = |tls| GrpcCheck { tls, host: Some("www.example.com".into()), ..check(port, "shop.Cart") };
     assert_eq!(said(check(trusting(authority.file()))).await, "ok");
-    let said = said(check(trusting(ca_file()))).await;
-    assert!(said.starts_with("certificate not accepted: its issuer is unknown"), "{said}");
+    let unknown = said(check(trusting(ca_file()))).await;
+    assert!(unknown.starts_with("certificate not accepted: its issuer is unknown"), "{unknown}");
+    let mut config = authority.config(&["www.example.com"], in_days(9), None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let server = listen(config).await;
+    let check = GrpcCheck { port: server.port, ..check(trusting(authority.file())) };
+    assert_eq!(said(check).await, "TLS failed: the server does not offer the version of HTTP asked for");
 }
 
 #[tokio::test]

@@ -14,9 +14,9 @@ use super::authority::in_days;
 use super::*;
 
 /// A frame with no settings, as each side sends it first (RFC 9113 section 3.4).
-const SETTINGS: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+pub(super) const SETTINGS: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 /// A frame that wants an answer (RFC 9113 section 6.7).
-const PING: &[u8] = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678";
+pub(super) const PING: &[u8] = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678";
 
 /// The body of a response that a test makes.
 pub(super) type Body = BoxBody<Bytes, Infallible>;
@@ -60,7 +60,7 @@ pub(super) fn whole(text: &str) -> Body {
 }
 
 /// A body that comes to no end: a frame each time that there is room for one.
-struct Endless;
+pub(super) struct Endless;
 
 impl hyper::body::Body for Endless {
     type Data = Bytes;

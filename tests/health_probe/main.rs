@@ -4,10 +4,13 @@
 
 mod authority;
 mod bodies;
+mod bounds;
 mod connections;
 mod grpc;
 mod http2;
 mod secure;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -181,7 +184,7 @@ impl Server {
     }
 }
 
-fn key(check: Check, target: Target, timeout: Duration) -> TargetKey {
+fn key(check: impl Into<Arc<Check>>, target: Target, timeout: Duration) -> TargetKey {
     TargetKey { check: check.into(), timing: Timing { interval: timeout * 2, timeout, ..Timing::DEFAULT }, target }
 }
 
@@ -293,6 +296,17 @@ async fn the_request_is_as_configured() {
         assert_eq!(lines.iter().filter(|&&sent| sent == line).count(), 1, "{line} once in {request}");
     }
     assert!(!request.contains("accept-encoding"), "compressed bodies are not searched: {request}");
+}
+
+#[tokio::test]
+async fn headers_that_are_configured_stand_in_for_those_that_are_usual() {
+    let server = Server::start(Behaviour::send(OK)).await;
+    let headers = [("User-Agent", "ours"), ("accept", "text/plain")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(probe_http(HttpCheck { headers, ..server.check() }).await.outcome, Ok(()));
+    let request = server.request().to_ascii_lowercase();
+    let sent = |name: &str| request.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join(" ");
+    assert_eq!([sent("user-agent:"), sent("accept:")], ["user-agent: ours", "accept: text/plain"]);
 }
 
 #[tokio::test]

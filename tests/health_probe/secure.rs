@@ -1,5 +1,7 @@
 //! TLS: whose certificates are trusted, which names they are for, when they expire, and who the prober is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use meridian::config::{ClientCertificate, TlsCheck};
 use meridian::health::Table;
 
@@ -130,6 +132,32 @@ async fn what_is_not_verified_may_be_anyones_and_expired() {
     assert_eq!((said.as_str(), observation.details.certificate_expires), ("ok", Some(until)));
     let check = HttpCheck { tls: Some(tls), host: Some("www.example.com".into()), ..server.check() };
     assert_eq!(probe_http(check).await.outcome, Ok(()));
+}
+
+#[tokio::test]
+async fn what_is_not_verified_must_be_the_servers_own() {
+    let server = listen(Authority::new("Anyone's").impostor(&["www.example.com"])).await;
+    let trust = Trust { verify: false, ca_file: None, client: None };
+    let (said, _) = probe_tls(&server, Tls { trust, ..verified(None).unwrap() }).await;
+    assert_eq!(said, "certificate not accepted: it is not signed by the issuer that it names");
+}
+
+#[tokio::test]
+async fn a_certificate_is_looked_at_by_each_run() {
+    let authority = Authority::new("Ours");
+    let is_expired = Arc::new(AtomicBool::new(false));
+    let server = listen(authority.expiring(&["127.0.0.1"], Arc::clone(&is_expired))).await;
+    let check =
+        Check::Http(HttpCheck { tls: trusting(authority.file()), expect_body: Some("OK".into()), ..server.check() });
+    // One prober, which could resume a session without being shown a certificate.
+    let prober = Prober::new([&check]).unwrap();
+    let key = key(check, loopback(), AMPLE);
+    for _ in 0..3 {
+        assert_eq!(prober.observe(&key).await.unwrap().outcome, Ok(()));
+    }
+    is_expired.store(true, Ordering::SeqCst);
+    let failure = prober.observe(&key).await.unwrap().outcome.unwrap_err();
+    assert_eq!(failure, Failure::Certificate("expired 9 days ago".into()));
 }
 
 #[tokio::test]

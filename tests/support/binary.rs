@@ -28,7 +28,12 @@ impl Meridian {
 
     /// Starts it with this configuration, and returns as soon as it says that it has started.
     pub(crate) fn serve(config: &Path) -> Self {
-        let process = Process::start(Self::command(&["serve", "-c"]).arg(config));
+        Self::serve_by(Self::command(&["serve", "-c"]).arg(config))
+    }
+
+    /// As [`Self::serve`], by a command that becomes the binary.
+    pub(crate) fn serve_by(command: &mut Command) -> Self {
+        let process = Process::start(command);
         process.wait_for("`started`", 0, |line| line.contains(" started ").then_some(()));
         let address = |message: &str| {
             let text = process.text();

@@ -40,10 +40,11 @@ zones."elsewhere.example".nameservers = ["ns.example.net"]
 regions.here.location = [0, 0]
 "#;
 
-/// A server on loopback that refuses every query, and its counters.
+/// A server on loopback, its counters, and what publishes what it answers; it refuses every query unless it has further zones.
 pub(crate) struct Server {
     pub(crate) serving: Serving,
     pub(crate) counters: Arc<ServerCounters>,
+    pub(crate) publisher: Publisher,
 }
 
 impl Server {
@@ -69,7 +70,7 @@ impl Server {
         };
         let published = publisher.published();
         let serving = server::serve(sockets, published, certificate, &counters, context).unwrap();
-        Server { serving, counters }
+        Server { serving, counters, publisher }
     }
 
     /// Where it serves; the only address.

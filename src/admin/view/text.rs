@@ -251,7 +251,10 @@ impl Display for Endpoint {
             write!(f, ", as an operator says ({})", words.join(", "))?;
         }
         if let Some(held) = &self.held {
-            write!(f, ", as its probes say that it is down but {held} holds it")?;
+            match self.breaker.as_ref().filter(|state| *state != "closed") {
+                Some(state) => write!(f, ", as its breaker is {state} but {held} holds it")?,
+                None => write!(f, ", as its probes say that it is down but {held} holds it")?,
+            }
         }
         write!(f, "{}", self.hold)?;
         if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {

@@ -62,7 +62,7 @@ pub(super) fn config(root: Value<'_>, report: &Report) -> Option<Config> {
     let probes: Vec<_> = probe_entries.iter().map(probe::probe).collect();
     let health_context = health::Context { probes: &probe_names, read: &probes, pools: &pool_names };
     let pools = pool::pools(&pool_entries, &region_names, health_context);
-    let safety = file.or("safety", Safety::DEFAULT, |value| safety::safety(value, &probe_names));
+    let safety = file.or("safety", Safety::DEFAULT, |value| safety::safety(value, health_context));
     let zone_names = ZoneNames::new(&zone_entries, report);
     let service_names = distinct_names("service", &schema::SERVICE, &service_entries, parse_owner, report);
     let served = Served::new(zone_names.iter(), service_names.iter().flatten());

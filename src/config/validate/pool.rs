@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::capacity::capacity;
 use super::health;
-use super::probe::host;
+use super::probe::{host, request_path};
 use crate::config::reader::{Entry, Names, Table, Value};
 use crate::config::{
     Breaker, Check, Endpoint, EndpointState, MAX_ENDPOINTS, MAX_WEIGHT, Pool, Probe, ProbedAs, Target, schema,
@@ -97,12 +97,14 @@ fn probed_as(table: &Table<'_>, by: &ProbedBy<'_>) -> ProbedAs {
         address: table.optional("probe_address", Value::address),
         port: table.optional("probe_port", |value| value.integer(1..=u16::MAX)),
         host: table.optional("probe_host", host),
+        path: table.optional("probe_path", request_path),
     };
     let Some(probes) = by else { return read };
-    for (key, takes) in [
-        ("probe_address", None),
-        ("probe_port", Some(Check::takes_port as fn(&Check) -> bool)),
-        ("probe_host", Some(Check::takes_host)),
+    for (key, what, takes) in [
+        ("probe_address", "address", None),
+        ("probe_port", "port", Some(Check::takes_port as fn(&Check) -> bool)),
+        ("probe_host", "host", Some(Check::takes_host)),
+        ("probe_path", "request", Some(Check::takes_path)),
     ] {
         let Some(entry) = table.entry(key) else { continue };
         let takes_it = |probe: &Option<&Probe>| probe.zip(takes).is_none_or(|(probe, takes)| takes(&probe.check));
@@ -112,7 +114,6 @@ fn probed_as(table: &Table<'_>, by: &ProbedBy<'_>) -> ProbedAs {
         } else if !probes.iter().any(takes_it)
             && let Some(Some(Probe { name, .. })) = probes.first()
         {
-            let what = key.trim_start_matches("probe_");
             entry.value.reject::<()>(format!("the probe `{name}` is of a type without a {what}"), "leave this out");
         }
     }

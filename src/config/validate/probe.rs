@@ -7,6 +7,8 @@ mod http;
 mod tcp;
 mod tls;
 
+pub(super) use http::path as request_path;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use crate::config::names::parse_name;
 use crate::config::reader::{Entry, Table, Value};
 use crate::config::units::show_duration;
-use crate::config::{Check, Probe, Timing, schema};
+use crate::config::{Check, FileCheck, Probe, Timing, schema};
 
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
@@ -77,11 +79,12 @@ pub(super) fn probe(entry: &Entry<'_>) -> Option<Probe> {
         Some(Kind::Icmp) => Some(Check::Icmp { source: source(&table) }),
         Some(Kind::Exec) => exec::check(&table).map(Check::Exec),
         Some(Kind::File) => {
-            table.required("path", "path = \"/run/meridian/states\"", |value| value.path()).map(Check::File)
+            let path = table.required("path", "path = \"/run/meridian/states\"", |value| value.path());
+            let max_silence = table.optional("max_silence", max_silence);
+            path.map(|path| Check::File(FileCheck { path, max_silence }))
         }
         Some(Kind::Heartbeat) => {
-            let read = |value: Value<'_>| value.duration(MIN_SILENCE..=MAX_INTERVAL);
-            table.required("max_silence", "max_silence = \"30s\"", read).map(Check::Heartbeat)
+            table.required("max_silence", "max_silence = \"30s\"", max_silence).map(Check::Heartbeat)
         }
         Some(Kind::Tls) => tls::check(&table).map(Check::Tls),
         Some(Kind::Grpc) => grpc::check(&table).map(Check::Grpc),
@@ -138,6 +141,10 @@ fn verdict_timing(table: &Table<'_>, default: Timing) -> Timing {
         manual_resume: table.or("manual_resume", default.manual_resume, Value::boolean),
         ..default
     }
+}
+
+fn max_silence(value: Value<'_>) -> Option<Duration> {
+    value.duration(MIN_SILENCE..=MAX_INTERVAL)
 }
 
 /// A name or an address without a port.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::pool;
-use crate::config::reader::{Names, Value};
+use super::{health, pool};
+use crate::config::reader::Value;
 use crate::config::safety::{Canary, MAX_CANARIES};
+use crate::config::units::show_duration;
 use crate::config::{MAX_ENDPOINTS, MAX_REGIONS, Safety, SelfSuspicion, schema};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,7 +16,7 @@ const MAX_CHANGES: u32 = 100_000;
 /// The least part of all targets that may count as nearly all.
 const LEAST_SUSPICIOUS_SHARE: f64 = 0.01;
 
-pub(super) fn safety(value: Value<'_>, probes: &Names<'_>) -> Option<Safety> {
+pub(super) fn safety(value: Value<'_>, context: health::Context<'_>) -> Option<Safety> {
     let table = value.table(&schema::SAFETY)?;
     let default = Safety::DEFAULT;
     Some(Safety {
@@ -25,31 +26,50 @@ pub(super) fn safety(value: Value<'_>, probes: &Names<'_>) -> Option<Safety> {
         min_healthy_regions: table
             .or("min_healthy_regions", default.min_healthy_regions, |value| value.integer(0..=MAX_REGIONS as u16)),
         max_changes_per_minute: table.optional("max_changes_per_minute", |value| value.integer(1..=MAX_CHANGES)),
-        self_suspicion: table.or("self_suspicion", default.self_suspicion, |value| self_suspicion(value, probes)),
+        self_suspicion: table.or("self_suspicion", default.self_suspicion, |value| self_suspicion(value, context)),
         restore_max_age: table
             .or("restore_max_age", default.restore_max_age, |value| value.duration(Duration::ZERO..=DAY)),
     })
 }
 
-fn self_suspicion(value: Value<'_>, probes: &Names<'_>) -> Option<SelfSuspicion> {
+fn self_suspicion(value: Value<'_>, context: health::Context<'_>) -> Option<SelfSuspicion> {
     const EXAMPLE: &str = "[{ probe = \"ping\", address = \"192.0.2.1\" }]";
     let table = value.table(&schema::SELF_SUSPICION)?;
     let default = SelfSuspicion::DEFAULT;
+    let window = table.or("window", default.window, |value| value.duration(SECOND..=HOUR));
     Some(SelfSuspicion {
+        window,
         share: table.or("share", default.share, |value| {
             value.number("a part of 1, from 0.01 to 1", LEAST_SUSPICIOUS_SHARE..=1.0, "0.7")
         }),
-        window: table.or("window", default.window, |value| value.duration(SECOND..=HOUR)),
         least: table
             .or("least", default.least, |value| value.integer(2..=MAX_ENDPOINTS as u32).map(|least| least as usize)),
         at_most: table.or("at_most", default.at_most, |value| value.duration(SECOND..=DAY)),
         canaries: table.or("canaries", default.canaries, |value| {
-            value.list("a list of canaries", EXAMPLE, MAX_CANARIES, |element| {
-                let table = element.table(&schema::CANARY)?;
-                let probe = table.required("probe", "probe = \"ping\"", |value| probes.resolve(value));
-                let target = pool::target(&table);
-                Some(Canary { probe: probe?, target: target? })
-            })
+            value.list("a list of canaries", EXAMPLE, MAX_CANARIES, |element| canary(element, context, window))
         }),
     })
+}
+
+fn canary(value: Value<'_>, context: health::Context<'_>, window: Duration) -> Option<Canary> {
+    let table = value.table(&schema::CANARY)?;
+    let probe = table.required("probe", "probe = \"ping\"", |value| {
+        let index = context.probes.resolve(value)?;
+        // What can't be read is noted already.
+        if let Some(probe) = &context.read[index]
+            && probe.longest_silence() > window
+        {
+            let (longest, window) = (show_duration(probe.longest_silence()), show_duration(window));
+            let hint = if probe.longest_silence() > HOUR {
+                "name a probe that runs more often".to_owned()
+            } else {
+                format!("write `window = \"{longest}\"` or more, or name a probe that runs more often")
+            };
+            let message = format!("its answers may come {longest} apart, but count for the window of {window} alone");
+            return value.reject(message, hint);
+        }
+        Some(index)
+    });
+    let target = pool::target(&table);
+    Some(Canary { probe: probe?, target: target? })
 }

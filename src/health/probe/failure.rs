@@ -87,6 +87,8 @@ pub enum Failure {
     Told(String),
     /// The target has not reported for longer than this.
     Silent(Duration),
+    /// The file that tells of the target has not been written for longer than this.
+    Unwritten(Duration),
     /// The body broke off before what is expected came.
     BodyBroken(String),
     /// The body is no JSON, so there is no field in it; with how much of it was read, in bytes.
@@ -184,6 +186,7 @@ impl fmt::Display for Failure {
             Self::Program { status, line } if line.is_empty() => write!(f, "program failed with {status}"),
             Self::Program { status, line } => write!(f, "program failed with {status}: {line}"),
             Self::Silent(time) => write!(f, "no heartbeat for {time:?}"),
+            Self::Unwritten(time) => write!(f, "its file was not written for {time:?}"),
             Self::Local(reason) => write!(f, "not probed, for a problem on this machine: {reason}"),
         }
     }

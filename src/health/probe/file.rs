@@ -1,4 +1,6 @@
 //! The file probe: what a file says of addresses, which somebody else writes.
+//!
+//! A file that can't be read says nothing, and nor does a broken line of those whom it names: their verdicts stay as they are.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -15,7 +17,7 @@ use super::connect::Deadline;
 use super::failure::excerpt;
 use super::told::Word;
 use super::{Failure, Observation, Phase};
-use crate::config::Target;
+use crate::config::{FileCheck, Target};
 use crate::health::Grade;
 use crate::regular_file;
 use crate::watch::Fingerprint;
@@ -27,13 +29,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Broken lines that are told of one by one.
 const MAX_TOLD: usize = 10;
 
-/// The files that probes look at, each with what it said last.
+/// The files that probes look at, each with what it says.
 #[derive(Debug, Default)]
 pub(super) struct Files(Mutex<HashMap<PathBuf, Arc<AsyncMutex<Watched>>>>);
 
 impl Files {
     /// What the file says of a target; nothing where it says nothing.
-    pub(super) async fn observe(&self, path: &Path, target: &Target, time: Duration) -> Option<Observation> {
+    pub(super) async fn observe(&self, check: &FileCheck, target: &Target, time: Duration) -> Option<Observation> {
+        let path = check.path.as_path();
         let watched = {
             let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match files.get(path) {
@@ -60,10 +63,14 @@ impl Files {
                 Err(_) => return local("it can't be read in time".into()),
             };
         }
-        match (held.states.of(target), &held.problem) {
-            (Some(word), _) => Some(word.observation("the file says")),
-            (None, Some(problem)) => local(problem.clone()),
-            (None, None) => None,
+        if let Some(most) = check.max_silence.filter(|most| held.written.is_some_and(|then| then.elapsed() > *most)) {
+            return Some(Observation::failed(Failure::Unwritten(most)));
+        }
+        match held.states.as_ref().map(|states| states.of(target)) {
+            Ok(Some(Ok(word))) => Some(word.observation("the file says")),
+            Ok(Some(Err(line))) => local(format!("line {line} is broken")),
+            Ok(None) => None,
+            Err(problem) => local(problem.clone()),
         }
     }
 
@@ -74,15 +81,23 @@ impl Files {
 }
 
 /// One file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Watched {
     looked: Option<Instant>,
     read: Fingerprint,
     /// Whether it changed at the latest look: it may have changed again at once, which its times need not show.
     is_fresh: bool,
-    states: States,
-    /// Why it can't be read.
-    problem: Option<String>,
+    /// When a change of it was last read; of one that never was, when it was first looked at.
+    written: Option<Instant>,
+    /// Or why it can't be read.
+    states: Result<States, String>,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        let states = Ok(States::default());
+        Self { looked: None, read: Fingerprint::default(), is_fresh: false, written: None, states }
+    }
 }
 
 impl Watched {
@@ -90,52 +105,56 @@ impl Watched {
     fn look(&mut self, path: &Path) {
         let found = Fingerprint::of([path].into_iter());
         let is_other = self.looked.is_none() || found != self.read;
+        let now = Instant::now();
         if is_other || self.is_fresh {
-            let mut octets = Vec::new();
-            let read = regular_file::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut octets));
-            let problem = match read {
-                Ok(length) if length as u64 > MAX_FILE_BYTES => {
-                    Some(format!("larger than {} MiB", MAX_FILE_BYTES >> 20))
-                }
-                Ok(_) => None,
-                Err(error) => Some(error.to_string()),
-            };
-            match &problem {
-                Some(problem) if self.problem.as_ref() != Some(problem) => {
-                    warn!(file = %path.display(), %problem, "a probe's file can't be read; what it said last stands");
-                }
-                Some(_) => {}
-                None => self.take(path, &String::from_utf8_lossy(&octets)),
+            let states = read(path);
+            if let Err(problem) = &states
+                && self.states.as_ref().err() != Some(problem)
+            {
+                warn!(file = %path.display(), %problem, "a probe's file can't be read; verdicts stay as they are");
             }
-            self.problem = problem;
+            if is_other && states.is_ok() {
+                self.written = Some(now);
+            }
+            self.states = states;
         }
         self.is_fresh = is_other;
         self.read = found;
-        self.looked = Some(Instant::now());
-    }
-
-    fn take(&mut self, path: &Path, text: &str) {
-        let (states, broken) = States::read(text, &self.states);
-        for (line, problem) in broken.iter().take(MAX_TOLD) {
-            warn!(file = %path.display(), line, %problem, "a probe's file has a broken line, which is passed over");
-        }
-        self.states = states;
+        self.looked = Some(now);
+        self.written.get_or_insert(now);
     }
 }
+
+/// Reads the file, and tells of its broken lines.
+fn read(path: &Path) -> Result<States, String> {
+    let mut octets = Vec::new();
+    let read = regular_file::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut octets));
+    let length = read.map_err(|error| error.to_string())?;
+    if length as u64 > MAX_FILE_BYTES {
+        return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+    }
+    let (states, broken) = States::read(&String::from_utf8_lossy(&octets));
+    for (line, problem) in broken.iter().take(MAX_TOLD) {
+        warn!(file = %path.display(), line, %problem, "a probe's file has a broken line, which is passed over");
+    }
+    Ok(states)
+}
+
+/// A state and why, or the number of the line that is broken.
+type Line = Result<Word, usize>;
 
 /// What a file says.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct States {
     /// By address or hostname, as [`Target`] is shown.
-    of: HashMap<String, Word>,
+    of: HashMap<String, Line>,
     /// Of all that have no line of their own.
-    others: Option<Word>,
+    others: Option<Line>,
 }
 
 impl States {
     /// Reads the lines, `ADDRESS up|degraded|down [words]` each, `*` for all others; and says which are broken, by number.
-    /// Of an address whose line is broken it says what was said before.
-    fn read(text: &str, before: &Self) -> (Self, Vec<(usize, String)>) {
+    fn read(text: &str) -> (Self, Vec<(usize, String)>) {
         let mut states = Self::default();
         let (mut broken, mut seen) = (Vec::new(), HashSet::new());
         for (number, line) in (1..).zip(text.lines()) {
@@ -155,28 +174,27 @@ impl States {
                 "down" => Ok(Grade::Failed),
                 _ => Err(format!("expected `{} up`, `degraded` or `down`, found {:?}", excerpt(&name), excerpt(line))),
             };
-            let is_new = seen.insert(name.clone());
-            let word = match grade {
-                Ok(grade) if is_new => Some(Word { grade, words: excerpt(words.trim()) }),
-                Ok(_) => {
-                    broken.push((number, format!("{} has a line already", excerpt(&name))));
-                    continue;
-                }
+            if !seen.insert(name.clone()) {
+                broken.push((number, format!("{} has a line already", excerpt(&name))));
+                continue;
+            }
+            let line = match grade {
+                Ok(grade) => Ok(Word { grade, words: excerpt(words.trim()) }),
                 Err(problem) => {
                     broken.push((number, problem));
-                    if name == "*" { before.others.clone() } else { before.of.get(&name).cloned() }
+                    Err(number)
                 }
             };
-            match word {
-                Some(word) if name == "*" => states.others = Some(word),
-                Some(word) => drop(states.of.insert(name, word)),
-                None => {}
+            if name == "*" {
+                states.others = Some(line);
+            } else {
+                states.of.insert(name, line);
             }
         }
         (states, broken)
     }
 
-    fn of(&self, target: &Target) -> Option<&Word> {
+    fn of(&self, target: &Target) -> Option<&Line> {
         self.of.get(&target.to_string()).or(self.others.as_ref())
     }
 }
@@ -189,53 +207,53 @@ mod tests {
 
     use super::*;
 
-    fn said(states: &States, address: &str) -> Option<(Grade, String)> {
+    fn said(states: &States, address: &str) -> Option<Result<(Grade, String), usize>> {
         let target = match address.parse() {
             Ok(address) => Target::Address(address),
             Err(_) => Target::Hostname(crate::zone::Name::vec_from_str(address).unwrap()),
         };
-        states.of(&target).map(|word| (word.grade, word.words.clone()))
+        states.of(&target).map(|line| line.as_ref().map(|word| (word.grade, word.words.clone())).map_err(|line| *line))
     }
 
     #[test]
     fn lines_are_read() {
         let text = "# written by the scheduler\n192.0.2.1 up\n\n 192.0.2.2\tdown  disk is full # or so\n\
                     2001:DB8:0::1 degraded\r\nWWW.Example.net. down\n";
-        let (states, broken) = States::read(text, &States::default());
+        let (states, broken) = States::read(text);
         assert_eq!(broken, []);
-        assert_eq!(said(&states, "192.0.2.1"), Some((Grade::Good, String::new())));
-        assert_eq!(said(&states, "192.0.2.2"), Some((Grade::Failed, "disk is full".into())));
-        assert_eq!(said(&states, "2001:db8::1"), Some((Grade::Poor, String::new())));
-        assert_eq!(said(&states, "www.example.net"), Some((Grade::Failed, String::new())));
+        assert_eq!(said(&states, "192.0.2.1"), Some(Ok((Grade::Good, String::new()))));
+        assert_eq!(said(&states, "192.0.2.2"), Some(Ok((Grade::Failed, "disk is full".into()))));
+        assert_eq!(said(&states, "2001:db8::1"), Some(Ok((Grade::Poor, String::new()))));
+        assert_eq!(said(&states, "www.example.net"), Some(Ok((Grade::Failed, String::new()))));
         assert_eq!(said(&states, "192.0.2.3"), None);
-        let (states, _) = States::read("* down for repairs\n192.0.2.1 up\n", &states);
-        assert_eq!(said(&states, "192.0.2.1"), Some((Grade::Good, String::new())));
-        assert_eq!(said(&states, "192.0.2.3"), Some((Grade::Failed, "for repairs".into())));
+        let (states, _) = States::read("* down for repairs\n192.0.2.1 up\n");
+        assert_eq!(said(&states, "192.0.2.1"), Some(Ok((Grade::Good, String::new()))));
+        assert_eq!(said(&states, "192.0.2.3"), Some(Ok((Grade::Failed, "for repairs".into()))));
     }
 
     #[test]
-    fn broken_lines_are_told_and_keep_what_was_said_before() {
-        let (before, _) = States::read("192.0.2.1 down\n192.0.2.2 up\n* down", &States::default());
-        let (states, broken) = States::read("192.0.2.1 dow\n192.0.2.2\n192.0.2.3 up\n192.0.2.3 down\n*\n", &before);
+    fn broken_lines_are_told_and_say_nothing_of_those_whom_they_name() {
+        let (states, broken) = States::read("192.0.2.1 dow\n192.0.2.2\n192.0.2.3 up\n192.0.2.3 down\n*\n192.0.2.1 up");
         let broken: Vec<String> = broken.iter().map(|(line, problem)| format!("{line}: {problem}")).collect();
         let expected = [
             "1: expected `192.0.2.1 up`, `degraded` or `down`, found \"192.0.2.1 dow\"",
             "2: expected `192.0.2.2 up`, `degraded` or `down`, found \"192.0.2.2\"",
             "4: 192.0.2.3 has a line already",
             "5: expected `* up`, `degraded` or `down`, found \"*\"",
+            "6: 192.0.2.1 has a line already",
         ];
         assert_eq!(broken, expected);
-        assert_eq!(said(&states, "192.0.2.1").unwrap().0, Grade::Failed);
-        assert_eq!(said(&states, "192.0.2.2").unwrap().0, Grade::Good);
-        assert_eq!(said(&states, "192.0.2.3").unwrap().0, Grade::Good);
-        assert_eq!(said(&states, "192.0.2.4").unwrap().0, Grade::Failed);
+        assert_eq!(said(&states, "192.0.2.1"), Some(Err(1)));
+        assert_eq!(said(&states, "192.0.2.2"), Some(Err(2)));
+        assert_eq!(said(&states, "192.0.2.3"), Some(Ok((Grade::Good, String::new()))));
+        assert_eq!(said(&states, "192.0.2.4"), Some(Err(5)));
     }
 
     proptest! {
         #[test]
         fn any_text_is_read(text in "[ -~\n\té*#]{0,300}") {
-            let (states, broken) = States::read(&text, &States::default());
-            prop_assert!(states.of.len() + broken.len() <= text.lines().count());
+            let (states, broken) = States::read(&text);
+            prop_assert!(states.of.len().max(broken.len()) <= text.lines().count());
         }
     }
 }

@@ -191,6 +191,7 @@ mod tests {
             Some(1),
             "other fields"
         );
+        assert_eq!(framed(&[8, 1, 0x10, 2]), Some(1), "another number");
         for broken in [
             &[8][..],
             &[8, 0x80],

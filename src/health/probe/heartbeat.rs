@@ -94,8 +94,10 @@ mod tests {
         assert_eq!(look(41), Some("ok in 0.0ns".to_owned()));
         assert_eq!((look(42), look(70)), (None, None));
         assert_eq!(look(71), silent);
-        heartbeats.hear(&key(), &word(Grade::Good), start + 35 * SECOND);
-        assert_eq!(look(72), silent, "it is no younger for that");
+        heartbeats.hear(&key(), &word(Grade::Good), start + 80 * SECOND);
+        heartbeats.hear(&key(), &word(Grade::Good), start + 75 * SECOND);
+        look(81);
+        assert_eq!((look(110), look(111)), (None, silent), "no older by a word that comes late");
     }
 
     #[test]

@@ -181,3 +181,26 @@ async fn read_body(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_its_host_as_configured_else_its_target() {
+        let (ipv4, ipv6) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]));
+        for (name, address, port, is_tls, is_whole, expected) in [
+            (None, ipv4, 80, false, false, "192.0.2.1"),
+            (None, ipv4, 443, true, false, "192.0.2.1"),
+            (None, ipv4, 443, false, false, "192.0.2.1:443"),
+            (None, ipv4, 80, true, false, "192.0.2.1:80"),
+            (None, ipv6, 80, false, false, "[2001:db8::1]"),
+            (None, ipv6, 8080, false, false, "[2001:db8::1]:8080"),
+            (Some("www.example.com"), ipv4, 80, false, false, "www.example.com"),
+            (Some("www.example.com"), ipv4, 8443, true, false, "www.example.com:8443"),
+            (Some("www.example.com"), ipv4, 8443, true, true, "www.example.com"),
+        ] {
+            assert_eq!(authority(name, SocketAddr::new(address, port), is_tls, is_whole), expected);
+        }
+    }
+}

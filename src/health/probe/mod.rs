@@ -264,7 +264,7 @@ impl Prober {
 impl Observe for Prober {
     async fn observe(&self, key: &TargetKey) -> Option<Observation> {
         match &*key.check {
-            Check::File(path) => self.memory.files.observe(path, &key.target, key.timing.timeout).await,
+            Check::File(check) => self.memory.files.observe(check, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
             // Its state is large, and most of the time a target has no run under way.
             Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
@@ -335,7 +335,10 @@ async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use super::*;
+    use crate::config::{FileCheck, TcpCheck, Timing};
 
     fn attempt(last: u8, outcome: Result<(), Failure>) -> Attempt {
         Attempt { address: IpAddr::from([127, 0, 0, last]), outcome, details: Details::default() }
@@ -373,6 +376,32 @@ mod tests {
         assert!(!has_route(lost.address));
         let told = judge(vec![lost, attempt(2, Ok(()))], Duration::from_secs(1));
         assert_eq!(told.to_string(), "ok in 1.0s");
+    }
+
+    #[tokio::test]
+    async fn what_is_of_no_target_is_forgotten() {
+        let key = |check: Check, target| TargetKey { check: check.into(), timing: Timing::DEFAULT, target };
+        let file = FileCheck { path: "/nonexistent/states".into(), max_silence: None };
+        let keys = [
+            key(Check::File(file), Target::Address([192, 0, 2, 1].into())),
+            key(Check::Heartbeat(Duration::from_secs(1)), Target::Address([192, 0, 2, 77].into())),
+            key(Check::Tcp(TcpCheck::accepted(9)), Target::Hostname("localhost".parse().unwrap())),
+        ];
+        let memory = Arc::new(Memory::default());
+        let prober = Prober::new([]).unwrap().with_memory(Arc::clone(&memory));
+        for key in &keys {
+            prober.observe(key).await;
+        }
+        let known = || ["/nonexistent/states", "192.0.2.77", "localhost"].map(|it| format!("{memory:?}").contains(it));
+        memory.retain(&Table::default().rebuilt(keys.clone(), []));
+        assert_eq!(known(), [true; 3]);
+        for (index, key) in keys.iter().enumerate() {
+            memory.retain(&Table::default().rebuilt([key.clone()], []));
+            assert_eq!(known(), [0, 1, 2].map(|other| other == index), "{key}");
+            for key in &keys {
+                prober.observe(key).await;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

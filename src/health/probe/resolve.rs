@@ -290,6 +290,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn lookups_at_once_are_bounded() {
+        let server = NameServer::start(Says::Nothing, "").await;
+        let lookups = (0..MAX_LOOKUPS + 6).map(async |number| {
+            let milliseconds = if number < MAX_LOOKUPS { 1_000 } else { 300 };
+            let found = server.resolve(&format!("{number}.example.net"), milliseconds).await;
+            found.unwrap_err().to_string().ends_with("32 names are being looked up already")
+        });
+        let refused = super::super::all(lookups).await;
+        assert_eq!(refused.iter().position(|is_refused| *is_refused), Some(MAX_LOOKUPS));
+        assert!(refused[MAX_LOOKUPS..].iter().all(|is_refused| *is_refused));
+    }
+
+    #[tokio::test]
     async fn a_name_in_the_hosts_file_is_asked_of_nobody() {
         let server = NameServer::start(Says::Nothing, "192.0.2.7 www.example.net # here\n").await;
         assert_eq!(server.resolve("www.example.net", 100).await, found(&[7]));

@@ -147,7 +147,8 @@ fn load(value: Value<'_>) -> Option<Vec<(Measure, String)>> {
     Some(paths.collect())
 }
 
-fn path(value: Value<'_>) -> Option<String> {
+/// The path and query of a request.
+pub(in crate::config::validate) fn path(value: Value<'_>) -> Option<String> {
     let path = value.text("a path", "\"/healthz\"")?;
     if !path.starts_with('/') {
         return value.reject("a path begins with `/`", format!("write \"/{path}\""));

@@ -1,0 +1,90 @@
+//! What clients are told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meridian::health::{Grade, Verdict};
+
+use super::{Checker, Rule};
+use crate::script::Span;
+
+/// What is promised beside fall × interval + timeout.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Checker<'_> {
+    pub(super) fn answers(&mut self) {
+        let services = self.site.services();
+        let endpoints: Vec<Vec<usize>> = services.iter().map(|pools| self.site.endpoints_of(pools)).collect();
+        let all_down: Vec<Vec<Span>> = endpoints.iter().map(|endpoints| self.all_down(endpoints)).collect();
+        // When an answer is too late, until it is well again.
+        let dead: Vec<Vec<Span>> = (0..self.site.endpoints.len())
+            .map(|endpoint| {
+                let truth = self.truth(endpoint);
+                let spans = truth.spans(|grade| grade == Grade::Failed).into_iter();
+                let late = |span: Span| Span {
+                    from: truth.noticed(span.from, truth.timing.fall) + GRACE - self.slack,
+                    ..span
+                };
+                spans.map(late).filter(|span| span.from < span.until).collect()
+            })
+            .collect();
+        let log = self.log;
+        for sample in &log.samples {
+            let backends = match &sample.says {
+                Ok(backends) if !backends.is_empty() => backends,
+                Ok(_) => {
+                    self.blame(Rule::NoAnswer, sample.asked, None, "an answer without an address");
+                    continue;
+                }
+                Err(problem) => {
+                    self.blame(Rule::NoAnswer, sample.asked, None, problem.clone());
+                    continue;
+                }
+            };
+            let around = self.around(sample.asked, sample.answered);
+            // Where nothing serves, all is answered with, on purpose.
+            let is_all_down =
+                all_down[sample.service].iter().any(|span| around.from <= span.until && span.from <= around.until);
+            for backend in backends.iter().copied() {
+                if !endpoints[sample.service].contains(&backend) {
+                    self.blame(Rule::NoAnswer, sample.asked, Some(backend), "it is none of the service's");
+                    continue;
+                }
+                let timeline = &log.timelines[backend];
+                if is_all_down || timeline.within(around).any(|seen| seen.held.is_some()) {
+                    continue;
+                }
+                let is_dead = |span: &&Span| span.from < sample.asked && sample.answered + self.slack < span.until;
+                if let Some(span) = dead[backend].iter().find(is_dead) {
+                    let details = format!("by {:.3} s it was to be gone", span.from.as_secs_f64());
+                    self.blame(Rule::AnsweredDead, sample.asked, Some(backend), details);
+                }
+                if timeline.within(around).all(|seen| seen.verdict == Verdict::Down) {
+                    self.blame(Rule::AnsweredDown, sample.asked, Some(backend), "others serve");
+                }
+            }
+        }
+    }
+
+    /// When none of these was seen to serve.
+    fn all_down(&self, endpoints: &[usize]) -> Vec<Span> {
+        let mut serving: BTreeSet<usize> = endpoints.iter().copied().collect();
+        let mut spans: Vec<Span> = Vec::new();
+        for (at, changes) in self.log.changes() {
+            let was_down = serving.is_empty();
+            for (endpoint, to) in changes.into_iter().filter(|(endpoint, _)| endpoints.contains(endpoint)) {
+                if to.verdict == Verdict::Down {
+                    serving.remove(&endpoint);
+                } else {
+                    serving.insert(endpoint);
+                }
+            }
+            match (was_down, serving.is_empty(), spans.last_mut()) {
+                (false, true, _) => spans.push(Span { from: at, until: self.log.end }),
+                (true, false, Some(last)) => last.until = at,
+                _ => {}
+            }
+        }
+        spans
+    }
+}

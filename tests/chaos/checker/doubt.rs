@@ -1,0 +1,195 @@
+//! When a server has to doubt itself, and when it may not. It shows by what is held for that.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meridian::health::guard::Held;
+use meridian::health::{Grade, Verdict};
+
+use super::{Checker, Rule, TICK};
+use crate::log::Seen;
+
+/// What turned down of late.
+#[derive(Debug, Clone, Default)]
+struct Fallen {
+    /// Endpoint and when.
+    when: Vec<Option<Duration>>,
+    /// When endpoints were taken away.
+    taken: Vec<Option<Duration>>,
+    /// All before doesn't count any more.
+    cleared: Duration,
+}
+
+/// A doubt that lasts.
+#[derive(Debug)]
+struct Doubt {
+    since: Duration,
+    /// The most that were down while it lasted: of those that count for sure, and of those that perhaps do.
+    most: [usize; 2],
+    /// Since when so few are left that it should be over.
+    few_since: Option<Duration>,
+}
+
+impl Fallen {
+    /// Those that turned down since then and are down.
+    fn since(&self, from: Duration) -> impl Iterator<Item = usize> {
+        let counts = move |when: Duration| when >= from && (when > self.cleared || self.cleared.is_zero());
+        let fell = move |(endpoint, when): (usize, &Option<Duration>)| counts((*when)?).then_some(endpoint);
+        self.when.iter().enumerate().filter_map(fell)
+    }
+}
+
+impl Checker<'_> {
+    pub(super) fn doubt(&mut self) {
+        let rules = &self.site.safety.self_suspicion;
+        let mut now = vec![Seen::UNKNOWN; self.site.endpoints.len()];
+        let mut fallen = Fallen { when: vec![None; now.len()], taken: vec![None; now.len()], ..Fallen::default() };
+        let mut doubt: Option<Doubt> = None;
+        // Whether one lasted for as long as it may, and most of what was down then still is.
+        let mut is_spent = false;
+        let end = (self.log.end, Vec::new());
+        for (at, changes) in self.log.changes().into_iter().chain([end]) {
+            if let Some(doubt) = &doubt {
+                self.too_long(at, doubt);
+            }
+            let before = now.clone();
+            for (endpoint, to) in changes {
+                let (was, is) = (now[endpoint].found(), to.found());
+                if is != Verdict::Down {
+                    fallen.when[endpoint] = None;
+                } else if was != Verdict::Down {
+                    fallen.when[endpoint] = (was != Verdict::Unknown).then_some(at);
+                }
+                if to.verdict != now[endpoint].verdict {
+                    fallen.taken[endpoint] = (to.verdict == Verdict::Down).then_some(at);
+                }
+                now[endpoint] = to;
+            }
+            is_spent &= now.iter().any(|seen| seen.found() == Verdict::Down);
+            let is_unsure = now.iter().any(|seen| seen.held == Some(Held::Unsure));
+            doubt = match doubt {
+                None if is_unsure => {
+                    self.begins(at, &now, &fallen);
+                    Some(Doubt { since: at, most: self.down_since(at, &fallen), few_since: None })
+                }
+                None => {
+                    if !is_spent && at < self.log.end {
+                        self.must_begin(at, &now, &fallen);
+                    }
+                    None
+                }
+                Some(mut doubt) => {
+                    let [sure, perhaps] = self.down_since(doubt.since, &fallen);
+                    doubt.most = [doubt.most[0].max(sure), doubt.most[1].max(perhaps)];
+                    if is_unsure {
+                        let is_few = perhaps * 2 <= doubt.most[0];
+                        doubt.few_since = is_few.then(|| doubt.few_since.unwrap_or(at));
+                        let taken = (0..now.len()).filter(|endpoint| {
+                            now[*endpoint].verdict == Verdict::Down && before[*endpoint].verdict != Verdict::Down
+                        });
+                        for endpoint in taken.collect::<Vec<_>>() {
+                            self.blame(Rule::TakenInDoubt, at, Some(endpoint), "it turned down while all is in doubt");
+                        }
+                        Some(doubt)
+                    } else {
+                        let is_over = doubt.since + rules.at_most <= at + self.slack;
+                        let is_early = !is_over && sure * 2 > doubt.most[1] && !self.canary_can_have_answered(at);
+                        if is_early {
+                            let details = format!("{sure} of {} are down, and no canary answers", doubt.most[1]);
+                            self.blame(Rule::DoubtTooShort, at, None, details);
+                        }
+                        is_spent = is_over;
+                        fallen.cleared = at;
+                        None
+                    }
+                }
+            };
+        }
+    }
+
+    /// How many are down that turned down since a window before that: for sure, and perhaps.
+    fn down_since(&self, began: Duration, fallen: &Fallen) -> [usize; 2] {
+        let window = self.site.safety.self_suspicion.window;
+        let from = [(began + self.slack).saturating_sub(window), began.saturating_sub(window + self.slack)];
+        from.map(|from| fallen.since(from).count())
+    }
+
+    /// It may only begin with a reason; then what was taken away within the window is given back.
+    fn begins(&mut self, at: Duration, now: &[Seen], fallen: &Fallen) {
+        let rules = &self.site.safety.self_suspicion;
+        let from = at.saturating_sub(rules.window);
+        let fell: Vec<usize> = fallen.since(from.saturating_sub(self.slack)).collect();
+        let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
+        if fell.len() as f64 <= judged as f64 * rules.share
+            || judged < rules.least
+            || self.regions_of(&fell) < self.site.regions.min(2)
+            || self.canary(|checker, canary| checker.truth(canary).must_have_found(at, |grade| grade != Grade::Failed))
+        {
+            let details = format!("{} of {judged} turned down within the window", fell.len());
+            self.blame(Rule::DoubtWithoutReason, at, None, details);
+        }
+        for (endpoint, seen) in now.iter().enumerate() {
+            let taken = fallen.taken[endpoint].filter(|taken| *taken > from + self.slack);
+            if let Some(taken) = taken.filter(|_| seen.verdict == Verdict::Down) {
+                let details = format!("taken away at {:.3} s and not given back", taken.as_secs_f64());
+                self.blame(Rule::TakenInDoubt, at, Some(endpoint), details);
+            }
+        }
+    }
+
+    /// It has to begin at once with every reason.
+    fn must_begin(&mut self, at: Duration, now: &[Seen], fallen: &Fallen) {
+        let rules = &self.site.safety.self_suspicion;
+        let fell: Vec<usize> = fallen.since((at + self.slack).saturating_sub(rules.window)).collect();
+        let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
+        let may_answer =
+            self.canary(|checker, canary| !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed));
+        if fell.len() as f64 > judged as f64 * rules.share
+            && judged >= rules.least
+            && (self.regions_of(&fell) > 1 || self.site.regions == 1)
+            && !may_answer
+        {
+            let details = format!("{} of {judged} turned down within the window", fell.len());
+            self.blame(Rule::NoDoubt, at, None, details);
+        }
+    }
+
+    /// Up to `at` it lasts.
+    fn too_long(&mut self, at: Duration, doubt: &Doubt) {
+        let rules = &self.site.safety.self_suspicion;
+        let late = TICK + self.slack;
+        let since = doubt.since.as_secs_f64();
+        if doubt.since + rules.at_most + late < at {
+            self.blame(Rule::DoubtTooLong, at, None, format!("it lasts since {since:.3} s"));
+        } else if doubt.few_since.is_some_and(|few| few + late < at) {
+            self.blame(Rule::DoubtTooLong, at, None, format!("most of what turned down from {since:.3} s on is up"));
+        } else if self.canary(|checker, canary| {
+            let truth = checker.truth(canary);
+            let long = truth.timing.interval + truth.timing.timeout + rules.window + late;
+            let mut serves = truth.spans(|grade| grade != Grade::Failed).into_iter();
+            serves.any(|span| span.from.max(doubt.since) + long < at && at <= span.until)
+        }) {
+            self.blame(Rule::DoubtTooLong, at, None, "a canary answers for a whole window");
+        }
+    }
+
+    /// Whether a canary can have answered for a whole window.
+    fn canary_can_have_answered(&self, at: Duration) -> bool {
+        let window = self.site.safety.self_suspicion.window;
+        self.canary(|checker, canary| {
+            let truth = checker.truth(canary);
+            let long = truth.timing.interval + truth.timing.timeout * 2 + self.slack;
+            let mut dead = truth.spans(|grade| grade == Grade::Failed).into_iter();
+            let from = at.saturating_sub(window);
+            !dead.any(|span| span.from.max(from) + long < span.until.min(at))
+        })
+    }
+
+    fn canary(&self, is: impl Fn(&Self, usize) -> bool) -> bool {
+        (self.site.endpoints.len()..self.site.backends()).any(|canary| is(self, canary))
+    }
+
+    fn regions_of(&self, endpoints: &[usize]) -> usize {
+        endpoints.iter().map(|endpoint| self.site.endpoints[*endpoint].region).collect::<BTreeSet<_>>().len()
+    }
+}

@@ -1,0 +1,150 @@
+//! What automation may take away, and that no limit holds what it need not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian::health::Verdict;
+use meridian::health::guard::Held;
+
+use super::{Checker, Rule, TICK};
+use crate::log::Seen;
+
+/// What computing with parts makes wrong at most.
+const ROUNDING: f64 = 1e-6;
+
+/// Takings that may be made, refilled evenly over a minute.
+#[derive(Debug)]
+struct Budget {
+    per_second: f64,
+    most: f64,
+    left: f64,
+    at: Duration,
+}
+
+impl Budget {
+    fn refill(&mut self, at: Duration) {
+        self.left = (self.left + self.per_second * (at - self.at).as_secs_f64()).min(self.most);
+        self.at = at;
+    }
+
+    /// When one may be made again.
+    fn next(&self) -> Duration {
+        self.at + Duration::from_secs_f64((1.0 - self.left).max(0.0) / self.per_second)
+    }
+}
+
+/// A pool at one moment.
+#[derive(Debug, Default)]
+struct Counts {
+    all: f64,
+    taken: f64,
+    /// Those that serve, by region.
+    serving: BTreeMap<usize, usize>,
+}
+
+impl Checker<'_> {
+    pub(super) fn limits(&mut self) {
+        let safety = &self.site.safety;
+        let mut budget = safety.max_changes_per_minute.map(|most| {
+            let most = f64::from(most);
+            Budget { per_second: most / 60.0, most, left: most, at: Duration::ZERO }
+        });
+        let mut now = vec![Seen::UNKNOWN; self.site.endpoints.len()];
+        // Since when each is held for no reason.
+        let mut idle: Vec<Option<Duration>> = vec![None; now.len()];
+        let end = (self.log.end, Vec::new());
+        for (at, changes) in self.log.changes().into_iter().chain([end]) {
+            for (endpoint, since) in idle.iter().enumerate() {
+                if let (Some(since), Some(held)) = (*since, now[endpoint].held)
+                    && since + TICK + self.slack < at
+                {
+                    let details = format!("by {}, which isn't reached since {:.3} s", held.name(), since.as_secs_f64());
+                    self.blame(Rule::HeldWithoutReason, at, Some(endpoint), details);
+                }
+            }
+            for (endpoint, to) in changes {
+                let is_taken = to.verdict == Verdict::Down && now[endpoint].verdict != Verdict::Down;
+                now[endpoint] = to;
+                if let Some(budget) = budget.as_mut().filter(|_| is_taken) {
+                    budget.refill(at);
+                    budget.left -= 1.0;
+                    // Looked at a bit later than it was done, it may be less.
+                    let least = -budget.per_second * self.slack.as_secs_f64() - ROUNDING;
+                    if budget.left < least {
+                        let details = format!("{:.2} more than may be", -budget.left);
+                        self.blame(Rule::ChangesExceeded, at, Some(endpoint), details);
+                    }
+                }
+            }
+            let counts: Vec<Counts> = (0..self.site.pools.len()).map(|pool| self.counts(pool, &now)).collect();
+            for (pool, counts) in counts.iter().enumerate() {
+                self.bounds(at, pool, counts);
+            }
+            if let Some(budget) = &mut budget {
+                budget.refill(at);
+            }
+            for (endpoint, since) in idle.iter_mut().enumerate() {
+                let before = since.filter(|since| *since <= at);
+                *since = match now[endpoint].held {
+                    None | Some(Held::Unsure) => None,
+                    Some(held) if self.is_reached(held, endpoint, &counts) => None,
+                    Some(Held::ChangesPerMinute) => match &budget {
+                        Some(budget) if budget.left < 1.0 => Some(budget.next()),
+                        _ => Some(before.unwrap_or(at)),
+                    },
+                    Some(_) => Some(before.unwrap_or(at)),
+                };
+            }
+        }
+    }
+
+    fn counts(&self, pool: usize, now: &[Seen]) -> Counts {
+        let mut counts = Counts::default();
+        for (endpoint, seen) in self.site.endpoints.iter().zip(now).filter(|(endpoint, _)| endpoint.pool == pool) {
+            counts.all += 1.0;
+            if seen.verdict == Verdict::Down {
+                counts.taken += 1.0;
+            } else {
+                *counts.serving.entry(endpoint.region).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Regions of a pool that can serve.
+    fn regions(&self, pool: usize, counts: &Counts) -> usize {
+        let least = usize::from(self.site.pools[pool].min_healthy);
+        counts.serving.values().filter(|serving| **serving >= least).count()
+    }
+
+    fn bounds(&mut self, at: Duration, pool: usize, counts: &Counts) {
+        let safety = &self.site.safety;
+        let most = counts.all * safety.max_down_share;
+        if counts.taken > most {
+            let details = format!("{} of {} in pool {pool}, not {most:.2}", counts.taken, counts.all);
+            self.blame(Rule::ShareExceeded, at, None, details);
+        }
+        let all = self.regions(pool, &self.counts(pool, &vec![Seen::UNKNOWN; self.site.endpoints.len()]));
+        let least = usize::from(safety.min_healthy_regions).min(all);
+        let left = self.regions(pool, counts);
+        if left < least {
+            self.blame(Rule::RegionsExceeded, at, None, format!("{left} are left of pool {pool}, not {least}"));
+        }
+    }
+
+    /// Whether a limit leaves no room for an endpoint that it holds; of changes only time tells.
+    fn is_reached(&self, held: Held, endpoint: usize, counts: &[Counts]) -> bool {
+        let endpoint = self.site.endpoints[endpoint];
+        let counts = &counts[endpoint.pool];
+        let safety = &self.site.safety;
+        match held {
+            Held::PoolShare => counts.taken + 1.0 > counts.all * safety.max_down_share,
+            Held::Regions => {
+                let least = usize::from(self.site.pools[endpoint.pool].min_healthy);
+                counts.serving.get(&endpoint.region) == Some(&least)
+                    && self.regions(endpoint.pool, counts) <= usize::from(safety.min_healthy_regions)
+            }
+            Held::ChangesPerMinute | Held::Unsure => false,
+        }
+    }
+}

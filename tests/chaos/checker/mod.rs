@@ -1,0 +1,119 @@
+//! Knows the truth and tells what of a log can't be right.
+//!
+//! Its rules are those of docs/health.md, written down a second time from the other side: what must be seen where the truth lasts for
+//! long enough, and what may be seen only where it allows that. Between the two it has no opinion.
+
+mod answers;
+mod doubt;
+mod limits;
+#[cfg(test)]
+mod tests;
+mod verdicts;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::log::Log;
+use crate::script::{Script, Span};
+use crate::site::Site;
+use crate::truth::Truth;
+
+/// How often the server does what time alone does.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is not to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Rule {
+    /// Nothing is known although the first run must be over.
+    NothingFound,
+    /// Dead for fall × interval + timeout, and not found down.
+    FoundDownLate,
+    /// Well for rise × interval + timeout, nothing holds it down, and it is not up.
+    FoundUpLate,
+    /// Well for rise × interval + timeout, and still degraded.
+    FoundWellLate,
+    /// Slow for fall × interval + timeout, and up.
+    FoundSlowLate,
+    /// Found otherwise than runs in a row can have.
+    FalseVerdict,
+    /// Up before its hold-down ended.
+    UpTooSoon,
+    /// Answered with what was dead for fall × interval + timeout + 1 s.
+    AnsweredDead,
+    /// Answered with what was known to be down.
+    AnsweredDown,
+    /// No answer, or none with an address of the service.
+    NoAnswer,
+    /// More of a pool taken away than may be.
+    ShareExceeded,
+    /// Fewer regions left than must be.
+    RegionsExceeded,
+    /// More changes made than may be.
+    ChangesExceeded,
+    /// Held by a limit that isn't reached.
+    HeldWithoutReason,
+    /// In doubt without a reason.
+    DoubtWithoutReason,
+    /// Not in doubt with every reason.
+    NoDoubt,
+    /// Taken away while in doubt.
+    TakenInDoubt,
+    /// In doubt for longer than there is a reason.
+    DoubtTooLong,
+    /// No longer in doubt before there is a reason.
+    DoubtTooShort,
+}
+
+/// What was seen and can't be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) at: Duration,
+    pub(crate) rule: Rule,
+    /// The backend, where it is about one.
+    pub(crate) backend: Option<usize>,
+    pub(crate) details: String,
+}
+
+/// All that is known.
+pub(crate) struct Checker<'a> {
+    site: &'a Site,
+    script: &'a Script,
+    log: &'a Log,
+    slack: Duration,
+    violations: Vec<Violation>,
+}
+
+/// All violations in the order of time; `slack` is how late anything may come.
+pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) -> Vec<Violation> {
+    let mut checker = Checker { site, script, log, slack, violations: Vec::new() };
+    checker.verdicts();
+    checker.limits();
+    checker.doubt();
+    checker.answers();
+    checker.violations.sort_by_key(|violation| (violation.at, violation.backend, violation.rule));
+    checker.violations
+}
+
+impl<'a> Checker<'a> {
+    fn truth(&self, backend: usize) -> Truth<'a> {
+        let (story, timing) = (&self.script.stories[backend], self.site.timing(backend));
+        Truth { story, timing, slack: self.slack, end: self.log.end }
+    }
+
+    /// A span with what may be late or early of it.
+    fn around(&self, from: Duration, until: Duration) -> Span {
+        Span { from: from.saturating_sub(self.slack), until: until + self.slack }
+    }
+
+    fn blame(&mut self, rule: Rule, at: Duration, backend: Option<usize>, details: impl Into<String>) {
+        self.violations.push(Violation { at, rule, backend, details: details.into() });
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.3} s {:?}", self.at.as_secs_f64(), self.rule)?;
+        self.backend.map_or(Ok(()), |backend| write!(f, " of backend {backend}"))?;
+        write!(f, ": {}", self.details)
+    }
+}

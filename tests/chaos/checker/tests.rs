@@ -1,0 +1,308 @@
+//! Wrong logs, each told by its rule.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meridian::config::{Safety, SelfSuspicion, Timing};
+use meridian::health::Verdict;
+use meridian::health::guard::Held;
+
+use super::{Rule, check};
+use crate::log::{Log, Sample, Seen};
+use crate::script::{Script, Span, State, Story};
+use crate::site::{Site, limits_off};
+
+const SLACK: Duration = Duration::from_millis(100);
+const LENGTH: u64 = 400;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Endpoints 0 to 3 in two regions, turn about, and a canary.
+fn site(safety: Safety) -> Site {
+    let timing = Timing {
+        interval: seconds(10),
+        timeout: seconds(2),
+        fall: 3,
+        rise: 2,
+        degraded_after: Some(seconds(1)),
+        hold_down: seconds(20),
+        manual_resume: false,
+    };
+    let mut site = Site::new(2, &[(timing, 4)]);
+    site.canary = Timing { fall: 1, rise: 1, ..timing };
+    site.canaries = 1;
+    site.safety = safety;
+    site
+}
+
+/// `0 refusing 50 100`: that backend, within these seconds.
+fn script(strikes: &[&str]) -> Script {
+    let mut stories = vec![Story::steady(State::Serving); 5];
+    for strike in strikes {
+        let [backend, state, from, until] = strike.split(' ').collect::<Vec<_>>()[..] else { panic!("{strike}") };
+        let state = match state {
+            "slow" => State::Slow,
+            "failing" => State::Failing,
+            "hanging" => State::Hanging,
+            _ => State::Refusing,
+        };
+        let [from, until] = [from, until].map(|at| seconds(at.parse().unwrap()));
+        stories[backend.parse::<usize>().unwrap()].strike(Span { from, until }, state);
+    }
+    Script { stories, length: seconds(LENGTH) }
+}
+
+/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts. All are up from the
+/// fourth second on, and asked for once per second: the answer is all that serve, or all.
+fn log(changes: &[&str]) -> Log {
+    let mut log = Log::new(4);
+    (0..4).for_each(|endpoint| log.note(endpoint, seconds(4), Seen { verdict: Verdict::Up, held: None }));
+    for change in changes {
+        let [endpoint, at, what] = change.split(' ').collect::<Vec<_>>()[..] else { panic!("{change}") };
+        let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
+        let held = Held::ALL.into_iter().find(|held| held.name() == what);
+        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held };
+        log.note(endpoint.parse().unwrap(), seconds(at.parse().unwrap()), seen);
+    }
+    log.end = seconds(LENGTH);
+    for second in 0..LENGTH {
+        let asked = seconds(second) + Duration::from_millis(500);
+        let serves = |endpoint: &usize| log.timelines[*endpoint].at(asked).verdict.serves();
+        let serving: Vec<usize> = (0..4).filter(serves).collect();
+        let says = Ok(if serving.is_empty() { (0..4).collect() } else { serving });
+        log.samples.push(Sample { asked, answered: asked, service: 0, says });
+    }
+    log
+}
+
+fn rules(safety: Safety, strikes: &[&str], changes: &[&str]) -> BTreeSet<Rule> {
+    told(&site(safety), strikes, &log(changes))
+}
+
+fn told(site: &Site, strikes: &[&str], log: &Log) -> BTreeSet<Rule> {
+    check(site, &script(strikes), SLACK, log).iter().map(|violation| violation.rule).collect()
+}
+
+#[test]
+fn verdicts_that_are_late_or_false_are_told() {
+    use Rule::{
+        AnsweredDead, FalseVerdict, FoundDownLate, FoundSlowLate, FoundUpLate, FoundWellLate, NothingFound, UpTooSoon,
+    };
+    let dead: &[&str] = &["0 refusing 50 100"];
+    let twice: &[&str] = &["0 refusing 50 100", "0 failing 150 200"];
+    let slow: &[&str] = &["0 slow 50 100"];
+    for (strikes, changes, expected) in [
+        (&[][..], &[][..], &[][..]),
+        // Gone by 50 + 3 × 10 + 2, and back by 100 + 2 × 10 + 2.
+        (dead, &["0 72 down", "0 112 up"], &[]),
+        (dead, &["0 82 down", "0 122 up"], &[]),
+        (dead, &["0 83 down", "0 122 up"], &[FoundDownLate]),
+        (dead, &["0 88 down", "0 122 up"], &[FoundDownLate, AnsweredDead]),
+        (dead, &[], &[FoundDownLate, AnsweredDead]),
+        (dead, &["0 82 down", "0 123 up"], &[FoundUpLate]),
+        (dead, &["0 82 down"], &[FoundUpLate]),
+        // Two runs at most can have failed, or succeeded.
+        (dead, &["0 67 down", "0 122 up"], &[FalseVerdict]),
+        (dead, &["0 82 down", "0 107 up"], &[FalseVerdict]),
+        (dead, &["0 72 down", "0 90 up"], &[FalseVerdict, FoundDownLate, AnsweredDead]),
+        (dead, &["0 82 down", "0 122 degraded"], &[FoundWellLate]),
+        (dead, &["0 82 down", "0 122 up", "1 60 down", "1 61 up"], &[FalseVerdict]),
+        (dead, &["0 82 down", "0 122 up", "1 60 degraded", "1 61 up"], &[FalseVerdict, FoundWellLate]),
+        (dead, &["0 82 down", "0 122 up", "0 130 unknown", "0 131 up"], &[FalseVerdict, FoundWellLate, NothingFound]),
+        (&["0 refusing 50 68"], &["0 75 down", "0 92 up"], &[FalseVerdict, FoundUpLate]),
+        (&["0 hanging 48 71"], &["0 73 down", "0 93 up"], &[]),
+        // The second time it is held down for 20 s.
+        (twice, &["0 82 down", "0 122 up", "0 180 down", "0 221 up"], &[]),
+        (twice, &["0 82 down", "0 122 up", "0 182 down", "0 233 up"], &[FoundUpLate]),
+        (
+            &["0 failing 50 100", "0 failing 150 180"],
+            &["0 82 down", "0 122 up", "0 181 down", "0 200 up"],
+            &[UpTooSoon],
+        ),
+        (&["0 failing 50 100", "0 failing 150 180"], &["0 82 down", "0 122 up", "0 181 down", "0 201 up"], &[]),
+        (slow, &["0 82 degraded", "0 122 up"], &[]),
+        (slow, &["0 83 degraded", "0 122 up"], &[FoundSlowLate]),
+        (slow, &["0 67 degraded", "0 122 up"], &[FalseVerdict]),
+        (slow, &["0 82 down", "0 122 up"], &[FalseVerdict, FoundUpLate]),
+        (slow, &["0 82 degraded", "0 123 up"], &[FoundWellLate]),
+    ] {
+        let rules = rules(limits_off(), strikes, changes);
+        assert_eq!(rules, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
+    }
+}
+
+#[test]
+fn the_first_result_decides_alone() {
+    let mut log = Log::new(4);
+    (0..4).for_each(|endpoint| {
+        let verdict = if endpoint == 0 { Verdict::Down } else { Verdict::Up };
+        log.note(endpoint, seconds(4), Seen { verdict, held: None });
+    });
+    log.end = seconds(20);
+    assert_eq!(told(&site(limits_off()), &["0 refusing 0 40"], &log), [].into());
+    assert_eq!(told(&site(limits_off()), &[], &log), [Rule::FalseVerdict].into());
+    let mut nothing = Log::new(4);
+    nothing.end = seconds(4);
+    assert_eq!(told(&site(limits_off()), &[], &nothing), [].into());
+    nothing.end = seconds(5);
+    assert_eq!(told(&site(limits_off()), &[], &nothing), [Rule::NothingFound].into());
+}
+
+#[test]
+fn wrong_answers_are_told() {
+    let (strikes, changes) = (&["0 refusing 50 100"][..], &["0 82 down", "0 122 up"][..]);
+    for (at, says, expected) in [
+        (60, Ok(vec![0]), None),
+        (82, Ok(vec![0, 1]), None),
+        (90, Ok(vec![1, 0]), Some(&[Rule::AnsweredDead, Rule::AnsweredDown][..])),
+        (110, Ok(vec![0]), Some(&[Rule::AnsweredDown])),
+        (130, Ok(vec![0]), None),
+        (10, Ok(vec![]), Some(&[Rule::NoAnswer])),
+        (10, Err("ServFail".to_owned()), Some(&[Rule::NoAnswer])),
+        (10, Ok(vec![4]), Some(&[Rule::NoAnswer])),
+    ] {
+        let mut log = log(changes);
+        let asked = seconds(at);
+        log.samples.push(Sample { asked, answered: asked, service: 0, says });
+        let expected = expected.unwrap_or_default().iter().copied().collect();
+        assert_eq!(told(&site(limits_off()), strikes, &log), expected, "at {at}");
+    }
+}
+
+#[test]
+fn what_is_dead_is_answered_where_nothing_else_serves() {
+    let strikes = &["0 refusing 50 100", "1 refusing 50 100", "2 refusing 50 100", "3 refusing 50 100"];
+    let down = ["0 82 down", "1 82 down", "2 82 down", "3 82 down"];
+    let up = ["0 120 up", "1 120 up", "2 120 up", "3 120 up"];
+    let mut log = log(&[down, up].concat());
+    assert_eq!(told(&site(limits_off()), strikes, &log), [].into());
+    log.samples.push(Sample { asked: seconds(90), answered: seconds(90), service: 0, says: Ok(vec![]) });
+    assert_eq!(told(&site(limits_off()), strikes, &log), [Rule::NoAnswer].into());
+}
+
+#[test]
+fn limits_that_are_exceeded_or_hold_for_nothing_are_told() {
+    let share = Safety { max_down_share: 0.5, ..limits_off() };
+    let regions = Safety { min_healthy_regions: 1, ..limits_off() };
+    let changes = Safety { max_changes_per_minute: Some(2), ..limits_off() };
+    let dead: &[&str] = &["0 refusing 50 150", "1 refusing 50 150", "2 refusing 50 150", "3 refusing 50 150"];
+    let back = ["0 170 up", "1 170 up", "2 170 up", "3 170 up"];
+    for (safety, seen, expected) in [
+        (&share, ["0 80 down", "1 80 down", "2 80 max_down_share", "3 80 max_down_share"], None),
+        (&share, ["0 80 down", "1 80 down", "2 80 down", "3 80 max_down_share"], Some(Rule::ShareExceeded)),
+        (
+            &share,
+            ["0 80 down", "1 80 max_down_share", "2 80 max_down_share", "3 80 max_down_share"],
+            Some(Rule::HeldWithoutReason),
+        ),
+        (
+            &share,
+            ["0 80 down", "1 80 down", "2 80 min_healthy_regions", "3 80 max_down_share"],
+            Some(Rule::HeldWithoutReason),
+        ),
+        (&limits_off(), ["0 80 down", "1 80 down", "2 80 down", "3 80 max_down_share"], Some(Rule::HeldWithoutReason)),
+        (&regions, ["0 80 down", "1 80 down", "2 80 down", "3 80 min_healthy_regions"], None),
+        (&regions, ["0 80 down", "1 80 down", "2 80 down", "3 80 down"], Some(Rule::RegionsExceeded)),
+        (
+            &regions,
+            ["0 80 down", "1 80 down", "2 80 min_healthy_regions", "3 80 min_healthy_regions"],
+            Some(Rule::HeldWithoutReason),
+        ),
+    ] {
+        let expected = expected.into_iter().collect();
+        assert_eq!(rules(safety.clone(), dead, &[seen, back].concat()), expected, "{seen:?}");
+    }
+    for (seen, expected) in [
+        // Two at once, and one each 30 s.
+        (
+            &[
+                "0 80 down",
+                "1 80 down",
+                "2 80 max_changes_per_minute",
+                "2 110 down",
+                "3 80 max_changes_per_minute",
+                "3 140 down",
+            ][..],
+            None,
+        ),
+        (
+            &[
+                "0 80 down",
+                "1 80 down",
+                "2 80 max_changes_per_minute",
+                "2 105 down",
+                "3 80 max_changes_per_minute",
+                "3 140 down",
+            ],
+            Some(Rule::ChangesExceeded),
+        ),
+        (
+            &["0 80 down", "1 80 down", "2 80 down", "3 80 max_changes_per_minute", "3 140 down"],
+            Some(Rule::ChangesExceeded),
+        ),
+        (
+            &[
+                "0 80 down",
+                "1 80 down",
+                "2 80 max_changes_per_minute",
+                "2 113 down",
+                "3 80 max_changes_per_minute",
+                "3 143 down",
+            ],
+            Some(Rule::HeldWithoutReason),
+        ),
+    ] {
+        let expected = expected.into_iter().collect();
+        assert_eq!(rules(changes.clone(), dead, &[seen, &back].concat()), expected, "{seen:?}");
+    }
+}
+
+/// Three of four have to turn down within 30 s, and it lasts for 100 s at most.
+fn suspicious() -> Safety {
+    let self_suspicion =
+        SelfSuspicion { share: 0.6, window: seconds(30), least: 2, at_most: seconds(100), canaries: Vec::new() };
+    Safety { self_suspicion, ..Safety::DEFAULT }
+}
+
+#[test]
+fn doubts_that_are_missing_or_too_much_are_told() {
+    use Rule::{DoubtTooLong, DoubtTooShort, DoubtWithoutReason, HeldWithoutReason, NoDoubt, TakenInDoubt};
+    let three = ["0 refusing 50 120", "1 refusing 50 120", "2 refusing 50 120"];
+    let cut_off = [&three[..], &["4 refusing 40 170"]].concat();
+    let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
+    let canary_back = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 90"];
+    let doubted = ["0 75 down", "1 78 down", "0 80 unsure", "1 80 unsure", "2 80 unsure"];
+    let back = ["0 140 up", "1 140 up", "2 140 up"];
+    let late_back = ["0 320 up", "1 320 up", "2 320 up"];
+    for (strikes, seen, expected) in [
+        (&cut_off[..], [&doubted[..], &back].concat(), &[][..]),
+        // A canary answers, so all is believed.
+        (&three, [&["0 75 down", "1 78 down", "2 80 down"][..], &back].concat(), &[]),
+        (&three, [&doubted[..], &back].concat(), &[DoubtWithoutReason, DoubtTooLong]),
+        (&cut_off, [&["0 75 down", "1 78 down", "2 80 down"][..], &back].concat(), &[NoDoubt]),
+        (&cut_off, [&["0 75 down", "1 78 down", "0 80 unsure", "2 80 unsure"][..], &back].concat(), &[TakenInDoubt]),
+        (&cut_off, [&doubted[..], &["2 90 down"], &back].concat(), &[TakenInDoubt]),
+        (&cut_off, [&["0 75 unsure", "1 78 unsure", "2 80 unsure"][..], &back].concat(), &[DoubtWithoutReason]),
+        (&cut_off, [&doubted[..], &["0 90 down", "1 90 down", "2 90 down"], &back].concat(), &[DoubtTooShort]),
+        (&cut_off, [&doubted[..], &["0 140 up", "1 140 up", "2 141 up"]].concat(), &[]),
+        (&cut_off, [&doubted[..], &["0 140 up", "1 140 up", "2 142 up"]].concat(), &[DoubtTooLong]),
+        (&for_long, [&doubted[..], &["0 180 down", "1 180 down", "2 180 down"], &late_back].concat(), &[]),
+        (&for_long, [&doubted[..], &["0 182 down", "1 182 down", "2 182 down"], &late_back].concat(), &[DoubtTooLong]),
+        // It answers from 90 to 102 at the latest, and then for the window.
+        (&canary_back, [&doubted[..], &["0 125 down", "1 125 down", "2 125 down"], &late_back].concat(), &[]),
+        (&canary_back, [&doubted[..], &["0 132 down", "1 132 down", "2 132 down"], &late_back].concat(), &[]),
+        (
+            &canary_back,
+            [&doubted[..], &["0 134 down", "1 134 down", "2 134 down"], &late_back].concat(),
+            &[DoubtTooLong],
+        ),
+        (&canary_back, [&doubted[..], &["0 95 down", "1 95 down", "2 95 down"], &late_back].concat(), &[DoubtTooShort]),
+    ] {
+        let told = rules(suspicious(), strikes, &seen);
+        assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {seen:?}");
+    }
+    let told = rules(limits_off(), &cut_off, &[&doubted[..], &back].concat());
+    assert!(told.contains(&DoubtWithoutReason) && !told.contains(&HeldWithoutReason), "{told:?}");
+}
