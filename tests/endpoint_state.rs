@@ -616,11 +616,12 @@ fn slow_answers_move_clients_to_faster_endpoints_and_take_none_away() {
 #[test]
 fn a_score_from_before_a_restart_still_counts() {
     let start = Instant::now();
-    let run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
+    let mut run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
     let past = |verdict, score| PastTarget { verdict, held: Duration::from_secs(60), score, is_resumed: false };
     let past = [past(Verdict::Up, 1.0), past(Verdict::Up, 1.0), past(Verdict::Degraded, 0.5)];
     let targets = (0..).map(TargetId).zip(past).collect();
     assert_eq!(run.publisher.restore(|_| Past { targets, ..Past::default() }, start), 3);
+    assert_eq!(run.at(0.0), [], "that all is as before is no news");
     assert_eq!(run.share(3), WHOLE / 2);
     run.assert_shares([1.0, 2.0, 1.5]);
     (0..2).for_each(|_| drop(run.observe(3, true)));

@@ -741,6 +741,7 @@ fn what_else_becomes_of_endpoints_is_said_once() {
     let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.2\nmax_changes_per_minute = 60\n{SIX}"));
     assert_eq!(told(run.hear("1a-")), ["target up down"]);
     run.find("2a~");
+    run.at(5);
     assert_eq!(
         told(run.hear("2a- 3a-")),
         [
@@ -755,8 +756,16 @@ fn what_else_becomes_of_endpoints_is_said_once() {
     // It comes up, and there is room for one that was held.
     assert_eq!(told(run.hear("1a+")), ["target down up", "p/near/192.0.2.2 degraded down: connection refused"]);
     assert_eq!(told(run.hear("2a+")), ["target down up", "p/near/192.0.2.3 degraded down: connection refused"]);
-    // What it is told of is what time alone and the configuration do, too.
-    run.find("4a-");
+    // A target that turns twice at once hides nothing.
+    assert_eq!(
+        told(run.hear("4a~ 4a-")),
+        [
+            "target up degraded",
+            "target degraded down",
+            "p/near/192.0.2.4 up degraded by max_down_share: connection refused; held by max_down_share",
+        ]
+    );
+    // So it is with what time alone and the configuration do.
     run.reload(|text| text.replace("max_down_share = 0.2", ""));
     assert_eq!(told(run.hear_at(20)), ["p/near/192.0.2.4 degraded down: connection refused"]);
     assert_eq!(told(run.hear_at(21)), [""; 0]);
@@ -770,12 +779,15 @@ fn what_an_operators_word_does_is_said_at_the_next_tick() {
     // The word holds, whatever probes find.
     assert_eq!(told(run.hear("2a-")), ["target up down"]);
     run.obey("");
+    run.reload(|text| format!("{text}\n# again\n"));
     let expected = ["p/near/192.0.2.1 down up: ok in 1.0ms", "p/near/192.0.2.2 up down: connection refused"];
     assert_eq!(told(run.hear("3a+")), expected);
 }
 
 #[test]
 fn what_is_made_of_several_inputs_is_said_beside_each() {
+    let mut run = Run::new(&CHAIN.replace("{ probe = \"b\" }, ", ""));
+    assert_eq!(told(run.hear_at(1)), [""; 0], "nothing was otherwise before the start");
     let run = Run::up(CHAIN);
     assert_eq!(
         told(run.hear("3b-")),
@@ -823,7 +835,7 @@ fn what_keeps_endpoints_down_is_shown() {
         pool("any", &format!("{inputs}\nrequire = \"any\""), 2),
         pool("b", "probe = \"b\"", 3),
         pool("c", "probe = \"c\"", 4),
-        pool("watched", "health = [{ probe = \"a\" }, { probe = \"c\", monitoring_only = true }]", 5),
+        pool("watched", "health = [{ probe = \"b\" }, { probe = \"c\", monitoring_only = true }]", 5),
     ]
     .concat();
     let base = BASE.replacen("[probes.c]", "[probes.c]\nmanual_resume = true", 1);
@@ -852,17 +864,13 @@ fn what_keeps_endpoints_down_is_shown() {
             report.endpoints.iter().map(|placed| placed.endpoint.to_string()).collect::<Vec<_>>(),
         )
     };
-    run.find("1b- 1c- 2b- 2c- 3b- 4c- 5a- 5c-");
-    assert_eq!(
-        holds(&run).0,
-        "resume - resume, - - resume, -, resume, - - resume",
-        "the first going-down holds nobody"
-    );
-    run.find("1b+ 1c+ 2b+ 2c+ 3b+ 4c+");
-    run.find("1b- 2b- 3b-");
+    run.find("1b- 1c- 2b- 2c- 3b- 4c- 5b- 5c+");
+    assert_eq!(holds(&run).0, "resume - resume, - - resume, -, resume, - - -", "the first going-down holds nobody");
+    run.find("1b+ 1c+ 2b+ 2c+ 3b+ 4c+ 5b+");
+    run.find("1b- 2b- 3b- 5b-");
     run.at(10);
     let (shown, text) = holds(&run);
-    assert_eq!(shown, "resume 20 resume, 20 20 resume, 20, resume, - - resume");
+    assert_eq!(shown, "resume 20 resume, 20 20 resume, 20, resume, 20 20 -");
     assert!(text[2].contains("down for 10 s, held down for 20 s more ("), "{}", text[2]);
     assert!(text[3].contains("down for 10 s, waits for `meridian resume` ("), "{}", text[3]);
     let inputs =
@@ -870,12 +878,12 @@ fn what_keeps_endpoints_down_is_shown() {
     assert!(text[1].contains(inputs), "{}", text[1]);
     // What an operator says goes before it.
     run.obey("down pool/b, up pool/c");
-    assert_eq!(holds(&run).0, "resume 20 resume, 20 20 resume, -, -, - - resume");
+    assert_eq!(holds(&run).0, "resume 20 resume, 20 20 resume, -, -, 20 20 -");
     assert_eq!(run.publisher.resume(&"pool/all".parse().unwrap(), run.now()).0, 2);
-    assert_eq!(holds(&run).0, "- - -, 20 20 resume, -, -, - - resume");
+    assert_eq!(holds(&run).0, "- - -, 20 20 resume, -, -, 20 20 -");
     run.at(40);
     run.obey("");
-    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - resume");
+    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - -");
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub(super) fn of_endpoints(
         let Some(known) = table.endpoints().get(index) else { continue };
         let is_said = known.word().is_some();
         let follows = |(target, transition): &(TargetId, Transition)| {
-            transition.to == to && held.is_none() && !is_said && depends_on_nothing_but(known, *target)
+            transition.to == to && held.is_none() && depends_on_nothing_but(known, *target)
         };
         if targets.iter().any(follows) {
             continue;

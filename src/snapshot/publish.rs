@@ -743,7 +743,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
     use std::net::{IpAddr, Ipv4Addr};
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::health::{Details, Failure, Verdict};
@@ -930,34 +930,25 @@ ttl = { min = "5s", max = "60s" }
     }
 
     #[test]
-    fn who_takes_one_part_of_many_lets_others_go_first() {
-        let publisher = Publisher::new(compiled(&many(2_500)));
-        let keys: Vec<_> = publisher.health().keys().collect();
-        let observation = |key: &Arc<TargetKey>| {
-            let took = Duration::from_millis(1);
-            (Arc::clone(key), Observation { took, address: None, outcome: Ok(()), details: Details::default() })
-        };
-        let has_ended = AtomicBool::new(false);
-        let parts = AtomicUsize::new(0);
+    fn who_asks_for_what_is_known_again_comes_after_those_who_wait() {
+        let publisher = Publisher::new(compiled(CONFIGURATION));
+        let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
+            let one_part = publisher.known();
             scope.spawn(|| {
-                // Each observation counts as two of a thousand.
-                let many = keys.iter().cycle().take(200 * ENDPOINTS_AT_ONCE / 2).enumerate().map(|(index, key)| {
-                    parts.store(index * 2 / ENDPOINTS_AT_ONCE, Ordering::Relaxed);
-                    observation(key)
-                });
-                publisher.observe(many, Instant::now());
-                has_ended.store(true, Ordering::Relaxed);
+                let _other = publisher.known();
+                order.lock().unwrap().push("other");
             });
-            let mut turns = 0;
-            while !has_ended.load(Ordering::Relaxed) {
-                let begun = parts.load(Ordering::Relaxed);
-                publisher.health();
-                // The one under way, and one more as long as it takes to ask.
-                turns += usize::from(parts.load(Ordering::Relaxed) <= begun + 2);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while publisher.turn.try_lock().is_ok() {
+                assert!(Instant::now() < deadline, "nobody waits");
+                std::thread::yield_now();
             }
-            assert!(turns > 50, "{turns} turns among 200 parts");
+            drop(one_part);
+            let _next_part = publisher.known();
+            order.lock().unwrap().push("next part");
         });
+        assert_eq!(order.into_inner().unwrap(), ["other", "next part"]);
     }
 
     #[test]
