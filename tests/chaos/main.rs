@@ -70,7 +70,7 @@ struct Scenario {
     name: &'static str,
     site: Site,
     script: Script,
-    /// What has to be seen, for the scenario to show anything.
+    /// Of this something has to be seen, for the scenario to show anything.
     held: &'static [Held],
 }
 
@@ -153,6 +153,8 @@ fn cut_off(seed: u64) -> Scenario {
         let state = if rng.bool() { State::Hanging } else { State::Refusing };
         script.strike(&mut rng, most, Span { from, until }, Duration::from_millis(200), state);
         if let Some(until) = canary_until.map(Duration::from_secs) {
+            // So soon that it is known as the others fall.
+            let from = from - Duration::from_secs(1);
             script.stories[canary].strike(Span { from, until }, state);
         }
     }
@@ -169,12 +171,12 @@ fn play(scenario: &Scenario, seed: u64) -> Result<(), String> {
         let was_held = |held: &Held| {
             seeing.log.timelines.iter().any(|line| line.changes().any(|(_, _, to)| to.held == Some(*held)))
         };
-        if violations.is_empty() && held.iter().all(was_held) {
+        if violations.is_empty() && (held.is_empty() || held.iter().any(was_held)) {
             return Ok(());
         }
         let mut report = report(name, seed, script, &violations);
         if violations.is_empty() {
-            let _ = write!(report, " but not all of {held:?} were seen");
+            let _ = write!(report, " but nothing was held by {held:?}");
         }
         match seeing.stall {
             Some(stall) if attempt < ATTEMPTS => {
