@@ -497,7 +497,7 @@ fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
     run.find("7a-");
     run.at(10);
     assert_eq!(run.verdicts(), "++++++-");
-    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 7 }]);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 6, of: 7 }]);
     assert_eq!(run.verdicts(), "uuu+uuu");
 }
 

@@ -419,14 +419,30 @@ impl Table {
         }
     }
 
-    /// Judges whether the prober suspects itself, and asks the guard again about the pools of which it holds something, knowing what is
-    /// new of the endpoints that were touched: none is taken away that just came up. Returns a change of mind, and the endpoints that
-    /// are to be settled beside those.
-    pub fn look_after(&mut self, touched: &[u32], now: Instant) -> (Option<Doubt>, Vec<u32>) {
+    /// Judges whether the prober suspects itself. On a change of mind it asks the guard again, knowing what is new of the endpoints that
+    /// were touched: none is taken away that just came up. Returns the change of mind, and the endpoints that are to be settled beside
+    /// those. To be called after every change of a verdict.
+    pub fn doubt(&mut self, touched: &[u32], now: Instant) -> (Option<Doubt>, Vec<u32>) {
+        let doubt = self.judge(now);
+        let changed = if doubt.is_some() { self.reconsider(doubt, touched, now) } else { Vec::new() };
+        (doubt, changed)
+    }
+
+    /// The same as time passes, which may make room for what is held.
+    pub fn look_after(&mut self, now: Instant) -> (Option<Doubt>, Vec<u32>) {
+        let doubt = self.judge(now);
+        (doubt, self.reconsider(doubt, &[], now))
+    }
+
+    fn judge(&mut self, now: Instant) -> Option<Doubt> {
         let safety = Arc::clone(&self.settling.safety);
         let began = *self.settling.began.get_or_insert(now);
         let sight = self.sight(began, now);
-        let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
+        self.settling.suspicion.judge(&safety.self_suspicion, sight, now)
+    }
+
+    /// Asks the guard again about the pools of which it holds something, and about all where a doubt begins.
+    fn reconsider(&mut self, doubt: Option<Doubt>, touched: &[u32], now: Instant) -> Vec<u32> {
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
         pools.extend(self.find_again(touched.iter().copied(), now).into_keys());
@@ -443,7 +459,7 @@ impl Table {
             let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
             changed.extend(self.rule(&rules, now));
         }
-        (doubt, changed)
+        changed
     }
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.
@@ -460,6 +476,10 @@ impl Table {
         for target in suspicion.fallen().filter(|_| is_many) {
             let endpoints = self.endpoints.of_target(target).iter();
             fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
+            // Whether it is more than one is all that counts.
+            if fallen_regions.len() > 1 {
+                break;
+            }
         }
         let last = |canary: &TargetId| self.get(*canary).and_then(|target| target.last.as_ref());
         let answers = |(then, last): &(Instant, Observation)| {

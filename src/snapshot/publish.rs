@@ -208,9 +208,11 @@ impl Publisher {
                 events.extend(known.tell(&effect, &key));
                 touched.extend(effect.touched);
             }
-            let (doubt, ruled) = known.table.look_after(&touched, now);
-            events.extend(doubt.map(Event::Doubt));
-            touched.extend(ruled);
+            if !turned.is_empty() {
+                let (doubt, ruled) = known.table.doubt(&touched, now);
+                events.extend(doubt.map(Event::Doubt));
+                touched.extend(ruled);
+            }
             if self.publish_what_is_urgent(&mut known, &current, &touched, &turned) {
                 turned.iter().for_each(|_| self.verdict_delays.record(now.elapsed()));
             }
@@ -275,7 +277,7 @@ impl Publisher {
                 if is_torn {
                     known.is_restless.fill(true);
                 }
-                let (doubt, ruled) = known.table.look_after(&[], now);
+                let (doubt, ruled) = known.table.look_after(now);
                 events.extend(doubt.map(Event::Doubt));
                 self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }

@@ -58,7 +58,7 @@ impl Checker<'_> {
                 if is != Verdict::Down {
                     fallen.when[endpoint] = None;
                 } else if was != Verdict::Down {
-                    fallen.when[endpoint] = (was != Verdict::Unknown).then_some(at);
+                    fallen.when[endpoint] = Some(at);
                 }
                 if to.verdict != now[endpoint].verdict {
                     fallen.taken[endpoint] = (to.verdict == Verdict::Down).then_some(at);
@@ -119,9 +119,10 @@ impl Checker<'_> {
         let rules = &self.site.safety.self_suspicion;
         let from = at.saturating_sub(rules.window);
         let fell: Vec<usize> = fallen.since(from.saturating_sub(self.slack)).collect();
+        // Those that may soon have their first result may count too.
         let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
         if fell.len() as f64 <= judged as f64 * rules.share
-            || judged < rules.least
+            || now.len() < rules.least
             || self.regions_of(&fell) < self.site.regions.min(2)
             || self.canary(|checker, canary| checker.truth(canary).must_have_found(at, |grade| grade != Grade::Failed))
         {
@@ -144,7 +145,7 @@ impl Checker<'_> {
         let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
         let may_answer =
             self.canary(|checker, canary| !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed));
-        if fell.len() as f64 > judged as f64 * rules.share
+        if fell.len() as f64 > now.len() as f64 * rules.share
             && judged >= rules.least
             && (self.regions_of(&fell) > 1 || self.site.regions == 1)
             && !may_answer
