@@ -491,14 +491,17 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
 
 #[test]
 fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
-    let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }]\n";
-    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}{other}"));
-    run.find("1a+ 2a+ 3a+ 4a+ 5a+ 6a+");
-    run.find("7a-");
-    run.at(10);
-    assert_eq!(run.verdicts(), "++++++-");
-    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 6, of: 7 }]);
-    assert_eq!(run.verdicts(), "uuu+uuu");
+    let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }, \
+                 { region = \"near\", address = \"192.0.2.8\" }]\n";
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SUSPICIOUS}{SIX}{other}"));
+    run.find("7a- 8a-");
+    assert_eq!(run.verdicts(), "++++++-c");
+    // It fell long before, and is only taken now.
+    run.at(61);
+    run.at(70);
+    assert_eq!(run.verdicts(), "++++++--");
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 8 }]);
+    assert_eq!(run.verdicts(), "uuu+uu-u");
 }
 
 #[test]

@@ -17,9 +17,9 @@
 //! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
-//! given 5 s for each whole request head; of each kind of [`Work`] two are done at a time; a head is of hyper's limit at most, about
-//! 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is taken has a body of at
-//! most 1 MiB (reports, heartbeats, overrides) or 4 MiB (round trips); no other body is read.
+//! given 5 s for each whole request head; of each kind of page, those that show, hear or keep, two are made at a time; a head is of
+//! hyper's limit at most, about 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is
+//! taken has a body of at most 1 MiB (reports, heartbeats, overrides) or 4 MiB (round trips); no other body is read.
 
 mod api;
 mod connection;
