@@ -106,6 +106,7 @@ impl Daemon {
         let operator = Arc::new(operator);
         let server_counters = Arc::new(ServerCounters::default());
         let of_background = || Background(Arc::clone(&server_counters));
+        runtime.spawn(end_words(Arc::clone(&operator), of_background()));
         runtime.spawn(keep_state(Arc::clone(&operator), of_background()));
         runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed, of_background()));
         runtime.spawn(keep_time(Arc::clone(reloader.publisher()), of_background()));
@@ -263,7 +264,20 @@ async fn keep_time(publisher: Arc<Publisher>, background: Background) {
     }
 }
 
-/// Ends overrides whose time is over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
+/// Ends overrides whose time is over, on a thread of its own, as finding out what follows may take long.
+async fn end_words(operator: Arc<Operator>, background: Background) {
+    let mut seconds = tokio::time::interval(TICK);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let (operator, background) = (Arc::clone(&operator), background.clone());
+        let work = move || background.does("words", || operator.expire(Instant::now(), unix_seconds()));
+        // Fails only when all ends.
+        let _ = tokio::task::spawn_blocking(work).await;
+    }
+}
+
+/// Takes note of overrides that are over, and keeps verdicts now and then, on a thread of its own, as disks may take long.
 async fn keep_state(operator: Arc<Operator>, background: Background) {
     let mut seconds = tokio::time::interval(TICK);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -277,7 +291,7 @@ async fn keep_state(operator: Arc<Operator>, background: Background) {
             last_kept = now;
         }
         let work = move || {
-            operator.expire(now, unix_seconds());
+            operator.keep_expiries(unix_seconds());
             if keeps {
                 operator.keep_verdicts(false, now, unix_seconds());
             }

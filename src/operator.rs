@@ -16,8 +16,10 @@ use crate::state::verdicts::{self, Keeper};
 #[derive(Debug)]
 pub struct Operator {
     publisher: Arc<Publisher>,
-    /// Whoever has it may publish what operators say.
+    /// Whoever has it may wait for a disk.
     journal: Mutex<Journal>,
+    /// Whoever has it may publish what operators say, and waits for no disk. To be asked for after `journal`.
+    publishing: Mutex<()>,
     folder: Option<PathBuf>,
     refused: Arc<AtomicU64>,
     keeper: Option<Keeper>,
@@ -28,7 +30,7 @@ impl Operator {
     /// reads.
     ///
     /// # Errors
-    /// Where another process uses the folder.
+    /// Where another process uses the folder, or could.
     pub fn start(
         folder: Option<&Path>,
         publisher: Arc<Publisher>,
@@ -41,18 +43,24 @@ impl Operator {
         };
         if let Some(folder) = folder {
             let max_age = publisher.current().compiled.config.safety.restore_max_age;
-            let stored = verdicts::read(folder, max_age, unix_seconds);
-            publisher.restore(|key| stored.get(key), now);
+            if let Some(stored) = verdicts::read(folder, max_age, unix_seconds) {
+                publisher.restore(|table| stored.past(table), now);
+                // What was acknowledged after verdicts were last stored.
+                for subject in journal.resumed_after(stored.record) {
+                    publisher.resume(subject, now);
+                }
+            }
         }
+        journal.overrides().expired(unix_seconds).for_each(tell_that_it_is_over);
         let operator = Self {
             publisher,
             refused: Arc::clone(journal.failures()),
             journal: Mutex::new(journal),
+            publishing: Mutex::default(),
             folder: folder.map(Path::to_owned),
             keeper: folder.map(|folder| Keeper::new(folder.to_owned())),
         };
-        operator.expire(now, unix_seconds);
-        operator.publish(&operator.journal(), now);
+        operator.publish(&operator.journal(), now, unix_seconds);
         Ok(operator)
     }
 
@@ -60,10 +68,17 @@ impl Operator {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, journal: &Journal, now: Instant) {
-        if *self.publisher.overrides() != **journal.overrides() {
-            self.publisher.obey(journal.overrides(), now);
+    /// Publishes what the journal has, but for what is over.
+    fn publish(&self, journal: &Journal, now: Instant, unix_seconds: u64) {
+        let _alone = self.publishing();
+        let holding = journal.overrides().at(unix_seconds);
+        if *self.publisher.overrides() != *holding {
+            self.publisher.obey(&holding, now);
         }
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where what operators say is kept; nothing where it is forgotten at the end of the process.
@@ -93,7 +108,7 @@ impl Operator {
     pub fn say(&self, said: Override, now: Instant) -> Result<(), Refusal> {
         let mut journal = self.journal();
         journal.set(said.clone())?;
-        self.publish(&journal, now);
+        self.publish(&journal, now, said.since);
         let Override { subject, word, reason, author, expires, .. } = said;
         info!(%subject, %word, author, reason, expires, "an operator overrides");
         Ok(())
@@ -112,40 +127,114 @@ impl Operator {
     ) -> Result<Override, Refusal> {
         let mut journal = self.journal();
         let was = journal.clear(subject, reason, author, unix_seconds)?;
-        self.publish(&journal, now);
+        self.publish(&journal, now, unix_seconds);
         info!(%subject, word = %was.word, author, reason, "an operator takes an override back");
         Ok(was)
     }
 
-    /// Takes those back whose time is over at `unix_seconds` since 1970. Blocks while that is written.
+    /// Lets those count no longer whose time is over at `unix_seconds` since 1970. Waits for no disk.
     pub fn expire(&self, now: Instant, unix_seconds: u64) {
-        if self.journal().overrides().expired(unix_seconds).next().is_none() {
-            return;
-        }
-        let mut journal = self.journal();
-        let expired = journal.expire(unix_seconds);
-        self.publish(&journal, now);
-        for Override { subject, word, author, reason, .. } in expired {
-            info!(%subject, %word, author, reason, "an override is over");
+        let _alone = self.publishing();
+        let overrides = self.publisher.overrides();
+        let holding = overrides.at(unix_seconds);
+        if !Arc::ptr_eq(&holding, &overrides) {
+            self.publisher.obey(&holding, now);
+            overrides.expired(unix_seconds).for_each(tell_that_it_is_over);
         }
     }
 
-    /// Lets what is held down come up as soon as its probes say so. Returns how many targets that is.
-    pub fn resume(&self, subject: &Subject, reason: &str, author: &str, now: Instant) -> usize {
+    /// Takes note of those whose time is over, for those who ask who did what. Blocks while that is written.
+    pub fn keep_expiries(&self, unix_seconds: u64) {
+        self.journal().expire(unix_seconds);
+    }
+
+    /// Lets what is held down come up as soon as its probes say so. When this returns, that is kept. Returns how many targets it is
+    /// about. Blocks while it is written.
+    ///
+    /// # Errors
+    /// As [`Refusal`] says.
+    pub fn resume(
+        &self,
+        subject: &Subject,
+        reason: &str,
+        author: &str,
+        (now, unix_seconds): (Instant, u64),
+    ) -> Result<usize, Refusal> {
+        let mut journal = self.journal();
+        journal.resume(subject, reason, author, unix_seconds)?;
         let (targets, events) = self.publisher.resume(subject, now);
         info!(%subject, targets, author, reason, "an operator resumes what is held down");
         events.iter().for_each(Event::log);
-        targets
+        Ok(targets)
     }
 
     /// Keeps the verdicts, where they changed, what was kept is half as old as it may become, or this is the last time. Blocks while
     /// they are written.
     pub fn keep_verdicts(&self, is_last: bool, now: Instant, unix_seconds: u64) {
         let Some(keeper) = &self.keeper else { return };
-        let (snapshot, health) = self.publisher.current_with_health();
+        let (record, (snapshot, health)) = {
+            // What a record did is seen with it.
+            let journal = self.journal();
+            (journal.latest(), self.publisher.current_with_health())
+        };
         let max_age = snapshot.compiled.config.safety.restore_max_age;
         if !max_age.is_zero() {
-            keeper.keep(&health, if is_last { Duration::ZERO } else { max_age / 2 }, now, unix_seconds);
+            keeper.keep(&health, record, if is_last { Duration::ZERO } else { max_age / 2 }, now, unix_seconds);
         }
+    }
+}
+
+fn tell_that_it_is_over(said: &Override) {
+    let Override { subject, word, author, reason, .. } = said;
+    info!(%subject, %word, author, reason, "an override is over");
+}
+
+#[cfg(test)]
+impl Operator {
+    /// Makes everything wait that waits for the disk, until what is returned is dropped.
+    pub(crate) fn with_slow_disk(&self) -> MutexGuard<'_, impl Sized> {
+        self.journal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::health::overrides::Word;
+    use crate::reload::{Loader, Origin};
+
+    #[test]
+    fn a_word_ends_while_the_disk_is_slow() {
+        let text = "server.listen = [\"127.0.0.1:0\"]\nzones.\"example.com\".nameservers = [\"ns.example.net\"]\n";
+        let compiled = Loader::new(Origin::Embedded(text.to_owned())).load().unwrap().compiled;
+        let now = Instant::now();
+        let operator = Operator::start(None, Arc::new(Publisher::new(compiled)), now, 0).unwrap();
+        let (reason, author) = ("because".to_owned(), "me".to_owned());
+        for (name, expires) in [("first", 10), ("second", 20)] {
+            let (subject, expires) = (Subject::Pool(name.to_owned()), Some(expires));
+            let (reason, author) = (reason.clone(), author.clone());
+            operator.say(Override { subject, word: Word::Down, reason, author, since: 0, expires }, now).unwrap();
+        }
+        let (ended, left) = mpsc::channel();
+        thread::scope(|scope| {
+            let slow = operator.with_slow_disk();
+            scope.spawn(|| {
+                operator.expire(now, 10);
+                ended.send(operator.overrides().len()).unwrap();
+            });
+            assert_eq!(left.recv_timeout(Duration::from_secs(10)), Ok(1));
+            drop(slow);
+        });
+        // What is said next doesn't bring it back, though nobody took note yet.
+        let subject = Subject::Pool("third".to_owned());
+        operator.say(Override { subject, word: Word::Up, reason, author, since: 11, expires: None }, now).unwrap();
+        assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 3));
+        operator.keep_expiries(11);
+        assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 4));
     }
 }

@@ -10,7 +10,15 @@ use std::path::Path;
 /// # Errors
 /// As open(2); and where it is a folder, a pipe, a device or a socket.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    open_with(path, OpenOptions::new().read(true), 0)
+}
+
+/// The same with these options, and these flags of open(2) beside.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_with(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
         Ok(file)
@@ -26,7 +34,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open`] and read(2).
 pub(crate) fn read(path: &Path, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = open(path)?;
+    read_opened(open(path)?, most_bytes)
+}
+
+/// The same of a file that is open.
+///
+/// # Errors
+/// As read(2).
+pub(crate) fn read_opened(file: File, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     let expected = file.metadata()?.len();
     if expected > most_bytes {
         return Ok(None);

@@ -51,10 +51,13 @@ fn with_probe(keys: &str) -> String {
     )
 }
 
+/// The most there may be of something, the keys of a probe with so much of it, and what is said of more.
+type Bounded<'a> = (usize, &'a dyn Fn(usize) -> String, &'a str);
+
 #[test]
 fn what_a_probe_sends_or_expects_is_bounded() {
     let headers = |count: usize| (0..count).map(|index| format!("x{index} = \"y\"")).collect::<Vec<_>>().join(", ");
-    let texts: [(usize, &dyn Fn(usize) -> String, &str); 11] = [
+    let texts: [Bounded<'_>; 11] = [
         (
             65_536,
             &|length| format!("type = \"http\"\nexpect_body = \"{}\"", "x".repeat(length)),

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::HealthReport;
 use meridian::config::Target;
 use meridian::health::breaker::State;
+use meridian::health::past::PastTarget;
 use meridian::health::report::{Age, Source};
-use meridian::health::{Details, Failure, Found, Load, Observation, Pushed, Rejection, Verdict};
+use meridian::health::{Details, Failure, Found, Load, Observation, Past, Pushed, Rejection, TargetId, Verdict};
 use meridian::reload::{Loader, Origin};
 use meridian::routing::live::WHOLE;
 use meridian::routing::{Draw, Family, Outcome, decide};
@@ -616,12 +617,10 @@ fn slow_answers_move_clients_to_faster_endpoints_and_take_none_away() {
 fn a_score_from_before_a_restart_still_counts() {
     let start = Instant::now();
     let mut run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
-    let restored = |key: &meridian::health::TargetKey| {
-        let is_third = key.target.to_string() == "192.0.2.3";
-        let (verdict, score) = if is_third { (Verdict::Degraded, 0.5) } else { (Verdict::Up, 1.0) };
-        Some(meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score })
-    };
-    assert_eq!(run.publisher.restore(restored, start), 3);
+    let past = |verdict, score| PastTarget { verdict, held: Duration::from_secs(60), score, is_resumed: false };
+    let past = [past(Verdict::Up, 1.0), past(Verdict::Up, 1.0), past(Verdict::Degraded, 0.5)];
+    let targets = (0..).map(TargetId).zip(past).collect();
+    assert_eq!(run.publisher.restore(|_| Past { targets, ..Past::default() }, start), 3);
     assert_eq!(run.at(0.0), [], "that all is as before is no news");
     assert_eq!(run.share(3), WHOLE / 2);
     run.assert_shares([1.0, 2.0, 1.5]);

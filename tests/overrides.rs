@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod support;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +12,14 @@ use meridian::admin::view::{Explanation, Found, Part, Question, Source};
 use meridian::config::Target;
 use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
 use meridian::health::overrides::{Override, Overrides, Word};
-use meridian::health::{Details, Failure, Hold, Observation, Verdict};
-use meridian::reload::{Loader, Origin};
+use meridian::health::{Failure, Hold};
+use meridian::operator::Operator;
 use meridian::routing::{Draw, Family, Outcome, decide};
-use meridian::snapshot::{Compiled, Publisher};
+use meridian::snapshot::Publisher;
+use meridian::state::journal::{Event, Record};
+
+use support::folder::Folder;
+use support::health::{compiled, result, started};
 
 const NOW: u32 = 1_795_316_400;
 /// Of every endpoint.
@@ -63,11 +69,6 @@ pool = "web"
 answers = 4
 "#;
 
-fn compiled(text: &str) -> Compiled {
-    let loaded = Loader::new(Origin::Embedded(text.to_owned())).load();
-    loaded.unwrap_or_else(|problems| panic!("{problems}")).compiled
-}
-
 /// A publisher of which the endpoints with these last octets are found to be down, and all others up.
 fn publisher(down: &[u8]) -> (Publisher, Instant) {
     let start = Instant::now();
@@ -80,8 +81,7 @@ fn observe(publisher: &Publisher, down: &[u8], now: Instant) {
     for key in publisher.health().keys() {
         let Target::Address(IpAddr::V4(address)) = key.target else { panic!("IPv4 addresses are probed") };
         let outcome = if down.contains(&address.octets()[3]) { Err(Failure::Refused) } else { Ok(()) };
-        let took = Duration::from_millis(1);
-        publisher.observe([(key, Observation { took, address: None, outcome, details: Details::default() })], now);
+        publisher.observe([(key, result(Duration::from_millis(1), outcome))], now);
     }
 }
 
@@ -199,13 +199,17 @@ fn what_changes_for_a_service_alone_follows_health() {
     assert_eq!(answered(&publisher), "1/3/3");
 }
 
+/// Of which what is down is held until it is resumed.
+fn held() -> String {
+    CONFIGURATION
+        .replace("rise = 1", "rise = 1\nmanual_resume = true")
+        .replace("[pools.web.breaker]\nfailures = 1\nopen_for = \"10m\"\n", "")
+}
+
 #[test]
 fn what_was_held_down_is_resumed() {
-    let held = CONFIGURATION
-        .replace("rise = 1", "rise = 1\nmanual_resume = true")
-        .replace("[pools.web.breaker]\nfailures = 1\nopen_for = \"10m\"\n", "");
     let start = Instant::now();
-    let publisher = Publisher::starting_at(compiled(&held), start, NOW);
+    let publisher = Publisher::starting_at(compiled(&held()), start, NOW);
     observe(&publisher, &[1, 2], start);
     observe(&publisher, &[2], start);
     assert_eq!(answered(&publisher), "3/3/3");
@@ -219,18 +223,170 @@ fn what_was_held_down_is_resumed() {
     assert_eq!(resume("pool/web").0, 0);
 }
 
+/// Starts and stops servers with what one folder keeps.
+struct Restarts {
+    folder: Folder,
+    text: String,
+    start: Instant,
+}
+
+impl Restarts {
+    fn new(text: String) -> Self {
+        Self { folder: Folder::new("restarts"), text, start: Instant::now() }
+    }
+
+    /// So many seconds later, by the calendar's clock it is this.
+    fn start(&self, seconds: u64, unix_seconds: u64) -> (Arc<Publisher>, Operator) {
+        started(&self.folder.path("state"), &self.text, self.at(seconds), unix_seconds)
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+}
+
+const UNIX: u64 = NOW as u64;
+
 #[test]
 fn verdicts_from_before_a_restart_hold_until_probes_say_otherwise() {
-    let restored = |verdict| meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score: 1.0 };
-    let start = Instant::now();
-    let publisher = Publisher::starting_at(compiled(CONFIGURATION), start, NOW);
-    let is_first = |key: &meridian::health::TargetKey| key.target.to_string() == "192.0.2.1";
-    let count = publisher.restore(|key| Some(restored(if is_first(key) { Verdict::Down } else { Verdict::Up })), start);
-    assert_eq!(count, publisher.health().targets().len());
+    let restarts = Restarts::new(CONFIGURATION.to_owned());
+    let (publisher, operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[1], restarts.at(0));
+    operator.keep_verdicts(true, restarts.at(60), UNIX + 60);
+    drop(operator);
+    let (publisher, _operator) = restarts.start(80, UNIX + 80);
     assert_eq!(answered(&publisher), "2/2/2");
-    assert!(publisher.health().endpoints().all().iter().all(|known| known.warmth(start) == 16));
-    observe(&publisher, &[], start);
+    assert!(publisher.health().targets().iter().all(|target| target.machine.since() == Some(restarts.at(0))));
+    assert!(publisher.health().endpoints().all().iter().all(|known| known.warmth(restarts.at(80)) == 16));
+    observe(&publisher, &[], restarts.at(80));
     assert_eq!(answered(&publisher), "12/12/12");
+}
+
+#[test]
+fn a_resumption_that_was_acknowledged_is_not_lost() {
+    let restarts = Restarts::new(held());
+    let (mut publisher, mut operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[1, 2], restarts.at(0));
+    operator.keep_verdicts(true, restarts.at(1), UNIX + 1);
+    let subject = "endpoint/web/near/192.0.2.1".parse().unwrap();
+    // The clock is set back by years before, which matters to none of this.
+    assert_eq!(operator.resume(&subject, "mended", "me", (restarts.at(2), 5)).unwrap(), 1);
+    let told = |operator: &Operator| operator.trail().last().unwrap().clone();
+    let event = Event::Resume { subject: subject.clone(), reason: "mended".into(), author: "me".into() };
+    assert_eq!((told(&operator).event, told(&operator).time), (event.clone(), 5));
+    // It is killed before verdicts are stored again, and another time after that.
+    for round in 0..3 {
+        drop((publisher, operator));
+        (publisher, operator) = restarts.start(10 + round, UNIX + 10 + round);
+        assert_eq!(answered(&publisher), "3/3/3");
+        assert_eq!(told(&operator).event, event);
+        if round > 0 {
+            operator.keep_verdicts(true, restarts.at(10 + round), UNIX + 10 + round);
+        }
+    }
+    observe(&publisher, &[], restarts.at(20));
+    assert_eq!(answered(&publisher), "1/1/1", "nobody resumed the other");
+    // It is stored though no verdict changed.
+    observe(&publisher, &[1], restarts.at(20));
+    let resumed = || {
+        operator.keep_verdicts(false, restarts.at(20), UNIX + 20);
+        std::fs::read_to_string(restarts.folder.path("state/verdicts")).unwrap().matches("\"is_resumed\":true").count()
+    };
+    assert_eq!(resumed(), 0);
+    operator.resume(&subject, "mended", "me", (restarts.at(20), UNIX + 20)).unwrap();
+    assert_eq!(resumed(), 1);
+    observe(&publisher, &[], restarts.at(20));
+    assert_eq!(answered(&publisher), "1/1/1");
+    // It was about that one time.
+    observe(&publisher, &[1], restarts.at(21));
+    operator.keep_verdicts(true, restarts.at(22), UNIX + 22);
+    drop(operator);
+    let (publisher, _operator) = restarts.start(23, UNIX + 23);
+    observe(&publisher, &[], restarts.at(24));
+    assert_eq!(answered(&publisher), "3/3/3");
+}
+
+#[test]
+fn words_end_by_the_calendar_whatever_the_clock_did() {
+    const YEAR: u64 = 365 * 86_400;
+    let restarts = Restarts::new(CONFIGURATION.to_owned());
+    let (publisher, operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[], restarts.at(0));
+    let down = |octet: u8, since: u64, expires: Option<u64>| {
+        let subject = format!("endpoint/web/near/192.0.2.{octet}").parse().unwrap();
+        let (reason, author) = ("because".to_owned(), "me".to_owned());
+        let said = Override { subject, word: Word::Down, reason, author, since, expires };
+        operator.say(said, restarts.at(0)).unwrap();
+    };
+    let expire = |unix_seconds| {
+        operator.expire(restarts.at(1), unix_seconds);
+        answered(&publisher)
+    };
+    down(1, UNIX, Some(UNIX + 60));
+    down(2, UNIX, None);
+    assert_eq!(expire(UNIX + 59), "3/3/3");
+    // Back by years: it goes on. Forth again by more: it is over, and stays so wherever the clock goes then.
+    assert_eq!(expire(UNIX - 10 * YEAR), "3/3/3");
+    assert_eq!(expire(UNIX + 10 * YEAR), "1/1/1");
+    operator.keep_expiries(UNIX + 10 * YEAR);
+    assert_eq!(expire(UNIX), "1/1/1");
+    // One that is said while the clock is wrong ends when it is set right.
+    down(1, 60, Some(120));
+    assert_eq!(expire(60), "3/3/3");
+    assert_eq!(expire(UNIX), "1/1/1");
+    operator.keep_expiries(UNIX);
+    // What is over at the start never counts, though nobody could take note.
+    down(1, UNIX, Some(UNIX + 60));
+    drop(operator);
+    let (publisher, operator) = restarts.start(61, UNIX + 61);
+    observe(&publisher, &[], restarts.at(61));
+    assert_eq!(answered(&publisher), "1/1/1");
+    let events = |operator: &Operator| -> String {
+        let letter = |record: &Record| match record.event {
+            Event::Set { .. } => 's',
+            Event::Expire { .. } => 'e',
+            Event::Clear { .. } | Event::Resume { .. } => '?',
+        };
+        operator.trail().iter().map(letter).collect()
+    };
+    assert_eq!(events(&operator), "sseses");
+    operator.keep_expiries(UNIX + 61);
+    assert_eq!(events(&operator), "ssesese");
+    assert_eq!(operator.overrides().len(), 1);
+}
+
+#[test]
+fn verdicts_are_taken_up_by_their_age_whatever_the_clock_did() {
+    const YEAR: u64 = 365 * 86_400;
+    for (off, expected) in [
+        (0, "2/2/2"),
+        (300, "2/2/2"),
+        (301, "12/12/12"),
+        (10 * YEAR as i64, "12/12/12"),
+        (-60, "2/2/2"),
+        (-61, "12/12/12"),
+        (-10 * YEAR as i64, "12/12/12"),
+    ] {
+        let restarts = Restarts::new(CONFIGURATION.to_owned());
+        let (publisher, operator) = restarts.start(0, UNIX);
+        observe(&publisher, &[1], restarts.at(0));
+        // While it runs the clock jumps too: what counts is how long ago it was.
+        operator.keep_verdicts(true, restarts.at(40), UNIX + 10 * YEAR);
+        drop(operator);
+        let unix_seconds = (UNIX + 10 * YEAR).checked_add_signed(off).unwrap();
+        let (publisher, operator) = restarts.start(50, unix_seconds);
+        assert_eq!(answered(&publisher), expected, "{off}");
+        if expected == "2/2/2" {
+            let pause = Duration::from_secs(off.max(0) as u64);
+            let since = restarts.at(50).checked_sub(Duration::from_secs(40) + pause);
+            assert_eq!(publisher.health().endpoints().get(0).unwrap().since(), since, "{off}");
+        }
+        // What is of no use is replaced.
+        observe(&publisher, &[1], restarts.at(50));
+        operator.keep_verdicts(true, restarts.at(60), UNIX);
+        drop(operator);
+        assert_eq!(answered(&restarts.start(70, UNIX + 10).0), "2/2/2", "{off}");
+    }
 }
 
 #[test]
@@ -304,18 +460,19 @@ fn explanations_tell_of_words_on_services() {
 
 #[test]
 fn what_was_down_before_a_restart_and_waits_for_an_operator_still_does() {
-    let waits = CONFIGURATION.replace("rise = 1", "rise = 1\nmanual_resume = true");
-    let start = Instant::now();
-    let publisher = Publisher::starting_at(compiled(&waits), start, NOW);
-    let restored = |verdict| meridian::health::table::Restored { verdict, held: Duration::from_secs(60), score: 0.0 };
-    publisher.restore(|key| (key.target.to_string() == "192.0.2.1").then(|| restored(Verdict::Down)), start);
-    let later = start + Duration::from_secs(3600);
+    let restarts = Restarts::new(held());
+    let (publisher, operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[1], restarts.at(0));
+    operator.keep_verdicts(true, restarts.at(60), UNIX + 60);
+    drop(operator);
+    let (publisher, _operator) = restarts.start(60, UNIX + 60);
+    let later = restarts.at(3600);
     observe(&publisher, &[], later);
     assert_eq!(answered(&publisher), "2/2/2");
     let health = publisher.health();
     let first = health.endpoints().get(0).unwrap();
     assert_eq!(health.hold(first, later), Hold::UntilResumed);
-    assert_eq!(first.since(), Some(start));
+    assert_eq!(first.since(), Some(restarts.at(0)));
     let (targets, events) = publisher.resume(&"pool/web".parse().unwrap(), later);
     assert_eq!((targets, events.len()), (1, 1));
     assert_eq!(answered(&publisher), "12/12/12");

@@ -10,10 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use meridian::config::Target;
 use meridian::health::overrides::{Override, Overrides, Subject, Word};
+use meridian::health::{Failure, Verdict};
+use meridian::operator::Operator;
+use meridian::snapshot::Publisher;
 use meridian::state::{Journal, Refusal};
 
 use support::folder::Folder;
+use support::health::{compiled, result, started};
 
 /// Says in which folder a child works.
 const FOLDER: &str = "MERIDIAN_TEST_STATE_DIR";
@@ -79,9 +84,9 @@ fn says_one_thing_after_another() {
     }
 }
 
-fn start(folder: &Path) -> Child {
+fn start(test: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "says_one_thing_after_another", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -94,14 +99,13 @@ fn kept(line: &str) -> Option<u64> {
     line.trim_end().rsplit_once("kept ")?.1.parse().ok()
 }
 
-#[test]
-fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
-    let folder = Folder::new("power-cut");
-    let path = folder.path("state");
+/// Kills an ignored test again and again at random moments, which counts on from the last number that it kept and acknowledges each
+/// as `kept NUMBER`. `last` is to tell the last number that is there.
+fn kill_again_and_again(test: &str, folder: &Path, kills: u32, last: impl Fn() -> u64) {
     let mut rng = fastrand::Rng::with_seed(7);
     let (mut acknowledged, mut beyond) = (0, 0);
-    for kill in 0..KILLS {
-        let mut child = start(&path);
+    for kill in 0..kills {
+        let mut child = start(test, folder);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         // A few are killed while they start, most at work.
@@ -125,17 +129,27 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
             line.clear();
         }
         child.wait().unwrap();
-        let journal = Journal::open(&path, TRAIL).unwrap();
-        let last = last(&journal);
+        let last = last();
         // The last one may have been kept before its acknowledgement was written.
         assert!(last == acknowledged || last == acknowledged + 1, "kill {kill}: {acknowledged} told, {last} there");
-        assert_eq!(held(journal.overrides()), after(last), "kill {kill}");
         beyond += u32::from(last > acknowledged);
         acknowledged = last;
     }
-    assert!(acknowledged > u64::from(KILLS), "{acknowledged}");
+    assert!(acknowledged > u64::from(kills), "{acknowledged}");
     // Else it was never killed between the two.
     assert!(beyond > 0);
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let folder = Folder::new("power-cut");
+    let path = folder.path("state");
+    kill_again_and_again("says_one_thing_after_another", &path, KILLS, || {
+        let journal = Journal::open(&path, TRAIL).unwrap();
+        let last = last(&journal);
+        assert_eq!(held(journal.overrides()), after(last));
+        last
+    });
     let names = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(!names.into_iter().any(|name| name.contains("damaged")));
 }
@@ -171,4 +185,102 @@ fn a_full_disk_refuses_what_it_can_not_keep_and_loses_nothing() {
     say_next(&mut journal, told + 1).unwrap();
     drop(journal);
     assert_eq!(last(&Journal::open(&path, 100_000).unwrap()), told + 1);
+}
+
+const NOW: u64 = 1_795_316_400;
+/// Enough for the numbers of one test.
+const BITS: u32 = 14;
+
+/// A server that probes so many targets, each of which has the verdict that its last result says.
+fn probing(targets: u32) -> String {
+    let endpoint = |target| format!("{{ region = \"here\", address = \"10.0.{}.{}\" }},", target / 256, target % 256);
+    let endpoints: String = (0..targets).map(endpoint).collect();
+    format!(
+        r#"
+server.listen = ["127.0.0.1:0"]
+zones."example.com".nameservers = ["ns.example.net"]
+regions.here.location = [0, 0]
+safety.self_suspicion.share = 1.0
+probes.tcp = {{ type = "tcp", port = 80, fall = 1, rise = 1, hold_down = "0s" }}
+pools.web = {{ probe = "tcp", endpoints = [{endpoints}] }}
+"#
+    )
+}
+
+/// Finds the targets down whose bits are set in a number, and all others up, and keeps that.
+fn keep_number(publisher: &Publisher, operator: &Operator, number: u64) {
+    let keys: Vec<_> = publisher.health().keys().collect();
+    let found = keys.into_iter().enumerate().map(|(bit, key)| {
+        let is_down = u32::try_from(bit).is_ok_and(|bit| bit < BITS && number >> bit & 1 == 1);
+        (key, result(Duration::from_millis(1), if is_down { Err(Failure::Refused) } else { Ok(()) }))
+    });
+    publisher.observe(found, Instant::now());
+    operator.keep_verdicts(true, Instant::now(), NOW);
+}
+
+/// The number that verdicts make, of which all are known or none is.
+fn number(publisher: &Publisher) -> u64 {
+    let health = publisher.health();
+    let known = health.targets().iter().filter(|target| target.machine.since().is_some()).count();
+    assert!(known == 0 || known == health.targets().len(), "{known}");
+    let bit = |(bit, target): (u32, &meridian::health::TargetHealth)| {
+        assert!(matches!(target.key.target, Target::Address(_)));
+        u64::from(target.machine.verdict() == Verdict::Down) << bit
+    };
+    (0..BITS).zip(health.targets().iter()).map(bit).sum()
+}
+
+#[test]
+#[ignore = "run in a child process by another test"]
+fn finds_one_thing_after_another() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let (publisher, operator) = started(&folder, &probing(BITS), Instant::now(), NOW);
+    let mut output = std::io::stdout();
+    for number in number(&publisher) + 1.. {
+        keep_number(&publisher, &operator, number);
+        output.write_all(format!("kept {number}\n").as_bytes()).unwrap();
+        output.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_the_old_verdicts_or_the_new_ones() {
+    let folder = Folder::new("power-cut-verdicts");
+    let path = folder.path("state");
+    kill_again_and_again("finds_one_thing_after_another", &path, KILLS / 4, || {
+        number(&started(&path, &probing(BITS), Instant::now(), NOW).0)
+    });
+}
+
+#[test]
+#[ignore = "run in a child process by another test"]
+fn finds_more_than_fits() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let (publisher, operator) = started(&folder, &probing(BITS), Instant::now(), NOW);
+    keep_number(&publisher, &operator, 5);
+    let before = std::fs::read(folder.join("verdicts")).unwrap();
+    // There is no room for so many.
+    publisher.replace(compiled(&probing(200)));
+    for attempt in 1..=3 {
+        keep_number(&publisher, &operator, 6);
+        assert_eq!(operator.failures(), (0, attempt));
+        assert_eq!(std::fs::read(folder.join("verdicts")).unwrap(), before);
+        assert!(!folder.join("verdicts.new").exists());
+        assert_eq!(number(&publisher), 6, "it goes on");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_verdicts_that_are_there() {
+    let folder = Folder::new("full-disk-verdicts");
+    let path = folder.path("state");
+    let preparation = format!("trap '' XFSZ; ulimit -f 8; {FOLDER}='{}'; export {FOLDER};", path.display());
+    support::run_in_child("finds_more_than_fits", &preparation);
+    let (publisher, operator) = started(&path, &probing(BITS), Instant::now(), NOW);
+    assert_eq!(number(&publisher), 5);
+    // There is room again.
+    publisher.replace(compiled(&probing(200)));
+    keep_number(&publisher, &operator, 7);
+    drop(operator);
+    assert_eq!(number(&started(&path, &probing(200), Instant::now(), NOW).0), 7);
 }

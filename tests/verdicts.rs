@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod support;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::admin::view::{Explanation, HealthReport, History, Question, Source};
@@ -10,10 +13,13 @@ use meridian::config::Target;
 use meridian::health::guard::Held;
 use meridian::health::overrides::{Override, Word};
 use meridian::health::suspicion::{Doubt, Relief};
-use meridian::health::{Details, Failure, Observation, Pushed, Verdict};
-use meridian::reload::{Loader, Origin};
+use meridian::health::{Failure, Pushed, TargetKey, Verdict};
+use meridian::operator::Operator;
 use meridian::routing::live::WHOLE;
-use meridian::snapshot::{Compiled, EndpointChange, Event, Publisher};
+use meridian::snapshot::{EndpointChange, Event, Publisher};
+
+use support::folder::Folder;
+use support::health::{compiled, result, started};
 
 const NOW: u32 = 1_795_316_400;
 
@@ -48,13 +54,8 @@ rise = 1
 hold_down = "0s"
 "#;
 
-fn compiled(text: &str) -> Compiled {
-    let loaded = Loader::new(Origin::Embedded(text.to_owned())).load();
-    loaded.unwrap_or_else(|problems| panic!("{problems}")).compiled
-}
-
 struct Run {
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     text: String,
     start: Instant,
     seconds: u32,
@@ -62,9 +63,13 @@ struct Run {
 
 impl Run {
     fn new(text: &str) -> Self {
-        let text = format!("{BASE}{text}");
+        Self::of(format!("{BASE}{text}"))
+    }
+
+    /// Of a whole configuration.
+    fn of(text: String) -> Self {
         let start = Instant::now();
-        Self { publisher: Publisher::starting_at(compiled(&text), start, NOW), text, start, seconds: 0 }
+        Self { publisher: Arc::new(Publisher::starting_at(compiled(&text), start, NOW)), text, start, seconds: 0 }
     }
 
     /// One whose probes have all found everything up.
@@ -80,13 +85,21 @@ impl Run {
         self.start + Duration::from_secs(self.seconds.into())
     }
 
-    fn observe(
-        &self,
-        found: Vec<(std::sync::Arc<meridian::health::TargetKey>, Duration, Result<(), Failure>)>,
-    ) -> Vec<Event> {
-        let observation =
-            |(key, took, outcome)| (key, Observation { took, address: None, outcome, details: Details::default() });
-        self.publisher.observe(found.into_iter().map(observation), self.now())
+    fn observe(&self, found: Vec<(Arc<TargetKey>, Duration, Result<(), Failure>)>) -> Vec<Event> {
+        let found = found.into_iter().map(|(key, took, outcome)| (key, result(took, outcome)));
+        self.publisher.observe(found, self.now())
+    }
+
+    /// Stops the server, and starts it again after so many seconds with what it kept.
+    fn restart(&mut self, off_seconds: u32) {
+        let folder = Folder::new("verdicts");
+        let unix_seconds = |seconds: u32| u64::from(NOW + seconds);
+        let (state, now) = (folder.path("state"), unix_seconds(self.seconds));
+        let operator = Operator::start(Some(&state), Arc::clone(&self.publisher), self.now(), now).unwrap();
+        operator.keep_verdicts(true, self.now(), now);
+        drop(operator);
+        self.seconds += off_seconds;
+        (self.publisher, _) = started(&state, &self.text, self.now(), unix_seconds(self.seconds));
     }
 
     /// `3a-` is that probe a finds 192.0.2.3 down, `+` up and `~` slow; all at once. Returns changes of mind.
@@ -526,6 +539,171 @@ fn a_canary_tells_whether_it_is_this_server() {
 }
 
 #[test]
+fn a_restart_while_it_doubts_takes_nothing_away() {
+    let begun = |off_seconds| {
+        let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+        run.find("1a-");
+        run.at(100);
+        assert_eq!(run.find("2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+        assert_eq!(run.verdicts(), "-uu+uu");
+        run.at(110);
+        run.restart(off_seconds);
+        assert_eq!(run.verdicts(), "-uu+uu");
+        run
+    };
+    let mut run = begun(40);
+    run.find("4a-");
+    run.restart(1);
+    assert_eq!(run.verdicts(), "-uuuuu", "who falls later is held too, and after another restart");
+    run.find("2a+ 3a+");
+    assert_eq!(run.verdicts(), "-++uuu");
+    run.restart(1);
+    assert_eq!(run.find("4a+"), [Doubt::Ends(Relief::Recovered)], "two of five are left");
+    assert_eq!(run.verdicts(), "-+++--");
+    // What was taken long before stays so, however long the server is off.
+    begun(180);
+    // The time for which the server is off counts: nobody is to be sent to what is dead for longer than was said.
+    let mut run = begun(40);
+    assert_eq!(run.at(399), []);
+    assert_eq!(run.at(400), [Doubt::Ends(Relief::TooLong)]);
+    assert_eq!(run.verdicts(), "---+--");
+    run.restart(20);
+    assert_eq!((run.find("1a- 2a- 3a- 5a- 6a- 4a-"), run.verdicts().as_str()), (vec![], "------"), "it was believed");
+    let run = begun(40);
+    run.find("2a+ 3a+ 4a+");
+    assert_eq!(run.verdicts(), "-+++--", "nothing is left of a doubt that ended");
+}
+
+#[test]
+fn what_is_kept_follows_what_time_alone_changes() {
+    let folder = Folder::new("kept");
+    let state = folder.path("state");
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    let operator = Operator::start(Some(&state), Arc::clone(&run.publisher), run.now(), NOW.into()).unwrap();
+    let kept = |run: &Run| {
+        operator.keep_verdicts(false, run.now(), u64::from(NOW + run.seconds));
+        let text = std::fs::read_to_string(state.join("verdicts")).unwrap();
+        (text.contains("\"unsure\""), text.matches("\"away\"").count())
+    };
+    assert_eq!(kept(&run), (false, 0));
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    assert_eq!(kept(&run), (true, 0));
+    run.at(299);
+    kept(&run);
+    run.at(300);
+    assert_eq!(kept(&run), (false, 5));
+}
+
+#[test]
+fn a_restart_amid_a_fall_sees_all_of_it() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.at(100);
+    assert_eq!(run.find("1a- 2a- 3a-"), []);
+    assert_eq!(run.verdicts(), "---+++");
+    run.at(110);
+    run.restart(200);
+    assert_eq!((run.verdicts().as_str(), run.at(310)), ("---+++", vec![]));
+    // Nobody was there to see what happened in between.
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuu+u+");
+    // What fell long before is no part of it.
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.find("1a- 2a- 3a-");
+    run.at(40);
+    run.restart(1);
+    assert_eq!((run.find("5a-"), run.verdicts().as_str()), (vec![], "---+-+"));
+}
+
+#[test]
+fn a_restart_gives_nothing_back_that_limits_allowed_to_take() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}"));
+    run.find("3a- 4a-");
+    run.at(60);
+    run.find("5a- 6a-");
+    run.at(61);
+    run.find("1a-");
+    assert_eq!(run.verdicts(), "c+----");
+    run.restart(20);
+    assert_eq!(run.verdicts(), "c+----");
+    run.at(89);
+    assert_eq!(run.verdicts(), "c+----", "no more changes than before");
+    run.at(91);
+    assert_eq!(run.verdicts(), "-+----");
+}
+
+#[test]
+fn a_restart_knows_since_when() {
+    let mut run = Run::up(CHAIN);
+    run.at(100);
+    run.find("3b-");
+    run.at(150);
+    run.restart(20);
+    assert_eq!(run.verdicts(), "-+-+++++");
+    let ages = |run: &Run| -> Vec<u64> {
+        let health = run.publisher.health();
+        let age = |known: &meridian::health::EndpointHealth| run.now().duration_since(known.since().unwrap()).as_secs();
+        health.endpoints().all().iter().map(age).collect()
+    };
+    // The first is down as its database is, which is for the database to tell.
+    assert_eq!(ages(&run)[1..], [170, 70, 170, 170, 170, 170, 170]);
+    run.at(180);
+    run.find("3b+");
+    assert_eq!((run.verdicts().as_str(), &ages(&run)[..4]), ("++++++++", &[0, 180, 0, 180][..]));
+}
+
+#[test]
+fn each_is_settled_once_by_what_holds_in_the_end() {
+    let run = Run::up(CHAIN);
+    run.find("1a-");
+    let changes = |run: &Run| run.publisher.health().endpoints().get(0).unwrap().history().count();
+    assert_eq!((run.verdicts().as_str(), changes(&run)), ("-+++++++", 2));
+    // It comes up, and what it needs goes down.
+    run.find("1a+ 7c-");
+    assert_eq!((run.verdicts().as_str(), changes(&run)), ("-------+", 2));
+}
+
+#[test]
+fn a_server_that_is_cut_off_when_it_starts_doubts_itself() {
+    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}"));
+    run.at(0);
+    assert_eq!(run.find("1a- 2a- 3a-"), [], "who has no result yet may be up");
+    assert_eq!(run.verdicts(), "---???");
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuu?u?");
+    run.find("4a+ 6a-");
+    assert_eq!(run.verdicts(), "uuu+uu");
+    // Where that is how it is, it is believed in the end, and not doubted again.
+    assert_eq!(run.at(299), []);
+    assert_eq!(run.at(300), [Doubt::Ends(Relief::TooLong)]);
+    assert_eq!((run.find("1a- 4a-"), run.verdicts().as_str()), (vec![], "------"));
+    run.reload(|text| text.replace("port = 81", "port = 84"));
+    run.at(301);
+    assert_eq!(run.verdicts(), "??????", "all are other targets");
+}
+
+#[test]
+fn who_can_not_be_probed_counts_no_longer_than_a_window() {
+    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}").replace("least = 6", "least = 3"));
+    run.at(0);
+    run.at(10);
+    assert_eq!(run.find("1a- 2a- 5a-"), []);
+    assert_eq!(run.at(30), []);
+    assert_eq!(run.at(31), [Doubt::Begins { fallen: 3, of: 3 }]);
+}
+
+#[test]
+fn a_canary_is_asked_before_a_server_that_starts_doubts_itself() {
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    let start = || {
+        let run = Run::new(&format!("{SUSPICIOUS}{canary}{SIX}"));
+        assert_eq!(run.find("1a- 2a- 3a- 4a- 5a- 6a-"), []);
+        run
+    };
+    assert_eq!(start().find("200a+"), []);
+    assert_eq!(start().find("200a-"), [Doubt::Begins { fallen: 6, of: 6 }]);
+}
+
+#[test]
 fn the_latest_changes_are_remembered_with_their_reasons() {
     let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{SIX}"));
     for second in 1..=20 {
@@ -667,8 +845,7 @@ fn what_keeps_endpoints_down_is_shown() {
         1,
     );
     let text = format!("{base}{text}");
-    let start = Instant::now();
-    let mut run = Run { publisher: Publisher::starting_at(compiled(&text), start, NOW), text, start, seconds: 0 };
+    let mut run = Run::of(text);
     let holds = |run: &Run| {
         let (snapshot, health) = run.publisher.current_with_health();
         let report = HealthReport::new(&snapshot, &health, None, run.now());

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::latency;
 use super::view::{Explanation, HealthReport, History, Question, Source};
 use super::write::{guarded, whole, writes};
-use super::{connection, heartbeats, overrides, reports};
+use super::{Work, connection, heartbeats, overrides, reports};
 use crate::health::overrides::Subject;
 use crate::health::{Table, Verdict};
 use crate::logging;
@@ -133,10 +133,11 @@ impl super::State {
 /// Makes a page on a thread of its own: the runtime's few threads also take health observations, which must not wait.
 pub(super) async fn make(
     state: Arc<super::State>,
+    work: Work,
     page: impl FnOnce(&super::State) -> Result<Response, Failure> + Send + 'static,
 ) -> Result<Response, Failure> {
     // Kept until the page is made, even if the client is gone by then. The semaphore is never closed.
-    let permit = Arc::clone(&state.pages).acquire_owned().await;
+    let permit = Arc::clone(state.permits.of(work)).acquire_owned().await;
     let made = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         page(&state)
@@ -145,7 +146,7 @@ pub(super) async fn make(
 }
 
 async fn metrics(State(state): Shared) -> Result<Response, Failure> {
-    make(state, |state| {
+    make(state, Work::Show, |state| {
         let (snapshot, health) = state.read();
         let overrides = state.operator.overrides();
         let status = state.reloader.status();
@@ -188,7 +189,7 @@ async fn ready(State(state): Shared) -> (StatusCode, Json<Readiness>) {
 }
 
 async fn health(State(state): Shared) -> Result<Response, Failure> {
-    make(state, |state| {
+    make(state, Work::Show, |state| {
         let (snapshot, health) = state.read();
         let problems = state.reloader.status().last_problems();
         Ok(Json(HealthReport::new(&snapshot, &health, problems, Instant::now())).into_response())
@@ -217,7 +218,7 @@ async fn history(
         let hint = "ask for /api/v1/history, with subject=pool/NAME (or region/NAME, ...) and limit=100 if wanted";
         Failure::new(StatusCode::BAD_REQUEST, problem.body_text(), hint)
     })?;
-    make(state, move |state| {
+    make(state, Work::Show, move |state| {
         let (snapshot, health) = state.read();
         let endpoints = match subject {
             Some(subject) => overrides::endpoints_under(&snapshot.compiled, &subject)?,
@@ -231,35 +232,35 @@ async fn history(
 
 async fn push_reports(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
-    make(state, move |state| reports::push(state, &body)).await
+    make(state, Work::Hear, move |state| reports::push(state, &body)).await
 }
 
 async fn push_heartbeats(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
-    make(state, move |state| heartbeats::push(state, &body)).await
+    make(state, Work::Hear, move |state| heartbeats::push(state, &body)).await
 }
 
 async fn list_overrides(State(state): Shared) -> Result<Response, Failure> {
-    make(state, |state| Ok(overrides::list(state))).await
+    make(state, Work::Show, |state| Ok(overrides::list(state))).await
 }
 
 async fn audit_overrides(State(state): Shared) -> Result<Response, Failure> {
-    make(state, |state| Ok(overrides::audit(state))).await
+    make(state, Work::Keep, |state| Ok(overrides::audit(state))).await
 }
 
 async fn set_override(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
-    make(state, move |state| overrides::set(state, &body)).await
+    make(state, Work::Keep, move |state| overrides::set(state, &body)).await
 }
 
 async fn clear_override(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
-    make(state, move |state| overrides::clear(state, &body)).await
+    make(state, Work::Keep, move |state| overrides::clear(state, &body)).await
 }
 
 async fn resume(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, reports::MAX_BODY_OCTETS)?;
-    make(state, move |state| overrides::resume(state, &body)).await
+    make(state, Work::Keep, move |state| overrides::resume(state, &body)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -281,7 +282,7 @@ async fn explain(
     })?;
     let question = Question::parse(&name, qtype.as_deref(), client.as_deref())
         .map_err(|problem| Failure::new(StatusCode::BAD_REQUEST, problem.message, problem.hint))?;
-    make(state, move |state| {
+    make(state, Work::Show, move |state| {
         let (snapshot, health) = state.read();
         let seed = fastrand::u64(..);
         let (now, unix_seconds) = (Instant::now(), unix_seconds_modulo());

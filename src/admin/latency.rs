@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::Work;
 use super::api::{Failure, Shared, make};
 use super::write::whole;
 use crate::geo::latency::{COLUMNS, LatencyTable, Written};
@@ -75,7 +76,7 @@ struct KnownRegion {
 /// Takes measurements in.
 pub(super) async fn put(State(state): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let body = whole(body, MAX_BODY_OCTETS)?;
-    make(state, move |state| {
+    make(state, Work::Hear, move |state| {
         let serving = state.reloader.publisher().current();
         let config = &serving.compiled.config;
         let Some(settings) = &config.latency else { return Err(not_configured()) };
@@ -98,7 +99,7 @@ pub(super) async fn put(State(state): Shared, body: Result<Bytes, BytesRejection
 
 /// Shows what is known.
 pub(super) async fn show(State(state): Shared) -> Result<Response, Failure> {
-    make(state, |state| {
+    make(state, Work::Show, |state| {
         let serving = state.reloader.publisher().current();
         let Some(table) = &serving.compiled.latency else { return Err(not_configured()) };
         let names = serving.compiled.config.regions.iter().map(|region| region.name.clone());

@@ -17,7 +17,7 @@
 //! | `/api/v1/latency` | which round trips are known; takes more in |
 //!
 //! Bounds: 64 connections, a further one ends the one that is idle longest; a connection lives 30 s at most, and is
-//! given 5 s for each whole request head; two pages are made at a time; a head is of hyper's limit at most, about
+//! given 5 s for each whole request head; of each kind of [`Work`] two are done at a time; a head is of hyper's limit at most, about
 //! 400 KiB. With a token all but `/livez` and `/readyz` needs it; without one nothing is taken. What is taken has a body of at
 //! most 1 MiB (reports, heartbeats, overrides) or 4 MiB (round trips); no other body is read.
 
@@ -108,8 +108,33 @@ pub fn bind(settings: &config::Admin) -> Result<Bound, BindError> {
     Ok(Bound { listener, token })
 }
 
-/// How many pages are made at once, so that they leave processors to the queries.
+/// What a page does. Each waits for its own kind alone, so that a slow disk, or many who read, keep no endpoint from being heard.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// Shows what is known.
+    Show,
+    /// Hears what is reported.
+    Hear,
+    /// Keeps what operators say, or reads what was kept, which waits for a disk.
+    Keep,
+}
+
+/// How many pages of a kind are made at once, so that they leave processors to the queries.
 const PAGES_AT_ONCE: usize = 2;
+
+/// A permit for each page that may be made.
+#[derive(Debug)]
+struct Permits([Arc<Semaphore>; 3]);
+
+impl Permits {
+    fn new() -> Self {
+        Self([(); 3].map(|()| Arc::new(Semaphore::new(PAGES_AT_ONCE))))
+    }
+
+    fn of(&self, work: Work) -> &Arc<Semaphore> {
+        &self.0[work as usize]
+    }
+}
 
 /// What the pages are made of.
 #[derive(Debug)]
@@ -121,8 +146,7 @@ struct State {
     token: Option<Token>,
     started: SystemTime,
     stopping: AtomicBool,
-    /// A permit for each page that may be made.
-    pages: Arc<Semaphore>,
+    permits: Permits,
 }
 
 /// The interface at work. Dropping it lets responses under way end, and accepts no more.
@@ -147,9 +171,8 @@ impl Admin {
         let address = listener.local_addr()?;
         let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
         let stopping = AtomicBool::new(false);
-        let pages = Arc::new(Semaphore::new(PAGES_AT_ONCE));
-        let state =
-            Arc::new(State { reloader, operator, workers, server, token, started: SystemTime::now(), stopping, pages });
+        let (started, permits) = (SystemTime::now(), Permits::new());
+        let state = Arc::new(State { reloader, operator, workers, server, token, started, stopping, permits });
         let (stop, stopped) = oneshot::channel::<()>();
         let service = api::router(Arc::clone(&state)).into_make_service_with_connect_info::<Entry>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(async {
@@ -172,5 +195,91 @@ impl Admin {
     /// Makes `/readyz` say from now on that the server stops.
     pub fn announce_stop(&self) {
         self.state.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::fs::{self, Permissions};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::os::unix::fs::PermissionsExt;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::reload::{Loader, Origin};
+
+    const CONFIGURATION: &str = r#"
+server.listen = ["127.0.0.1:0"]
+zones."example.com".nameservers = ["ns.example.net"]
+regions.here.location = [0, 0]
+probes.beat = { type = "heartbeat", max_silence = "1d" }
+pools.web = { probe = "beat", endpoints = [{ region = "here", address = "192.0.2.1" }] }
+"#;
+    const TOKEN: &str = "a-token-for-tests-only";
+
+    /// The status of a request, and the body that came with it.
+    fn ask(server: SocketAddr, what: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(server).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
+    }
+
+    #[test]
+    fn a_slow_disk_keeps_no_endpoint_from_being_heard_and_nobody_from_reading() {
+        let token_file = std::env::temp_dir().join(format!("meridian-slow-disk-{}.token", std::process::id()));
+        fs::write(&token_file, TOKEN).unwrap();
+        fs::set_permissions(&token_file, Permissions::from_mode(0o600)).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let inside = runtime.enter();
+        let mut loader = Loader::new(Origin::Embedded(CONFIGURATION.to_owned()));
+        let prepared = loader.load().unwrap();
+        let reloader = Arc::new(Reloader::new(loader, prepared, tokio::sync::mpsc::channel(1).0));
+        let settings = config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file: Some(token_file.clone()) };
+        let publisher = Arc::clone(reloader.publisher());
+        let operator = Arc::new(Operator::start(None, publisher, Instant::now(), 0).unwrap());
+        let bound = bind(&settings).unwrap();
+        fs::remove_file(token_file).unwrap();
+        let admin = Admin::start(bound, reloader, Arc::clone(&operator), vec![], Arc::default()).unwrap();
+        drop(inside);
+        let server = admin.address();
+        let word = "{\"subject\": \"pool/web\", \"word\": \"down\", \"reason\": \"r\", \"author\": \"me\"}";
+        thread::scope(|scope| {
+            let slow = operator.with_slow_disk();
+            let waiting: Vec<_> = (0..3 * PAGES_AT_ONCE)
+                .map(|_| scope.spawn(|| ask(server, "POST /api/v1/overrides", word)))
+                .chain([scope.spawn(|| ask(server, "GET /api/v1/overrides/audit", ""))])
+                .collect();
+            // As many as may be are under way.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while admin.state.permits.of(Work::Keep).available_permits() > 0 {
+                assert!(Instant::now() < deadline);
+                thread::sleep(Duration::from_millis(1));
+            }
+            let beat = "{\"heartbeats\": [{\"pool\": \"web\", \"endpoint\": \"192.0.2.1\", \"status\": \"ok\"}]}";
+            let heard = ask(server, "POST /api/v1/heartbeats", beat);
+            assert!(heard.starts_with("HTTP/1.1 200 ") && heard.contains("\"accepted\":1"), "{heard}");
+            for page in ["/metrics", "/api/v1/health", "/api/v1/overrides"] {
+                let shown = ask(server, &format!("GET {page}"), "");
+                assert!(shown.starts_with("HTTP/1.1 200 "), "{shown}");
+            }
+            drop(slow);
+            for kept in waiting {
+                let kept = kept.join().unwrap();
+                assert!(kept.starts_with("HTTP/1.1 200 "), "{kept}");
+            }
+        });
     }
 }

@@ -148,7 +148,8 @@ pub(super) fn resume(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let reason = text("reason", &reason, MAX_REASON_OCTETS, RESUME_HINT)?;
     let author = text("author", &author, MAX_AUTHOR_OCTETS, RESUME_HINT)?;
     endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
-    let targets = state.operator.resume(&subject, &reason, &author, Instant::now());
+    let resumed = state.operator.resume(&subject, &reason, &author, (Instant::now(), unix_seconds()));
+    let targets = resumed.map_err(|refusal| refused(&refusal))?;
     Ok(Json(Resumed { targets }).into_response())
 }
 
@@ -194,7 +195,7 @@ fn refused(refusal: &Refusal) -> Failure {
         Refusal::Full => (StatusCode::CONFLICT, "clear some that are no longer needed"),
         Refusal::None(_) => (StatusCode::NOT_FOUND, "GET /api/v1/overrides lists what there is"),
         Refusal::InUse(_) | Refusal::Unread(_) => (StatusCode::SERVICE_UNAVAILABLE, "restart this server"),
-        Refusal::NotKept(..) => {
+        Refusal::Exposed(..) | Refusal::NotKept(..) => {
             (StatusCode::SERVICE_UNAVAILABLE, "nothing has changed; make room or mend state_dir, and say it again")
         }
     };

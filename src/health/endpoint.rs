@@ -37,6 +37,8 @@ pub struct Rules {
     pub endpoints: Range<u32>,
     /// The endpoints of pools whose health depends on this one's.
     pub dependents: Vec<Range<u32>>,
+    /// Greater than that of every pool that their health depends on.
+    pub rank: u16,
 }
 
 /// Something that says whether an endpoint is well.
@@ -61,6 +63,7 @@ impl Rules {
             min_healthy: 1,
             endpoints: 0..1,
             dependents: Vec::new(),
+            rank: 0,
         }
     }
 }
@@ -263,6 +266,14 @@ impl EndpointHealth {
 
     pub(super) fn rule(&mut self, ruling: Ruling) {
         self.ruling = ruling;
+    }
+
+    /// When its inputs began to say that it is down and when it was taken away for that, if it was.
+    pub fn taken(&self) -> Option<(Instant, Instant)> {
+        match self.ruling {
+            Ruling::Taken(then) => self.down_since.map(|down_since| (down_since, then)),
+            Ruling::Serves | Ruling::Held(_) => None,
+        }
     }
 
     /// What is to count, given what its inputs say, and what holds it.

@@ -70,6 +70,18 @@ pub struct Guard {
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Guard {
+    /// One that may make so many takings at `then`, if the limits allow for that many.
+    pub(super) fn with_budget(budget: f64, then: Instant) -> Self {
+        Self { budget, refilled: Some(then) }
+    }
+
+    /// How many takings may be made now, where they are limited.
+    pub(super) fn budget(&self, safety: &Safety, now: Instant) -> f64 {
+        let mut refilled = self.clone();
+        refilled.refill(safety, now);
+        refilled.budget
+    }
+
     /// Rules on all endpoints of one pool, whose `min_healthy` is given. While the prober is unsure, `unsure_from` is when that began
     /// which made it so: what was taken away since is given back.
     pub fn settle(

@@ -139,9 +139,9 @@ const FORGOTTEN_AFTER: u32 = 32;
 
 impl Machine {
     /// As it was when it was last stored, with a verdict that began at `since`; how it flapped before is forgotten.
-    pub fn restored(verdict: Verdict, since: Instant) -> Self {
+    pub fn restored(verdict: Verdict, since: Instant, is_resumed: bool) -> Self {
         let fell = (verdict == Verdict::Down).then_some(since);
-        Self { verdict, since: Some(since), falls: u8::from(fell.is_some()), fell, ..Self::default() }
+        Self { verdict, since: Some(since), falls: u8::from(fell.is_some()), fell, is_resumed, ..Self::default() }
     }
 
     /// The present verdict.
@@ -152,6 +152,11 @@ impl Machine {
     /// When the present verdict began; nothing while it is unknown.
     pub fn since(&self) -> Option<Instant> {
         self.since
+    }
+
+    /// Whether an operator said since it went down that it may come up.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Takes the result of one run and returns the change of verdict that it decides, if any.
@@ -451,11 +456,11 @@ mod tests {
     fn what_was_stored_goes_on_and_takes_whole_streaks_to_change() {
         let timing = timing(2, 2);
         let start = Instant::now();
-        let mut machine = Machine::restored(Verdict::Up, start);
+        let mut machine = Machine::restored(Verdict::Up, start, false);
         assert_eq!((machine.verdict(), machine.soonest_change(&timing, start)), (Verdict::Up, None));
         assert_eq!(machine.observe(&timing, Grade::Failed, start), None);
         assert_eq!(machine.observe(&timing, Grade::Failed, start).unwrap().to, Verdict::Down);
-        let mut machine = Machine::restored(Verdict::Down, start);
+        let mut machine = Machine::restored(Verdict::Down, start, false);
         assert_eq!(machine.observe(&timing, Grade::Good, start), None);
         assert_eq!(machine.observe(&timing, Grade::Good, start).unwrap().to, Verdict::Up);
     }

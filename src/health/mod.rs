@@ -13,6 +13,8 @@
 //!
 //! What operators say ([`overrides`]) outranks all of it.
 //!
+//! What of it outlives a restart is its [`past`].
+//!
 //! What is known is kept in [`chunks`], so that reading all of it out keeps no observation waiting.
 
 pub mod breaker;
@@ -25,6 +27,7 @@ pub mod load;
 pub mod machine;
 pub mod orca;
 pub mod overrides;
+pub mod past;
 pub mod probe;
 pub mod report;
 pub mod scheduler;
@@ -44,6 +47,7 @@ pub use histogram::{Histogram, SharedHistogram};
 pub use load::{Load, Measure};
 pub use machine::{Grade, Hold, Machine, Transition, Verdict};
 pub use overrides::Overrides;
+pub use past::Past;
 pub use probe::{Details, Failure, Heartbeats, Memory, Observation, Phases, Prober, Word};
 pub use report::{Pushed, Rejection};
 pub use scheduler::{Observed, Punctuality, Scheduler};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +219,17 @@ impl Overrides {
     /// Those that no longer hold at `now`, in seconds since 1970.
     pub fn expired(&self, now: u64) -> impl Iterator<Item = &Override> {
         self.iter().filter(move |said| said.expires.is_some_and(|expires| expires <= now))
+    }
+
+    /// Those that hold at `now`.
+    #[must_use]
+    pub fn at(self: &Arc<Self>, now: u64) -> Arc<Self> {
+        if self.expired(now).next().is_none() {
+            return Arc::clone(self);
+        }
+        let mut holding = Self::clone(self);
+        holding.expire(now);
+        Arc::new(holding)
     }
 
     /// Takes all back that [`Self::expired`] tells of, and returns them.

@@ -15,24 +15,27 @@ use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, R
 use super::guard::{Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
-use super::{Chunks, Hold, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
 use crate::config::{HealthInput, Safety};
 
 /// What is remembered for that beside targets and endpoints.
 #[derive(Debug, Clone)]
 pub(super) struct Settling {
-    safety: Arc<Safety>,
-    guard: Guard,
-    suspicion: Suspicion,
+    pub(super) safety: Arc<Safety>,
+    pub(super) guard: Guard,
+    pub(super) suspicion: Suspicion,
     canaries: Arc<[TargetId]>,
     /// Whether each group can serve.
     serving: Arc<[bool]>,
     /// Pools of which the guard holds any endpoint, by their first endpoint.
     holding: BTreeSet<u32>,
-    /// Targets that have a verdict, and those of them that are down.
+    /// Targets for endpoints, those of them that have a verdict, and those that are down.
+    targets: usize,
     judged: usize,
     down: usize,
+    /// When these targets were first looked after.
+    began: Option<Instant>,
     /// Regions in which anything is probed.
     regions: usize,
 }
@@ -46,8 +49,10 @@ impl Default for Settling {
             canaries: Arc::default(),
             serving: Arc::default(),
             holding: BTreeSet::new(),
+            targets: 0,
             judged: 0,
             down: 0,
+            began: None,
             regions: 0,
         }
     }
@@ -78,8 +83,10 @@ impl Settling {
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
             holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
+            targets: count(|_| true),
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
+            began: None,
             regions: regions.len(),
         }
     }
@@ -90,9 +97,15 @@ impl Settling {
         self.down += usize::from(transition.to == Verdict::Down);
         self.down = self.down.saturating_sub(usize::from(transition.from == Verdict::Down));
         match transition.to {
-            Verdict::Down if transition.from != Verdict::Unknown => self.suspicion.fell(target, now),
+            Verdict::Down => self.suspicion.fell(target, now),
             _ => self.suspicion.rose(target),
         }
+    }
+
+    /// Takes note of a target that has a verdict from before the start.
+    pub(super) fn resumed(&mut self, verdict: Verdict) {
+        self.judged += 1;
+        self.down += usize::from(verdict == Verdict::Down);
     }
 }
 
@@ -214,30 +227,56 @@ impl Table {
     pub fn settle(&mut self, touched: &[u32], now: Instant) -> Settled {
         let mut looked_at = BTreeSet::new();
         let mut turns = Vec::new();
-        let mut next: BTreeSet<u32> = touched.iter().copied().collect();
-        // Pools depend on no pool that depends on them, so this ends.
-        while !next.is_empty() {
-            for rules in self.find_again(next.iter().copied(), now).values() {
-                next.extend(self.rule(rules, now));
-            }
-            let mut groups = BTreeMap::new();
-            for &index in &next {
-                let Some(known) = self.endpoints.get(index) else { continue };
-                groups.insert(known.placed.group, Arc::clone(&known.placed.rules));
-                let due = known.due(self.found(known, now).verdict);
-                if due != (known.verdict(), known.held()) {
-                    let reason = self.reason(known, due.1, now);
-                    turns.extend(self.endpoints.get_mut(index).map(|known| (index, known.turn(due, reason, now))));
-                }
-            }
-            looked_at.append(&mut next);
-            for (group, rules) in groups {
-                if self.count_again(group) {
-                    next.extend(rules.dependents.iter().cloned().flatten());
-                }
-            }
+        let mut waiting: BTreeSet<u32> = touched.iter().copied().collect();
+        let rank = |endpoints: &Endpoints, index| endpoints.get(index).map_or(0, |known| known.placed.rules.rank);
+        // Those go first on whom others may depend, so that each is settled once, by what holds in the end.
+        while let Some(lowest) = waiting.iter().map(|index| rank(&self.endpoints, *index)).min() {
+            let (mut these, others) = waiting.into_iter().partition(|index| rank(&self.endpoints, *index) == lowest);
+            waiting = others;
+            turns.extend(self.settle_alike(&mut these, &mut waiting, now));
+            looked_at.append(&mut these);
         }
         Settled { looked_at: looked_at.into_iter().collect(), turns }
+    }
+
+    /// The same for endpoints of one rank. Adds those to them whom the guard rules otherwise on now, and those to `dependents` whose
+    /// health depends on what changed. Returns what did.
+    fn settle_alike(
+        &mut self,
+        these: &mut BTreeSet<u32>,
+        dependents: &mut BTreeSet<u32>,
+        now: Instant,
+    ) -> Vec<(u32, Change)> {
+        for rules in self.find_again(these.iter().copied(), now).values() {
+            these.extend(self.rule(rules, now));
+        }
+        let (mut groups, mut turns) = (BTreeMap::new(), Vec::new());
+        for &index in &*these {
+            let Some(known) = self.endpoints.get(index) else { continue };
+            groups.insert(known.placed.group, Arc::clone(&known.placed.rules));
+            let found = self.found(known, now).verdict;
+            let due = known.due(found);
+            if due != (known.verdict(), known.held()) {
+                let (reason, began) = (self.reason(known, due.1, now), self.began(known, found, now));
+                turns.extend(self.endpoints.get_mut(index).map(|known| (index, known.turn(due, reason, began))));
+            }
+        }
+        for (group, rules) in groups {
+            if self.count_again(group) {
+                dependents.extend(rules.dependents.iter().cloned().flatten());
+            }
+        }
+        turns
+    }
+
+    /// When it began that an endpoint's inputs say what they do. Its first verdict is as old as those of its targets, which may be
+    /// from before a restart; every later one begins now.
+    fn began(&self, endpoint: &EndpointHealth, found: Verdict, now: Instant) -> Instant {
+        if endpoint.verdict() != Verdict::Unknown {
+            return now;
+        }
+        let acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only && said.verdict == found);
+        acting.filter_map(|said| said.target?.machine.since()).max().unwrap_or(now)
     }
 
     /// Takes note where the inputs of these endpoints say otherwise than before whether they are down. Returns the rules of their pools
@@ -246,12 +285,14 @@ impl Table {
         let mut pools = BTreeMap::new();
         for index in endpoints {
             let Some(known) = self.endpoints.get(index) else { continue };
-            let is_to_go = known.is_to_go(self.found(known, now).verdict);
+            let found = self.found(known, now).verdict;
+            let is_to_go = known.is_to_go(found);
             let (claim, _) = known.claim();
             if is_to_go != claim.down_since.is_some() {
+                let began = self.began(known, found, now);
                 pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
                 if let Some(known) = self.endpoints.get_mut(index) {
-                    known.find(is_to_go.then_some(now));
+                    known.find(is_to_go.then_some(began));
                 }
             }
         }
@@ -383,7 +424,8 @@ impl Table {
     /// are to be settled beside those.
     pub fn look_after(&mut self, touched: &[u32], now: Instant) -> (Option<Doubt>, Vec<u32>) {
         let safety = Arc::clone(&self.settling.safety);
-        let sight = self.sight(now);
+        let began = *self.settling.began.get_or_insert(now);
+        let sight = self.sight(began, now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
@@ -404,29 +446,30 @@ impl Table {
         (doubt, changed)
     }
 
-    /// What there is to judge by.
-    fn sight(&self, now: Instant) -> Sight {
-        let Settling { suspicion, safety, canaries, judged, down, regions, .. } = &self.settling;
+    /// What there is to judge by, by whom these targets were first looked after at `began`.
+    fn sight(&self, began: Instant, now: Instant) -> Sight {
+        let Settling { suspicion, safety, canaries, targets, judged, down, regions, .. } = &self.settling;
+        let window = safety.self_suspicion.window;
+        // The first results to come may not be like the others: refusals come sooner than answers.
+        let is_new = now.saturating_duration_since(began) <= window;
+        let targets = if is_new { *targets } else { *judged };
         // Where they are is only asked where there are enough.
         let mut fallen_regions = BTreeSet::new();
         let is_many = suspicion.since().is_none()
-            && suspicion.fallen().len() as f64 > *judged as f64 * safety.self_suspicion.share;
+            && suspicion.fallen().len() as f64 > targets as f64 * safety.self_suspicion.share;
         for target in suspicion.fallen().filter(|_| is_many) {
             let endpoints = self.endpoints.of_target(target).iter();
             fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
         }
-        let answers = |canary: &TargetId| {
-            let last = self.get(*canary).and_then(|target| target.last.as_ref());
-            last.is_some_and(|(then, last)| {
-                last.outcome.is_ok() && now.saturating_duration_since(*then) <= safety.self_suspicion.window
-            })
+        let last = |canary: &TargetId| self.get(*canary).and_then(|target| target.last.as_ref());
+        let answers = |(then, last): &(Instant, Observation)| {
+            last.outcome.is_ok() && now.saturating_duration_since(*then) <= window
         };
-        Sight {
-            targets: *judged,
-            down: *down,
-            regions: *regions,
-            fallen_regions: fallen_regions.len(),
-            canary_answers: canaries.iter().any(answers),
-        }
+        let is_asked = canaries.iter().all(|canary| last(canary).is_some());
+        let canary_answers = match canaries.iter().filter_map(last).any(answers) {
+            false if !is_asked => None,
+            answers => Some(answers),
+        };
+        Sight { targets, down: *down, regions: *regions, fallen_regions: fallen_regions.len(), canary_answers }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::TargetId;
 use crate::config::SelfSuspicion;
@@ -18,6 +18,8 @@ use crate::config::SelfSuspicion;
 ///            a canary has answered for a whole window, or most of those that
 ///            turned down answer again, or `at_most` has passed
 /// ```
+///
+/// What is down at its first result turned down with it. Until all canaries were asked once, none is missed.
 ///
 /// A canary that answers again does not end it at once: the others need their time to be found up. After `at_most` what the probes say
 /// is believed, and not doubted again until most of those that had turned down answer.
@@ -86,7 +88,7 @@ impl fmt::Display for Relief {
 /// What there is to judge by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// Targets that have a verdict.
+    /// Targets that have a verdict, or may soon have their first one.
     pub targets: usize,
     /// Those whose probes say that they are down.
     pub down: usize,
@@ -94,11 +96,38 @@ pub struct Sight {
     pub regions: usize,
     /// Regions of those that turned down within the window.
     pub fallen_regions: usize,
-    /// Whether the latest answer of a canary is good, and no older than the window.
-    pub canary_answers: bool,
+    /// Whether the latest answer of a canary is good, and no older than the window; nothing while one is still to be asked.
+    pub canary_answers: Option<bool>,
+}
+
+/// What outlives a restart of doubts. Times are ages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// For how long it has been unsure, where it is, and the most that were down of those that had turned down.
+    pub unsure: Option<(Duration, usize)>,
+    /// Where a doubt lasted for as long as it may: so few have to be down before there is another.
+    pub spent_above: Option<usize>,
 }
 
 impl Suspicion {
+    /// One that goes on with doubts from before a restart, of which the targets are given that had turned down for them, in order.
+    pub(super) fn restored(doubts: &Doubts, fallen: Vec<(Instant, TargetId)>, now: Instant) -> Self {
+        Self {
+            fallen: fallen.iter().map(|(fell, target)| (*target, *fell)).collect(),
+            order: fallen.into(),
+            since: doubts.unsure.map(|(age, _)| now.checked_sub(age).unwrap_or(now)),
+            most: doubts.unsure.map_or(0, |(_, most)| most),
+            canary_since: None,
+            spent_above: doubts.spent_above,
+        }
+    }
+
+    /// What is to outlive a restart.
+    pub(super) fn doubts(&self, now: Instant) -> Doubts {
+        let unsure = self.since.map(|since| (now.saturating_duration_since(since), self.most));
+        Doubts { unsure, spent_above: self.spent_above }
+    }
+
     /// Whether it is unsure now, and since when.
     pub fn since(&self) -> Option<Instant> {
         self.since
@@ -133,7 +162,7 @@ impl Suspicion {
 
     /// Judges by what there is to see.
     pub fn judge(&mut self, rules: &SelfSuspicion, sight: Sight, now: Instant) -> Option<Doubt> {
-        self.canary_since = sight.canary_answers.then(|| self.canary_since.unwrap_or(now));
+        self.canary_since = (sight.canary_answers == Some(true)).then(|| self.canary_since.unwrap_or(now));
         let Some(since) = self.since else {
             self.forget(rules, now);
             if self.spent_above.is_some_and(|few| sight.down <= few) {
@@ -143,7 +172,7 @@ impl Suspicion {
             let is_doubtful = sight.targets >= rules.least
                 && fallen as f64 > sight.targets as f64 * rules.share
                 && (sight.fallen_regions > 1 || sight.regions <= 1)
-                && !sight.canary_answers
+                && sight.canary_answers == Some(false)
                 && self.spent_above.is_none();
             return is_doubtful.then(|| {
                 self.since = Some(now);
@@ -186,8 +215,6 @@ impl Suspicion {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const RULES: SelfSuspicion = SelfSuspicion {
@@ -205,7 +232,8 @@ mod tests {
         for (target, second) in (0..).zip(seconds) {
             suspicion.fell(TargetId(target), start + Duration::from_secs(*second));
         }
-        let sight = Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: false };
+        let sight =
+            Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: Some(false) };
         (suspicion, sight, start)
     }
 
@@ -219,7 +247,8 @@ mod tests {
         assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 31)), None);
         for calm in [
             Sight { fallen_regions: 1, ..sight },
-            Sight { canary_answers: true, ..sight },
+            Sight { canary_answers: Some(true), ..sight },
+            Sight { canary_answers: None, ..sight },
             Sight { targets: 12, ..sight },
         ] {
             assert_eq!(suspicion.clone().judge(&RULES, calm, at(start, 30)), None, "{calm:?}");
@@ -257,7 +286,7 @@ mod tests {
     fn a_doubt_ends_when_a_canary_has_answered_for_a_window() {
         let (mut suspicion, sight, start) = begun();
         let at = |second| start + Duration::from_secs(second);
-        let answers = Sight { canary_answers: true, ..sight };
+        let answers = Sight { canary_answers: Some(true), ..sight };
         for (second, sight) in [(10, answers), (39, answers), (40, sight), (50, answers), (79, answers)] {
             assert_eq!(suspicion.judge(&RULES, sight, at(second)), None, "{second}");
         }

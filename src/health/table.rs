@@ -68,17 +68,6 @@ impl TargetHealth {
     }
 }
 
-/// What is known of a target from before the server started.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Restored {
-    /// Its verdict.
-    pub verdict: Verdict,
-    /// For how long it had held.
-    pub held: Duration,
-    /// How well its runs went of late, 0..=1.
-    pub score: f64,
-}
-
 /// Observations by outcome, and changes of verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -114,7 +103,7 @@ pub struct Effect {
 /// does what is written after it.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    targets: Chunks<TargetHealth>,
+    pub(super) targets: Chunks<TargetHealth>,
     /// Shared by clones, as it never changes.
     ids: Arc<HashMap<Arc<TargetKey>, TargetId>>,
     pub(super) endpoints: Endpoints,
@@ -324,27 +313,6 @@ impl Table {
             Some((*index, self.endpoints.get_mut(*index).filter(|_| is_open)?.advance(now)?))
         };
         endpoints.iter().filter_map(advance).collect()
-    }
-
-    /// Takes up what is known from before of targets of which nothing was observed yet, and returns how many those are. That they
-    /// are up is no news, so none of them warms up.
-    pub fn restore(&mut self, known: impl Fn(&TargetKey) -> Option<Restored>, now: Instant) -> usize {
-        let mut restored = 0;
-        for index in 0..self.targets.len() {
-            let Some(target) = self.targets.get(index).filter(|target| target.machine.since().is_none()) else {
-                continue;
-            };
-            let Some(Restored { verdict, held, score }) = known(&target.key) else { continue };
-            let Some(target) = self.targets.get_mut(index).filter(|_| verdict != Verdict::Unknown) else { continue };
-            target.machine = Machine::restored(verdict, now.checked_sub(held).unwrap_or(now));
-            target.score = Score::new(score);
-            let transition = Transition { from: Verdict::Unknown, to: verdict, streak: 0, held: None };
-            if !self.endpoints.of_target(TargetId(index as u32)).is_empty() {
-                self.settling.turned(TargetId(index as u32), transition, now);
-            }
-            restored += 1;
-        }
-        restored
     }
 
     /// Lets the targets of these endpoints that are held down come up as soon as their runs say so. Returns these targets, and the

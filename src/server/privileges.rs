@@ -13,6 +13,14 @@ pub struct Identity {
     gid: u32,
 }
 
+/// The user as whom the process acts.
+///
+/// # Errors
+/// None that are known.
+pub(crate) fn effective_user() -> io::Result<u32> {
+    sys::uids().map(|[_, effective, _]| effective)
+}
+
 impl Identity {
     /// Looks `[server] user` and `group` up; nothing where neither is given. The group defaults to the user's own.
     ///

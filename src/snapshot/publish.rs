@@ -22,9 +22,9 @@ use crate::config::{EndpointState, Pool, Service};
 use crate::health::endpoint::{Placed, Rules};
 use crate::health::overrides::{Overrides, Said, Subject};
 use crate::health::report::Source;
-use crate::health::table::{Effect, Restored};
+use crate::health::table::Effect;
 use crate::health::{
-    Chunks, EndpointHealth, Histogram, Measure, Observation, Pushed, Rejection, Settled, SharedHistogram, Table,
+    Chunks, EndpointHealth, Histogram, Measure, Observation, Past, Pushed, Rejection, Settled, SharedHistogram, Table,
     TargetId, TargetKey, Transition, breaker,
 };
 use crate::routing::live::{Drain, ServiceWord, Standing, WHOLE};
@@ -415,11 +415,12 @@ impl Publisher {
         }
     }
 
-    /// Takes up verdicts from before the server started, of targets that nothing was observed of yet, and returns of how many.
-    pub fn restore(&self, stored: impl Fn(&TargetKey) -> Option<Restored>, now: Instant) -> usize {
+    /// Goes on with what was so before the server started, as far as nothing was observed yet, and returns of how many targets.
+    pub fn restore(&self, past: impl FnOnce(&Table) -> Past, now: Instant) -> usize {
         let mut known = self.known();
         known.now = known.now.max(now);
-        let restored = known.table.restore(stored, now);
+        let past = past(&known.table);
+        let restored = known.table.restore(&past, now);
         let unsaid = known.unsaid.len();
         let current = self.current();
         let all: Vec<u32> = (0..current.compiled.endpoints.len() as u32).collect();
@@ -659,6 +660,21 @@ fn reads_load(compiled: &Compiled) -> Arc<[bool]> {
     reads_load.into()
 }
 
+/// For each pool a number that is greater than that of every pool that its health depends on.
+fn ranks(pools: &[Pool]) -> Vec<u16> {
+    let mut ranks = vec![0_u16; pools.len()];
+    loop {
+        let before = ranks.clone();
+        for (index, pool) in pools.iter().enumerate() {
+            ranks[index] = pool.health.pools().map(|input| ranks[input].saturating_add(1)).max().unwrap_or(0);
+        }
+        // There are no loops, so this ends.
+        if ranks == before {
+            return ranks;
+        }
+    }
+}
+
 /// The endpoints with their identity and the rules of their pool, by index.
 fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
     let config = &compiled.config;
@@ -667,6 +683,7 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
         let others = config.pools.iter().enumerate().filter(depends);
         others.map(|(other, _)| compiled.endpoints_of(other)).collect()
     };
+    let ranks = ranks(&config.pools);
     let pools = config.pools.iter().enumerate().map(|(index, pool)| {
         let intervals = pool.health.probes().map(|probe| config.probes[probe].timing.interval * 3);
         let by_probe = intervals.max().unwrap_or_default();
@@ -679,6 +696,7 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
             min_healthy: pool.min_healthy,
             endpoints: compiled.endpoints_of(index),
             dependents: dependents(index),
+            rank: ranks[index],
         };
         (Arc::<str>::from(pool.name.as_str()), Arc::new(rules))
     });

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::{FILE_MODE, Lock, LockError, lock, sealed, unsealed};
+use super::{Exposure, FILE_MODE, Lock, LockError, lock, sealed, unsealed};
 use crate::health::overrides::{
     MAX_AUTHOR_OCTETS, MAX_OVERRIDES, MAX_REASON_OCTETS, Override, Overrides, Subject, Word,
 };
-use crate::{regular_file, whole_file};
+use crate::whole_file;
 
 /// Records that are kept though they no longer hold, for those who ask who did what.
 pub const AUDIT_RECORDS: usize = 1_000;
@@ -73,20 +73,34 @@ pub enum Event {
         /// Of what.
         subject: Subject,
     },
+    /// An operator lets what is held down come up.
+    Resume {
+        /// Of what.
+        subject: Subject,
+        /// Why.
+        reason: String,
+        /// Who.
+        author: String,
+    },
 }
 
 impl Event {
     /// What it is about.
     pub fn subject(&self) -> &Subject {
         match self {
-            Self::Set { subject, .. } | Self::Clear { subject, .. } | Self::Expire { subject } => subject,
+            Self::Set { subject, .. }
+            | Self::Clear { subject, .. }
+            | Self::Expire { subject }
+            | Self::Resume { subject, .. } => subject,
         }
     }
 
     /// Whether its texts are as long as any that is taken in.
     fn is_bounded(&self) -> bool {
         match self {
-            Self::Set { reason, author, .. } => reason.len() <= MAX_REASON_OCTETS && author.len() <= MAX_AUTHOR_OCTETS,
+            Self::Set { reason, author, .. } | Self::Resume { reason, author, .. } => {
+                reason.len() <= MAX_REASON_OCTETS && author.len() <= MAX_AUTHOR_OCTETS
+            }
             Self::Clear { reason, author, .. } => {
                 reason.as_ref().is_none_or(|reason| reason.len() <= MAX_REASON_OCTETS)
                     && author.len() <= MAX_AUTHOR_OCTETS
@@ -105,6 +119,8 @@ pub enum Refusal {
     None(Subject),
     /// Another process uses the folder.
     InUse(PathBuf),
+    /// Others can write to the folder.
+    Exposed(PathBuf, Exposure),
     /// What the folder holds was not read at the start.
     Unread(PathBuf),
     /// It can't be kept.
@@ -117,6 +133,7 @@ impl fmt::Display for Refusal {
             Self::Full => f.write_str("there are as many overrides as may be"),
             Self::None(subject) => write!(f, "there is no override of {subject}"),
             Self::InUse(folder) => write!(f, "state_dir {} is in use by another process", folder.display()),
+            Self::Exposed(folder, exposure) => write!(f, "state_dir {} is not safe: {exposure}", folder.display()),
             Self::Unread(folder) => {
                 write!(f, "state_dir {} holds overrides that were not read at the start", folder.display())
             }
@@ -190,11 +207,12 @@ impl Journal {
     /// said. What can't be read is told in the log.
     ///
     /// # Errors
-    /// [`Refusal::InUse`].
+    /// [`Refusal::InUse`] and [`Refusal::Exposed`].
     pub fn open(folder: &Path, trail: usize) -> Result<Self, Refusal> {
         let lock = match lock(folder) {
             Ok(lock) => Some(lock),
             Err(LockError::InUse) => return Err(Refusal::InUse(folder.to_owned())),
+            Err(LockError::Exposed(exposure)) => return Err(Refusal::Exposed(folder.to_owned(), exposure)),
             Err(LockError::Unusable(problem)) => {
                 error!(state_dir = %folder.display(), %problem, "overrides can't be kept: state_dir can't be written to");
                 None
@@ -210,8 +228,9 @@ impl Journal {
                 disk.is_damaged = found.damage == Damage::Lines;
                 disk.octets = found.whole_octets as u64;
                 found.tell(&path);
-                if found.damage == Damage::None && found.whole_octets > 0 {
-                    disk.file = OpenOptions::new().append(true).open(&path).ok();
+                // Who has not locked the folder writes nothing to it.
+                if disk.lock.is_some() && found.damage == Damage::None && found.whole_octets > 0 {
+                    disk.file = super::open(&path, OpenOptions::new().append(true)).ok();
                 }
                 (journal.records, journal.overrides) = (found.records, Arc::new(found.overrides));
             }
@@ -234,6 +253,20 @@ impl Journal {
         &self.records[self.records.len().saturating_sub(self.trail)..]
     }
 
+    /// The sequence number of the latest record; 0 where there is none.
+    pub fn latest(&self) -> u64 {
+        self.records.last().map_or(0, |last| last.sequence)
+    }
+
+    /// What was resumed after a record, the oldest first.
+    pub fn resumed_after(&self, sequence: u64) -> impl Iterator<Item = &Subject> {
+        let later = self.records.iter().filter(move |record| record.sequence > sequence);
+        later.filter_map(|record| match &record.event {
+            Event::Resume { subject, .. } => Some(subject),
+            _ => None,
+        })
+    }
+
     /// Where it is kept.
     pub fn folder(&self) -> Option<&Path> {
         self.disk.as_ref().map(|disk| disk.folder.as_path())
@@ -252,7 +285,7 @@ impl Journal {
         let mut next = Overrides::clone(&self.overrides);
         next.set(said.clone()).map_err(|_| Refusal::Full)?;
         let Override { subject, word, reason, author, since, expires } = said;
-        self.append(since, Event::Set { subject, word, reason, author, expires })?;
+        self.append(since, [Event::Set { subject, word, reason, author, expires }])?;
         self.overrides = Arc::new(next);
         Ok(())
     }
@@ -270,36 +303,45 @@ impl Journal {
     ) -> Result<Override, Refusal> {
         let Some(cleared) = self.overrides.get(subject).cloned() else { return Err(Refusal::None(subject.clone())) };
         let (reason, author) = (reason.map(str::to_owned), author.to_owned());
-        self.append(time, Event::Clear { subject: subject.clone(), reason, author })?;
+        self.append(time, [Event::Clear { subject: subject.clone(), reason, author }])?;
         Arc::make_mut(&mut self.overrides).clear(subject);
         Ok(cleared)
     }
 
+    /// Takes note that an operator lets what is held down come up. When this returns, that is kept.
+    ///
+    /// # Errors
+    /// As [`Refusal`] says.
+    pub fn resume(&mut self, subject: &Subject, reason: &str, author: &str, time: u64) -> Result<(), Refusal> {
+        let (reason, author) = (reason.to_owned(), author.to_owned());
+        self.append(time, [Event::Resume { subject: subject.clone(), reason, author }])
+    }
+
     /// Takes those back whose time is over at `now`, in seconds since 1970, and returns them. They are over whether that can be
-    /// kept or not: their records say until when they hold.
+    /// kept or not: their records say until when they hold. However many those are, they are kept in one go.
     pub fn expire(&mut self, now: u64) -> Vec<Override> {
         if self.overrides.expired(now).next().is_none() {
             return Vec::new();
         }
         let expired = Arc::make_mut(&mut self.overrides).expire(now);
-        for said in &expired {
-            let event = Event::Expire { subject: said.subject.clone() };
-            if let Err(problem) = self.append(now, event) {
-                warn!(%problem, subject = %said.subject, "that an override is over can't be kept");
-            }
+        let events = expired.iter().map(|said| Event::Expire { subject: said.subject.clone() });
+        if let Err(problem) = self.append(now, events) {
+            warn!(%problem, overrides = expired.len(), "that overrides are over can't be kept");
         }
         expired
     }
 
-    fn append(&mut self, time: u64, event: Event) -> Result<(), Refusal> {
-        let sequence = self.records.last().map_or(1, |last| last.sequence.saturating_add(1));
-        let record = Record { sequence, time, event };
+    fn append(&mut self, time: u64, events: impl IntoIterator<Item = Event>) -> Result<(), Refusal> {
+        let latest = self.latest();
+        let numbered = (1..).zip(events);
+        let more: Vec<Record> =
+            numbered.map(|(next, event)| Record { sequence: latest.saturating_add(next), time, event }).collect();
         if let Some(disk) = &mut self.disk {
-            disk.append(&self.records, &record).inspect_err(|_| {
+            disk.append(&self.records, &more).inspect_err(|_| {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             })?;
         }
-        self.records.push(record);
+        self.records.extend(more);
         if self.records.len() > self.most_records {
             self.compact();
         }
@@ -323,16 +365,16 @@ impl Journal {
 }
 
 impl Disk {
-    /// Keeps one more record after these.
-    fn append(&mut self, records: &[Record], record: &Record) -> Result<(), Refusal> {
-        let line = line(record).map_err(|error| self.not_kept(error.into()))?;
+    /// Keeps more records after these.
+    fn append(&mut self, records: &[Record], more: &[Record]) -> Result<(), Refusal> {
+        let lines = lines(more).map_err(|error| self.not_kept(error.into()))?;
         if self.file.is_none() {
             self.rewrite(records)?;
         }
         let Some(file) = &mut self.file else { return Err(self.not_kept(io::ErrorKind::NotFound.into())) };
-        let kept = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        let kept = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
         match kept {
-            Ok(()) => self.octets += line.len() as u64,
+            Ok(()) => self.octets += lines.len() as u64,
             Err(error) => {
                 // Part of it may be there, or all of it, which nobody was told. Where that can't be taken back, a new file is written.
                 if file.set_len(self.octets).and_then(|()| file.sync_data()).is_err() {
@@ -349,16 +391,13 @@ impl Disk {
         self.file = None;
         self.make_sure_of_the_file(records)?;
         let path = self.folder.join(NAME);
-        let mut text = String::new();
-        for record in records {
-            text += &line(record).map_err(|error| self.not_kept(error.into()))?;
-        }
+        let text = lines(records).map_err(|error| self.not_kept(error.into()))?;
         if self.is_damaged {
             set_aside(&path).map_err(|error| self.not_kept(error))?;
             self.is_damaged = false;
         }
         let replaced = whole_file::replace(&path, TEMPORARY_NAME, FILE_MODE, text.as_bytes());
-        let opened = replaced.and_then(|()| OpenOptions::new().append(true).open(&path));
+        let opened = replaced.and_then(|()| super::open(&path, OpenOptions::new().append(true)));
         self.file = Some(opened.map_err(|error| self.not_kept(error))?);
         self.octets = text.len() as u64;
         Ok(())
@@ -369,6 +408,7 @@ impl Disk {
         if self.lock.is_none() {
             self.lock = Some(lock(&self.folder).map_err(|error| match error {
                 LockError::InUse => Refusal::InUse(self.folder.clone()),
+                LockError::Exposed(exposure) => Refusal::Exposed(self.folder.clone(), exposure),
                 LockError::Unusable(error) => self.not_kept(error),
             })?);
         }
@@ -387,8 +427,8 @@ impl Disk {
     }
 }
 
-fn line(record: &Record) -> serde_json::Result<String> {
-    Ok(sealed(&serde_json::to_string(record)?))
+fn lines(records: &[Record]) -> serde_json::Result<String> {
+    records.iter().map(|record| Ok(sealed(&serde_json::to_string(record)?))).collect()
 }
 
 /// Those that hold, and the latest others.
@@ -397,7 +437,9 @@ fn compacted(records: Vec<Record>, trail: usize) -> Vec<Record> {
     let mut seen = BTreeSet::new();
     let mut kept: Vec<Record> = Vec::new();
     for (index, record) in records.into_iter().enumerate().rev() {
-        let is_last = seen.insert(record.event.subject().clone());
+        // What resumes something leaves the word on it as it is.
+        let is_word = !matches!(record.event, Event::Resume { .. });
+        let is_last = is_word && seen.insert(record.event.subject().clone());
         if index >= latest || is_last && matches!(record.event, Event::Set { .. }) {
             kept.push(record);
         }
@@ -468,7 +510,7 @@ impl Found {
 
 /// Reads a file; one that isn't there is empty, and one that is too large to be ours is damaged throughout.
 fn read(path: &Path) -> io::Result<Found> {
-    match regular_file::read(path, MAX_FILE_OCTETS) {
+    match super::read(path, MAX_FILE_OCTETS) {
         Ok(Some(bytes)) => Ok(parse(&bytes)),
         Ok(None) => Ok(Found { damage: Damage::Lines, ..parse(b"") }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(parse(b"")),
@@ -515,12 +557,15 @@ fn apply(overrides: &mut Overrides, record: &Record) -> bool {
             overrides.clear(&subject);
             true
         }
+        Event::Resume { .. } => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::os::unix::fs::PermissionsExt;
 
     use proptest::prelude::*;
 
@@ -594,6 +639,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_resumed_is_kept_and_changes_no_word() {
+        let folder = Temporary::new("resume");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        let resume = |journal: &mut Journal| journal.resume(&"pool/web".parse().unwrap(), "repaired", "me", 2).unwrap();
+        resume(&mut journal);
+        // So many that what needn't be kept is dropped.
+        for since in 3..30 {
+            journal.set(said("pool/api", since, None)).unwrap();
+        }
+        resume(&mut journal);
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!(subjects(&journal), ["pool/api", "pool/web"]);
+        let resumed = |after: u64| journal.resumed_after(after).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!((journal.latest(), resumed(29), resumed(30)), (30, vec!["pool/web".to_owned()], vec![]));
+        let (reason, author) = ("repaired".to_owned(), "me".to_owned());
+        let event = Event::Resume { subject: "pool/web".parse().unwrap(), reason, author };
+        assert_eq!(journal.trail().last(), Some(&Record { sequence: 30, time: 2, event }));
+    }
+
+    #[test]
+    fn what_ends_together_is_kept_in_one_go() {
+        let folder = Temporary::new("together");
+        let mut journal = folder.open();
+        for pool in 0..5 {
+            journal.set(said(&format!("pool/{pool}"), 1, Some(10))).unwrap();
+        }
+        journal.set(said("pool/stays", 1, Some(11))).unwrap();
+        // No whole file can be written, which is what the next attempt would be.
+        fs::create_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
+        journal.disk.as_mut().unwrap().file = None;
+        assert_eq!((journal.expire(10).len(), journal.failures().load(Ordering::Relaxed)), (5, 1));
+        assert_eq!((subjects(&journal), journal.latest()), (vec!["pool/stays".to_owned()], 6));
+        fs::remove_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
+        journal.set(said("pool/0", 11, Some(12))).unwrap();
+        journal.set(said("pool/1", 11, Some(12))).unwrap();
+        assert_eq!(journal.expire(12).len(), 3);
+        drop(journal);
+        let journal = folder.open();
+        assert_eq!((subjects(&journal).len(), journal.latest()), (3, 11), "that three were over was not kept");
+    }
+
+    #[test]
     fn two_processes_do_not_share_a_folder() {
         let folder = Temporary::new("shared");
         let first = folder.open();
@@ -601,6 +690,62 @@ mod tests {
         assert!(matches!(refusal, Refusal::InUse(_)), "{refusal}");
         drop(first);
         folder.open();
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let folder = Temporary::new("exposed");
+        drop(folder.open());
+        let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o777, 0o1777, 0o703] {
+            set_mode(&folder.0, mode);
+            let refusal = Journal::open(&folder.0, 3).unwrap_err();
+            assert!(matches!(refusal, Refusal::Exposed(_, Exposure::Everyone(_))), "{refusal}");
+            assert!(
+                refusal.to_string().contains(&format!("its mode {mode:03o} lets everyone write there")),
+                "{refusal}"
+            );
+        }
+        // A group's members are the operator's choice, as where volumes are shared.
+        for mode in [0o2770, 0o755, 0o700] {
+            set_mode(&folder.0, mode);
+            folder.open();
+        }
+        // Who can give it away, root, sees that it is another's.
+        if std::os::unix::fs::chown(&folder.0, Some(12_345), None).is_ok() {
+            let refusal = Journal::open(&folder.0, 3).unwrap_err();
+            assert!(refusal.to_string().contains("it belongs to user 12345"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_our_own_is_not_read() {
+        let folder = Temporary::new("not-ours");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        drop(journal);
+        let file = folder.file();
+        let other = folder.0.join("other");
+        let assert_refused = |says: &str| {
+            let mut journal = folder.open();
+            assert!(journal.overrides().is_empty());
+            let refusal = journal.set(said("pool/api", 2, None)).unwrap_err();
+            assert!(refusal.to_string().contains(says), "{refusal}");
+        };
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_refused("its mode 666 lets everyone write");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+        fs::rename(&file, &other).unwrap();
+        std::os::unix::fs::symlink(&other, &file).unwrap();
+        assert_refused("it is a symbolic link");
+        fs::rename(&other, &file).unwrap();
+        assert_eq!(subjects(&folder.open()), ["pool/web"]);
+        // Nor is such a lock taken.
+        fs::rename(folder.0.join("lock"), &other).unwrap();
+        std::os::unix::fs::symlink(&other, folder.0.join("lock")).unwrap();
+        let refusal = folder.open().set(said("pool/api", 2, None)).unwrap_err();
+        assert!(refusal.to_string().contains("it is a symbolic link"), "{refusal}");
     }
 
     #[test]
@@ -714,11 +859,12 @@ mod tests {
     }
 
     fn records() -> impl Strategy<Value = Vec<Record>> {
-        let event = (0u8..4, 0u8..3, "[ -~é]{0,20}").prop_map(|(pool, kind, text)| {
+        let event = (0u8..4, 0u8..4, "[ -~é]{0,20}").prop_map(|(pool, kind, text)| {
             let subject = format!("pool/{pool}").parse().unwrap();
             match kind {
                 0 => Event::Set { subject, word: Word::Up, reason: text, author: "me".to_owned(), expires: Some(7) },
                 1 => Event::Clear { subject, reason: Some(text), author: "me".to_owned() },
+                2 => Event::Resume { subject, reason: text, author: "me".to_owned() },
                 _ => Event::Expire { subject },
             }
         });
@@ -734,7 +880,7 @@ mod tests {
     }
 
     fn text(records: &[Record]) -> Vec<u8> {
-        records.iter().flat_map(|record| line(record).unwrap().into_bytes()).collect()
+        lines(records).unwrap().into_bytes()
     }
 
     fn replayed(records: &[Record]) -> Overrides {

@@ -14,16 +14,18 @@ use siphasher::sip::SipHasher24;
 use tracing::{info, warn};
 
 use super::{FILE_MODE, sealed, unsealed};
-use crate::health::table::Restored;
+use crate::health::endpoint::Placed;
+use crate::health::past::{Past, PastTaking, PastTarget};
+use crate::health::suspicion::Doubts;
 use crate::health::{Table, TargetKey, Verdict};
-use crate::{regular_file, whole_file};
+use crate::whole_file;
 
 /// How often they are written at most.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// The largest file that is read, in octets: of the most targets, each with the longest name.
 const MAX_FILE_OCTETS: u64 = 256 << 20;
 /// What is written as it is read here; anything else is another program's, or another version's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A file may be from so many seconds in the future, as clocks are set back by a little. It counts as new then.
 const MAX_AHEAD_SECONDS: u64 = 60;
 
@@ -33,9 +35,24 @@ const TEMPORARY_NAME: &str = "verdicts.new";
 #[derive(Debug, Serialize, Deserialize)]
 struct File {
     format: u32,
-    /// When it was written, in seconds since 1970.
+    /// When it was written, in seconds since 1970, as all times here.
     time: u64,
+    /// The latest record of the journal of which it knows.
+    record: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsure: Option<Unsure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent_above: Option<usize>,
+    changes_left: f64,
     targets: Vec<Target>,
+    taken: Vec<Taken>,
+}
+
+/// As in [`Doubts`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Unsure {
+    since: u64,
+    most: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,21 +62,53 @@ struct Target {
     /// Of all that makes it the same target.
     hash: u64,
     verdict: String,
-    /// When it began, in seconds since 1970.
+    /// When it began.
     since: u64,
     score: f64,
+    is_resumed: bool,
 }
 
-/// What was stored of targets.
-#[derive(Debug, Default)]
+/// An endpoint that was taken away.
+#[derive(Debug, Serialize, Deserialize)]
+struct Taken {
+    pool: String,
+    region: String,
+    endpoint: String,
+    /// When its inputs began to say that it is down.
+    down: u64,
+    /// When it was taken away for that.
+    away: u64,
+}
+
+/// What was stored.
+#[derive(Debug)]
 pub struct Stored {
-    by_target: HashMap<(String, u64), Restored>,
+    /// The latest record of the journal of which it knows.
+    pub record: u64,
+    pause: Duration,
+    targets: HashMap<(String, u64), PastTarget>,
+    taken: Vec<(Taken, PastTaking)>,
+    doubts: Doubts,
+    changes_left: f64,
 }
 
 impl Stored {
-    /// What was stored of a target.
-    pub fn get(&self, key: &TargetKey) -> Option<Restored> {
-        self.by_target.get(&identity(key)).copied()
+    /// What of it is about the targets and endpoints of a table.
+    pub fn past(&self, table: &Table) -> Past {
+        let targets = table.targets().iter().filter_map(|target| {
+            let stored = self.targets.get(&identity(&target.key))?;
+            Some((table.id(&target.key)?, *stored))
+        });
+        let taken = self.taken.iter().flat_map(|(Taken { pool, region, endpoint, .. }, taking)| {
+            table.endpoints().find(pool, endpoint, Some(region)).map(|index| (index, *taking))
+        });
+        Past {
+            pause: self.pause,
+            targets: targets.collect(),
+            taken: taken.collect(),
+            doubts: self.doubts,
+            changes_left: self.changes_left,
+        }
     }
 }
 
@@ -90,29 +139,29 @@ impl fmt::Display for Unusable {
 /// Reads what was stored up to `max_age` ago; nothing where there is none, it is of no use, or `max_age` is 0. The log tells.
 ///
 /// Ages are by the calendar's clock. A file from the near future, as a clock was set back a little, counts as new; one from later
-/// is of no use, as nobody can tell its age. A verdict that began in the future began now.
-pub fn read(folder: &Path, max_age: Duration, unix_seconds: u64) -> Stored {
-    let path = folder.join(NAME);
+/// is of no use, as nobody can tell its age.
+pub fn read(folder: &Path, max_age: Duration, unix_seconds: u64) -> Option<Stored> {
     if max_age.is_zero() {
-        return Stored::default();
+        return None;
     }
+    let path = folder.join(NAME);
     let file = path.display();
     match try_read(&path, max_age, unix_seconds) {
-        Ok(None) => Stored::default(),
-        Ok(Some((age, stored))) => {
-            info!(%file, targets = stored.by_target.len(), age_seconds = age, "verdicts read");
-            stored
+        Ok(None) => None,
+        Ok(Some(stored)) => {
+            let is_unsure = stored.doubts.unsure.is_some();
+            info!(%file, targets = stored.targets.len(), age_seconds = stored.pause.as_secs(), is_unsure, "verdicts read");
+            Some(stored)
         }
         Err(problem) => {
             warn!(%file, %problem, "the stored verdicts are not taken up");
-            Stored::default()
+            None
         }
     }
 }
 
-/// What was stored, and its age in seconds.
-fn try_read(path: &Path, max_age: Duration, unix_seconds: u64) -> Result<Option<(u64, Stored)>, Unusable> {
-    let bytes = match regular_file::read(path, MAX_FILE_OCTETS) {
+fn try_read(path: &Path, max_age: Duration, unix_seconds: u64) -> Result<Option<Stored>, Unusable> {
+    let bytes = match super::read(path, MAX_FILE_OCTETS) {
         Ok(bytes) => bytes.ok_or(Unusable::TooLarge)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Unusable::Unreadable(error)),
@@ -120,7 +169,7 @@ fn try_read(path: &Path, max_age: Duration, unix_seconds: u64) -> Result<Option<
     parse(&bytes, max_age, unix_seconds).map(Some)
 }
 
-fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<(u64, Stored), Unusable> {
+fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<Stored, Unusable> {
     /// Of a file of whatever version.
     #[derive(Deserialize)]
     struct Format {
@@ -131,37 +180,59 @@ fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<(u64, Sto
     if format != FORMAT {
         return Err(Unusable::Foreign(format));
     }
-    let file: File = serde_json::from_str(text).map_err(|_| Unusable::Damaged)?;
-    let ahead = file.time.saturating_sub(unix_seconds);
+    let File { time, record, unsure, spent_above, changes_left, targets, taken, .. } =
+        serde_json::from_str(text).map_err(|_| Unusable::Damaged)?;
+    let ahead = time.saturating_sub(unix_seconds);
     if ahead > MAX_AHEAD_SECONDS {
         return Err(Unusable::Future(ahead));
     }
-    let age = unix_seconds.saturating_sub(file.time);
-    if Duration::from_secs(age) > max_age {
-        return Err(Unusable::TooOld(age));
+    let pause = unix_seconds.saturating_sub(time);
+    if Duration::from_secs(pause) > max_age {
+        return Err(Unusable::TooOld(pause));
     }
-    let by_target = file.targets.into_iter().filter_map(|Target { target, hash, verdict, since, score }| {
+    // What it was when it was written, by whatever clock, and the time since.
+    let age = |then: u64| Duration::from_secs(time.saturating_sub(then).saturating_add(pause));
+    let targets = targets.into_iter().filter_map(|Target { target, hash, verdict, since, score, is_resumed }| {
         let verdict = Verdict::ALL.into_iter().find(|known| known.name() == verdict)?;
-        let held = Duration::from_secs(unix_seconds.saturating_sub(since));
-        Some(((target, hash), Restored { verdict, held, score }))
+        Some(((target, hash), PastTarget { verdict, held: age(since), score, is_resumed }))
     });
-    Ok((age, Stored { by_target: by_target.collect() }))
+    let taken = taken.into_iter().map(|taken| {
+        let taking = PastTaking { down: age(taken.down), away: age(taken.away) };
+        (taken, taking)
+    });
+    Ok(Stored {
+        record,
+        pause: Duration::from_secs(pause),
+        targets: targets.collect(),
+        taken: taken.collect(),
+        doubts: Doubts { unsure: unsure.map(|Unsure { since, most }| (age(since), most)), spent_above },
+        changes_left,
+    })
 }
 
-/// All verdicts at `now`, which is `unix_seconds`, as a file has them. Those who are unknown are left out.
-fn written(table: &Table, now: Instant, unix_seconds: u64) -> serde_json::Result<String> {
-    let targets = table.targets().iter().filter_map(|health| {
-        let since = health.machine.since()?;
-        let (target, hash) = identity(&health.key);
-        Some(Target {
-            target,
-            hash,
-            verdict: health.machine.verdict().name().to_owned(),
-            since: unix_seconds.saturating_sub(now.saturating_duration_since(since).as_secs()),
-            score: health.score.value(),
-        })
+/// What is known at `now`, which is `unix_seconds`, as a file has it. Targets that are unknown are left out.
+fn written(table: &Table, record: u64, now: Instant, unix_seconds: u64) -> serde_json::Result<String> {
+    let Past { targets, taken, doubts, changes_left, .. } = table.past(now);
+    let then = |age: Duration| unix_seconds.saturating_sub(age.as_secs());
+    let targets = targets.into_iter().filter_map(|(id, PastTarget { verdict, held, score, is_resumed })| {
+        let (target, hash) = identity(&table.get(id)?.key);
+        Some(Target { target, hash, verdict: verdict.name().to_owned(), since: then(held), score, is_resumed })
     });
-    let file = File { format: FORMAT, time: unix_seconds, targets: targets.collect() };
+    let taken = taken.into_iter().filter_map(|(index, PastTaking { down, away })| {
+        let Placed { pool, region, destination, .. } = &table.endpoints().get(index)?.placed;
+        let (pool, region, endpoint) = (pool.to_string(), region.to_string(), destination.to_string());
+        Some(Taken { pool, region, endpoint, down: then(down), away: then(away) })
+    });
+    let file = File {
+        format: FORMAT,
+        time: unix_seconds,
+        record,
+        unsure: doubts.unsure.map(|(age, most)| Unsure { since: then(age), most }),
+        spent_above: doubts.spent_above,
+        changes_left,
+        targets: targets.collect(),
+        taken: taken.collect(),
+    };
     Ok(sealed(&serde_json::to_string(&file)?))
 }
 
@@ -184,7 +255,7 @@ pub struct Keeper {
 /// What was last written.
 #[derive(Debug, Default)]
 struct Last {
-    /// When, and what verdicts there were.
+    /// When, and what was so.
     written: Option<(Instant, u64)>,
     /// Whether the latest attempt failed.
     has_failed: bool,
@@ -201,22 +272,18 @@ impl Keeper {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Writes what is known, unless no verdict changed since it was last written, less than `stays_good` ago. Blocks while it does.
-    /// That it fails is told once, and again after it succeeded.
-    pub fn keep(&self, table: &Table, stays_good: Duration, now: Instant, unix_seconds: u64) {
-        // What a server that may be cut off finds is not to be believed after a restart.
-        if table.unsure_since().is_some() {
-            return;
-        }
+    /// Writes what is known after a `record` of the journal, unless nothing of it changed since it was last written, less than
+    /// `stays_good` ago. Blocks while it does. That it fails is told once, and again after it succeeded.
+    pub fn keep(&self, table: &Table, record: u64, stays_good: Duration, now: Instant, unix_seconds: u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdicts = hash_of_verdicts(table);
+        let verdicts = hash_of(table);
         let is_kept =
             |(then, written): (Instant, u64)| written == verdicts && now.saturating_duration_since(then) < stays_good;
         if last.written.is_some_and(is_kept) {
             return;
         }
         let path = self.folder.join(NAME);
-        let text = written(table, now, unix_seconds).map_err(io::Error::from);
+        let text = written(table, record, now, unix_seconds).map_err(io::Error::from);
         let kept = text.and_then(|text| whole_file::replace(&path, TEMPORARY_NAME, FILE_MODE, text.as_bytes()));
         match kept {
             Ok(()) => {
@@ -236,12 +303,17 @@ impl Keeper {
     }
 }
 
-/// Of all verdicts and when they began.
-fn hash_of_verdicts(table: &Table) -> u64 {
+/// Of all verdicts, what was taken away, and whether the prober is unsure.
+fn hash_of(table: &Table) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(0, 0);
     for target in table.targets().iter() {
-        (target.machine.verdict(), target.machine.since()).hash(&mut hasher);
+        let machine = &target.machine;
+        (machine.verdict(), machine.since(), machine.is_resumed()).hash(&mut hasher);
     }
+    for endpoint in table.endpoints().all().iter() {
+        endpoint.taken().hash(&mut hasher);
+    }
+    table.unsure_since().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -285,12 +357,12 @@ mod tests {
     }
 
     fn text(now: Instant) -> Vec<u8> {
-        written(&table(now), now, THEN).unwrap().into_bytes()
+        written(&table(now), 7, now, THEN).unwrap().into_bytes()
     }
 
     fn outcome(bytes: &[u8], now: u64) -> String {
         match parse(bytes, MAX_AGE, now) {
-            Ok((age, stored)) => format!("{} of age {age}", stored.by_target.len()),
+            Ok(stored) => format!("{} of age {}", stored.targets.len(), stored.pause.as_secs()),
             Err(problem) => problem.to_string(),
         }
     }
@@ -298,22 +370,22 @@ mod tests {
     #[test]
     fn a_restart_goes_on_where_the_server_was() {
         let now = Instant::now();
-        let (age, stored) = parse(&text(now), MAX_AGE, THEN + 5).unwrap();
-        assert_eq!(age, 5);
+        let stored = parse(&text(now), MAX_AGE, THEN + 5).unwrap();
+        assert_eq!((stored.pause, stored.record), (Duration::from_secs(5), 7));
         // The second is another target now, as it takes more failures to turn it down.
         let mut table = Table::default().rebuilt([key(1, 3), key(2, 4), key(3, 3)], []);
-        assert_eq!(table.restore(|key| stored.get(key), now), 1);
+        assert_eq!(table.restore(&stored.past(&table), now), 1);
         let verdicts: Vec<Verdict> = table.targets().iter().map(|target| target.machine.verdict()).collect();
         assert_eq!(verdicts, [Verdict::Up, Verdict::Unknown, Verdict::Unknown]);
         let first = table.targets().get(0).unwrap();
         assert_eq!(first.machine.since(), now.checked_sub(Duration::from_secs(45)));
         assert_eq!(first.counts.transitions, 0);
         let mut same = Table::default().rebuilt([key(1, 3), key(2, 3)], []);
-        assert_eq!(same.restore(|key| stored.get(key), now), 2);
+        assert_eq!(same.restore(&stored.past(&same), now), 2);
         assert_eq!(same.targets().get(1).unwrap().machine.verdict(), Verdict::Down);
         assert_eq!(same.targets().get(1).unwrap().score.value(), 0.0);
         // What was observed meanwhile counts more.
-        assert_eq!(same.restore(|key| stored.get(key), now), 0);
+        assert_eq!(same.restore(&stored.past(&same), now), 0);
     }
 
     #[test]
@@ -329,9 +401,9 @@ mod tests {
         ] {
             assert_eq!(outcome(&bytes, now), expected, "{now}");
         }
-        let newer = sealed("{\"format\":2,\"what\":\"else\"}");
-        assert_eq!(outcome(newer.as_bytes(), THEN), "it is of format 2, and this version reads 1");
-        for bytes in ["", "\n", "[]\n", sealed("{}").as_str(), sealed("{\"format\":1}").as_str()] {
+        let newer = sealed("{\"format\":3,\"what\":\"else\"}");
+        assert_eq!(outcome(newer.as_bytes(), THEN), "it is of format 3, and this version reads 2");
+        for bytes in ["", "\n", "[]\n", sealed("{}").as_str(), sealed("{\"format\":2}").as_str()] {
             assert_eq!(outcome(bytes.as_bytes(), THEN), "it is damaged, or no such file", "{bytes}");
         }
     }
@@ -348,7 +420,7 @@ mod tests {
         // Whether it wrote.
         let keep = |table: &Table, seconds| {
             let _ = fs::remove_file(&path);
-            keeper.keep(table, MAX_AGE / 2, at(seconds), THEN + seconds);
+            keeper.keep(table, 0, MAX_AGE / 2, at(seconds), THEN + seconds);
             path.exists()
         };
         assert!(!keep(&table, 0));
@@ -367,9 +439,9 @@ mod tests {
         assert!(keep(&table, 190));
         assert_eq!(outcome(&fs::read(&path).unwrap(), THEN + 190), "3 of age 0");
         fs::remove_file(&path).unwrap();
-        keeper.keep(&table, Duration::ZERO, at(191), THEN + 191);
-        assert_eq!(read(&folder, MAX_AGE, THEN + 200).by_target.len(), 3);
-        assert_eq!(read(&folder, Duration::ZERO, THEN + 200).by_target.len(), 0);
+        keeper.keep(&table, 0, Duration::ZERO, at(191), THEN + 191);
+        assert_eq!(read(&folder, MAX_AGE, THEN + 200).unwrap().targets.len(), 3);
+        assert!(read(&folder, Duration::ZERO, THEN + 200).is_none());
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use meridian::health::Verdict;
 use serde_json::{Value, json};
 
-use crate::http::{Interface, TOKEN, TokenFile};
-use crate::support::request;
+use crate::http::{Interface, TokenFile};
+use crate::support::{rejections, send_json};
 
 const CONFIGURATION: &str = r#"
 [server]
@@ -44,16 +44,7 @@ endpoints = [{ region = "us-east", address = "192.0.2.1" }]
 "#;
 
 fn post(server: SocketAddr, body: &Value) -> (u16, Value) {
-    let body = body.to_string();
-    let length = body.len();
-    let response = request(
-        server,
-        &format!(
-            "POST /api/v1/heartbeats HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        ),
-    );
-    (response.status, serde_json::from_str(&response.body).unwrap())
+    send_json(server, "POST /api/v1/heartbeats", body)
 }
 
 /// The verdict of a target, and what was observed last.
@@ -129,15 +120,9 @@ fn heartbeats_that_do_not_count_are_told() {
     let body: Vec<Value> = heartbeats.iter().map(|(heartbeat, _)| heartbeat.clone()).collect();
     let (status, answer) = post(interface.address, &json!({"heartbeats": body}));
     assert_eq!((status, &answer["accepted"]), (200, &json!(2)), "{answer}");
-    let told: Vec<(usize, &str)> = answer["rejections"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|told| (told["index"].as_u64().unwrap() as usize, told["reason"].as_str().unwrap()))
-        .collect();
     let expected: Vec<(usize, &str)> =
         heartbeats.iter().enumerate().filter_map(|(index, (_, reason))| Some((index, (*reason)?))).collect();
-    assert_eq!(told, expected);
+    assert_eq!(rejections(&answer), expected);
 
     let (status, answer) = post(interface.address, &json!({"heartbeats": vec![0; 10_000]}));
     assert_eq!((status, &answer["rejected"]), (422, &json!(10_000)), "{}", answer["rejected"]);

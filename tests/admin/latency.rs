@@ -4,8 +4,8 @@ use meridian::admin::view::{Explanation, Found, ServiceDecision};
 use meridian::reload::Reason;
 use serde_json::{Value, json};
 
-use crate::http::{Interface, TOKEN, TokenFile};
-use crate::support::{CONFIGURATION, Response, get, request};
+use crate::http::{Interface, TokenFile};
+use crate::support::{self, CONFIGURATION, Response, request, send, send_json};
 
 /// The common configuration with a service that is steered by latency.
 fn configuration() -> String {
@@ -18,21 +18,14 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Sends a body with these header lines and the token.
-fn post_with(interface: &Interface, headers: &str, body: &str) -> Response {
-    let length = body.len();
-    let head = format!("POST /api/v1/latency HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n");
-    request(interface.address, &format!("{head}Authorization: Bearer {TOKEN}\r\n{headers}\r\n{body}"))
-}
-
 fn post(interface: &Interface, body: &Value) -> Value {
-    let response = post_with(interface, "Content-Type: application/json; charset=utf-8\r\n", &body.to_string());
-    assert_eq!(response.status, 200, "{}", response.body);
-    serde_json::from_str(&response.body).unwrap()
+    let (status, answer) = send_json(interface.address, "POST /api/v1/latency", body);
+    assert_eq!(status, 200, "{answer}");
+    answer
 }
 
 fn read(interface: &Interface, path: &str) -> Response {
-    get(interface.address, path, &format!("Authorization: Bearer {TOKEN}\r\n"))
+    support::read(interface.address, path)
 }
 
 /// What the service decides for a client in Berlin.
@@ -59,7 +52,7 @@ fn writing_needs_a_token_json_and_a_table_to_write_to() {
         (guarded(), JSON, &large, 413, "4 MiB"),
         (Interface::start(Some(file.0.clone())), JSON, "{\"measurements\": []}", 409, "[latency]"),
     ] {
-        let response = post_with(&interface, headers, body);
+        let response = send(interface.address, "POST /api/v1/latency", headers, body);
         assert_eq!(response.status, status, "{headers}: {}", response.body);
         assert!(response.body.contains(error), "{error}: {}", response.body);
     }

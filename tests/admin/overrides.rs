@@ -1,28 +1,8 @@
-use std::net::SocketAddr;
-
 use meridian::admin::view::HealthReport;
 use serde_json::{Value, json};
 
-use crate::http::{Interface, TOKEN, TokenFile};
-use crate::support::{get, request};
-
-/// Sends JSON with the token.
-fn send(server: SocketAddr, method: &str, page: &str, body: &Value) -> (u16, Value) {
-    let body = body.to_string();
-    let response = request(
-        server,
-        &format!(
-            "{method} /api/v1/{page} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ),
-    );
-    (response.status, serde_json::from_str(&response.body).unwrap())
-}
-
-fn read(server: SocketAddr, page: &str) -> String {
-    get(server, page, &format!("Authorization: Bearer {TOKEN}\r\n")).body
-}
+use crate::http::{Interface, TokenFile};
+use crate::support::{read, send_json};
 
 #[test]
 fn words_are_taken_shown_and_taken_back() {
@@ -30,24 +10,25 @@ fn words_are_taken_shown_and_taken_back() {
     let interface = Interface::start(Some(file.0.clone()));
     let server = interface.address;
     let word = |subject: &str, word: &str| json!({"subject": subject, "word": word, "reason": " r ", "author": "me"});
-    let (status, answer) = send(server, "POST", "overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
+    let (status, answer) =
+        send_json(server, "POST /api/v1/overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
     assert_eq!((status, &answer["kept_in"]), (200, &Value::Null), "{answer}");
     let said = &answer["override"];
     assert_eq!((&said["subject"], &said["endpoints"]), (&json!("endpoint/web/eu-central/2001:db8::1"), &json!(1)));
     assert_eq!((&said["reason"], &said["expires"]), (&json!("r"), &Value::Null));
     let mut timed = word("service/www.example.com", "disable");
     timed["expires_seconds"] = json!(60);
-    let (status, answer) = send(server, "POST", "overrides", &timed);
+    let (status, answer) = send_json(server, "POST /api/v1/overrides", &timed);
     let said = &answer["override"];
     assert_eq!(status, 200, "{answer}");
     assert_eq!(said["expires"].as_u64().unwrap(), said["since"].as_u64().unwrap() + 60);
-    assert_eq!(send(server, "POST", "overrides", &word("region/us-east", "drain")).0, 200);
+    assert_eq!(send_json(server, "POST /api/v1/overrides", &word("region/us-east", "drain")).0, 200);
 
-    let listed: Value = serde_json::from_str(&read(server, "/api/v1/overrides")).unwrap();
+    let listed: Value = serde_json::from_str(&read(server, "/api/v1/overrides").body).unwrap();
     let words: Vec<&str> =
         listed["overrides"].as_array().unwrap().iter().map(|said| said["word"].as_str().unwrap()).collect();
     assert_eq!(words, ["down", "drain", "disable"]);
-    let report: HealthReport = serde_json::from_str(&read(server, "/api/v1/health")).unwrap();
+    let report: HealthReport = serde_json::from_str(&read(server, "/api/v1/health").body).unwrap();
     let endpoint = |address: &str| {
         let placed = report.endpoints.iter().find(|placed| placed.endpoint.endpoint == address).unwrap();
         let words: Vec<&str> = placed.endpoint.overrides.iter().map(|word| word.name()).collect();
@@ -56,22 +37,27 @@ fn words_are_taken_shown_and_taken_back() {
     assert_eq!(endpoint("2001:db8::1"), "enabled down down");
     assert_eq!(endpoint("192.0.2.1"), "draining unknown drain");
     assert_eq!(endpoint("198.51.100.1"), "enabled unknown ");
-    let metrics = read(server, "/metrics");
+    let metrics = read(server, "/metrics").body;
     for (word, count) in [("up", 0), ("down", 1), ("drain", 1), ("disable", 1)] {
         assert!(metrics.contains(&format!("meridian_overrides{{word=\"{word}\"}} {count}\n")), "{metrics}");
     }
-    let explained = read(server, "/api/v1/explain?name=www.example.com&type=AAAA&client=10.1.0.0/16");
+    let explained = read(server, "/api/v1/explain?name=www.example.com&type=AAAA&client=10.1.0.0/16").body;
     assert!(!explained.contains("\"answer\":[{"), "{explained}");
 
     let clear = json!({"subject": "service/WWW.example.com.", "author": "you", "reason": "over"});
-    assert_eq!(send(server, "DELETE", "overrides", &clear).0, 200);
-    assert_eq!(send(server, "DELETE", "overrides", &clear).0, 404);
-    let audit: Value = serde_json::from_str(&read(server, "/api/v1/overrides/audit")).unwrap();
+    assert_eq!(send_json(server, "DELETE /api/v1/overrides", &clear).0, 200);
+    assert_eq!(send_json(server, "DELETE /api/v1/overrides", &clear).0, 404);
+    let resume = json!({"subject": "pool/web", "reason": "repaired", "author": "me"});
+    assert_eq!(send_json(server, "POST /api/v1/resume", &resume), (200, json!({"targets": 0})));
+    let audit: Value = serde_json::from_str(&read(server, "/api/v1/overrides/audit").body).unwrap();
     let events: Vec<&str> =
         audit["records"].as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["set", "set", "set", "clear"]);
-    let resume = json!({"subject": "pool/web", "reason": "repaired", "author": "me"});
-    assert_eq!(send(server, "POST", "resume", &resume), (200, json!({"targets": 0})));
+    assert_eq!(events, ["set", "set", "set", "clear", "resume"]);
+    let last = &audit["records"][4];
+    assert_eq!(
+        (&last["subject"], &last["reason"], &last["author"]),
+        (&json!("pool/web"), &json!("repaired"), &json!("me"))
+    );
 }
 
 #[test]
@@ -100,15 +86,18 @@ fn what_makes_no_sense_is_refused_with_what_to_do() {
         (with("until", json!(1)), 400, "unknown field `until`"),
         (json!([]), 400, "can't be read"),
     ] {
-        let (given, answer) = send(interface.address, "POST", "overrides", &body);
+        let (given, answer) = send_json(interface.address, "POST /api/v1/overrides", &body);
         assert_eq!(given, status, "{body}: {answer}");
         assert!(answer["error"].as_str().unwrap().contains(error), "{body}: {answer}");
     }
-    assert_eq!(send(interface.address, "PUT", "overrides", &json!({})).0, 405);
-    assert!(read(interface.address, "/api/v1/overrides").contains("\"overrides\":[]"));
+    assert_eq!(send_json(interface.address, "PUT /api/v1/overrides", &json!({})).0, 405);
+    assert!(read(interface.address, "/api/v1/overrides").body.contains("\"overrides\":[]"));
 
     let open = Interface::start(None);
-    let (status, answer) = send(open.address, "POST", "overrides", &with("word", json!("up")));
+    let (status, answer) = send_json(open.address, "POST /api/v1/overrides", &with("word", json!("up")));
     assert_eq!(status, 403, "{answer}");
-    assert_eq!(send(open.address, "DELETE", "overrides", &json!({"subject": "pool/web", "author": "me"})).0, 403);
+    assert_eq!(
+        send_json(open.address, "DELETE /api/v1/overrides", &json!({"subject": "pool/web", "author": "me"})).0,
+        403
+    );
 }

@@ -4,24 +4,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use meridian::admin::view::HealthReport;
 use serde_json::{Value, json};
 
-use crate::http::{Interface, TOKEN, TokenFile};
-use crate::support::{Response, get, request};
+use crate::http::{Interface, TokenFile};
+use crate::support::{Response, read, rejections, request, send, send_json};
 
 /// Posts a body with the token and this content type.
 fn post(server: SocketAddr, body: &str, content_type: &str) -> Response {
-    let length = body.len();
-    request(
-        server,
-        &format!(
-            "POST /api/v1/reports HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
-             Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
-        ),
-    )
+    send(server, "POST /api/v1/reports", &format!("Content-Type: {content_type}\r\n"), body)
 }
 
 fn post_json(server: SocketAddr, body: &Value) -> (u16, Value) {
-    let response = post(server, &body.to_string(), "application/json");
-    (response.status, serde_json::from_str(&response.body).unwrap())
+    send_json(server, "POST /api/v1/reports", body)
 }
 
 #[test]
@@ -59,21 +51,14 @@ fn reports_are_taken_counted_and_shown() {
     let (status, answer) = post_json(interface.address, &body);
     assert_eq!(status, 200, "{answer}");
     assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(4), &json!(14)), "{answer}");
-    let told: Vec<(usize, &str)> = answer["rejections"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|told| (told["index"].as_u64().unwrap() as usize, told["reason"].as_str().unwrap()))
-        .collect();
     let expected: Vec<(usize, &str)> =
         reports.iter().enumerate().filter_map(|(index, (_, reason))| Some((index, (*reason)?))).collect();
-    assert_eq!(told, expected);
+    assert_eq!(rejections(&answer), expected);
     let message = |index: usize| answer["rejections"][index]["message"].as_str().unwrap().to_owned();
     assert!(message(8).contains("unknown field `conections`"), "{}", message(8));
     assert!(message(2).contains("older than the pool's load_max_age"), "{}", message(2));
 
-    let headers = format!("Authorization: Bearer {TOKEN}\r\n");
-    let metrics = get(interface.address, "/metrics", &headers).body;
+    let metrics = read(interface.address, "/metrics").body;
     for series in [
         r#"meridian_load_reports_total{source="api",outcome="accepted"} 4"#,
         r#"meridian_load_reports_total{source="api",outcome="malformed"} 4"#,
@@ -84,7 +69,7 @@ fn reports_are_taken_counted_and_shown() {
     ] {
         assert!(metrics.contains(&format!("\n{series}\n")), "{series}\n{metrics}");
     }
-    let report: HealthReport = serde_json::from_str(&get(interface.address, "/api/v1/health", &headers).body).unwrap();
+    let report: HealthReport = serde_json::from_str(&read(interface.address, "/api/v1/health").body).unwrap();
     let shown = |endpoint: &str| report.endpoints.iter().find(|it| it.endpoint.endpoint == endpoint).unwrap();
     assert_eq!(shown("192.0.2.1").endpoint.load.connections, Some(12.0));
     assert!(shown("192.0.2.1").endpoint.load_seconds.is_some_and(|seconds| seconds < 10));
@@ -134,11 +119,10 @@ fn what_may_not_write_is_told_why() {
     let large = post(address, &" ".repeat((1 << 20) + 1), "application/json");
     assert_eq!(large.status, 413);
     assert!(large.body.contains("larger than 1 MiB"), "{}", large.body);
-    let headers = format!("Authorization: Bearer {TOKEN}\r\n");
-    let got = get(address, "/api/v1/reports", &headers);
+    let got = read(address, "/api/v1/reports");
     assert_eq!(got.status, 405);
     assert!(got.body.contains("use POST"), "{}", got.body);
-    let metrics = get(address, "/metrics", &headers).body;
+    let metrics = read(address, "/metrics").body;
     let series = r#"meridian_load_reports_total{source="api",outcome="malformed"} 8"#;
     assert!(metrics.contains(series), "{metrics}");
 }

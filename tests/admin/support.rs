@@ -10,6 +10,9 @@ use meridian::config::Target;
 use meridian::health::{Details, Failure, Observation};
 use meridian::reload::{Loader, Origin, Prepared};
 use meridian::snapshot::Publisher;
+use serde_json::Value;
+
+use crate::http::TOKEN;
 
 /// Longer than anything here takes on the slowest machine: to wait so long is to fail.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -185,4 +188,28 @@ pub(crate) fn request(server: SocketAddr, request: &str) -> Response {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     Response { status, headers, body: body.to_owned() }
+}
+
+/// Asks for a page with the token.
+pub(crate) fn read(server: SocketAddr, page: &str) -> Response {
+    get(server, page, &format!("Authorization: Bearer {TOKEN}\r\n"))
+}
+
+/// Sends a body with the token and these header lines, by a method to a page.
+pub(crate) fn send(server: SocketAddr, what: &str, headers: &str, body: &str) -> Response {
+    let length = body.len();
+    let head = format!("{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    request(server, &format!("{head}Authorization: Bearer {TOKEN}\r\n{headers}\r\n{body}"))
+}
+
+/// The same of JSON, which is answered by JSON.
+pub(crate) fn send_json(server: SocketAddr, what: &str, body: &Value) -> (u16, Value) {
+    let response = send(server, what, "Content-Type: application/json; charset=utf-8\r\n", &body.to_string());
+    (response.status, serde_json::from_str(&response.body).unwrap())
+}
+
+/// Which of what was sent is not taken, and why.
+pub(crate) fn rejections(answer: &Value) -> Vec<(usize, &str)> {
+    let told = answer["rejections"].as_array().unwrap().iter();
+    told.map(|told| (told["index"].as_u64().unwrap() as usize, told["reason"].as_str().unwrap())).collect()
 }

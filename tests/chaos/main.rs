@@ -180,7 +180,7 @@ fn play(scenario: &Scenario, seed: u64) -> Result<(), String> {
         }
         match seeing.stall {
             Some(stall) if attempt < ATTEMPTS => {
-                eprintln!("once more, as the machine stood still for {stall:?}: {report}")
+                eprintln!("once more, as the machine stood still for {stall:?}: {report}");
             }
             Some(stall) => return Err(format!("nothing is shown, as the machine stood still for {stall:?}: {report}")),
             None => return Err(report),

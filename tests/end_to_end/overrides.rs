@@ -2,12 +2,16 @@
 
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use meridian::health::overrides::{Override, Subject, Word};
 
 use crate::support::PATIENCE;
 use crate::support::backend::Backend;
-use crate::support::binary::Meridian;
+use crate::support::binary::{Meridian, request};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
+use crate::support::health::started;
 use crate::support::wait_until;
 use crate::{REGIONS, SERVER};
 
@@ -27,6 +31,12 @@ fn say(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> String {
     let (succeeded, text) = run(meridian, folder, arguments);
     assert!(succeeded, "{arguments:?}: {text}");
     text
+}
+
+/// A page, which needs the token.
+fn read(meridian: &Meridian, page: &str) -> String {
+    let headers = format!("Authorization: Bearer {TOKEN}\r\n");
+    request(meridian.admin.unwrap(), &format!("GET {page}"), &headers, "")
 }
 
 #[test]
@@ -59,11 +69,6 @@ pool = "web"
     );
     let path = folder.put("meridian.toml", config);
     let answer = |meridian: &Meridian| ask(meridian.dns, "www.geo.example A").to_string();
-    let read = |meridian: &Meridian, page: &str| {
-        let admin = meridian.admin.unwrap();
-        let headers = format!("Authorization: Bearer {TOKEN}\r\n");
-        crate::support::binary::request(admin, &format!("GET {page}"), &headers, "")
-    };
     let is_judged = |meridian: &Meridian| !read(meridian, "/api/v1/health").contains("\"verdict\":\"unknown\"");
 
     let mut meridian = Meridian::serve(&path);
@@ -102,7 +107,7 @@ pool = "web"
     assert_eq!(answer(&meridian), "NoError 127.0.21.1");
     assert_eq!(say(&meridian, &folder, &["override", "list"]), "no overrides\n");
     assert_eq!(
-        say(&meridian, &folder, &["resume", "pool/web", "--reason", "all is well"]),
+        say(&meridian, &folder, &["resume", "pool/web", "--reason", "all is well", "--author", "carol"]),
         "pool/web: 0 held down no longer\n"
     );
     let audit: serde_json::Value = serde_json::from_str(&read(&meridian, "/api/v1/overrides/audit")).unwrap();
@@ -112,5 +117,87 @@ pool = "web"
         .iter()
         .map(|record| format!("{} {} by {}", record["event"], record["subject"], record["author"]).replace('"', ""))
         .collect();
-    assert_eq!(told, ["set region/us-east by alice", "clear region/us-east by bob"]);
+    assert_eq!(told, ["set region/us-east by alice", "clear region/us-east by bob", "resume pool/web by carol"]);
+}
+
+/// Two regions whose endpoints are at two addresses and one port. They are probed, and nothing is answered with what is down.
+fn doubtful(port: u16) -> String {
+    format!(
+        r#"
+{REGIONS}{SERVER}
+server.state_dir = "state"
+admin.token_file = "token"
+safety.self_suspicion = {{ least = 2, share = 0.6, window = "10s", at_most = "1h" }}
+probes.web = {{ type = "http", path = "/", port = {port}, interval = "200ms", timeout = "200ms", fall = 2 }}
+[pools.web]
+probe = "web"
+endpoints = [
+  {{ region = "us-east", address = "127.0.22.1" }},
+  {{ region = "eu-central", address = "127.0.22.2" }},
+]
+[services."www.geo.example"]
+pool = "web"
+when_all_down = "nodata"
+"#
+    )
+}
+
+#[test]
+fn a_doubt_outlives_the_server() {
+    let mut backends = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 22, host)));
+    let folder = Folder::new("doubt");
+    folder.put_secret("token", TOKEN);
+    let path = folder.put("meridian.toml", doubtful(backends[0].address.port()));
+    let answer = |meridian: &Meridian| ask(meridian.dns, "www.geo.example A").to_string();
+    let is_unsure = |meridian: &Meridian| read(meridian, "/metrics").contains("meridian_prober_unsure 1\n");
+
+    let mut meridian = Meridian::serve(&path);
+    wait_until("every endpoint has a verdict", || {
+        !read(&meridian, "/api/v1/health").contains("\"verdict\":\"unknown\"")
+    });
+    backends.iter_mut().for_each(Backend::stop);
+    wait_until("it doubts itself", || is_unsure(&meridian));
+    assert_eq!(answer(&meridian), "NoError 127.0.22.1");
+    for signal in ["TERM", "KILL"] {
+        meridian.process.signal(signal);
+        meridian.process.wait_for_end(PATIENCE);
+        meridian = Meridian::serve(&path);
+        assert!(is_unsure(&meridian));
+        assert_eq!(answer(&meridian), "NoError 127.0.22.1");
+        assert!(meridian.process.text().contains("is_unsure=true"), "{}", meridian.process.text());
+    }
+    // One that knows of nothing before finds out by itself.
+    drop(meridian);
+    std::fs::remove_dir_all(folder.path("state")).unwrap();
+    let meridian = Meridian::serve(&path);
+    wait_until("it doubts itself", || is_unsure(&meridian));
+    assert_eq!(answer(&meridian), "NoError 127.0.22.1");
+    backends.iter_mut().for_each(Backend::start);
+    wait_until("it is sure again", || !is_unsure(&meridian) && answer(&meridian) == "NoError 127.0.22.1");
+}
+
+#[test]
+fn a_clock_that_was_wrong_before_the_start_leaves_what_has_an_end_to_the_calendar() {
+    const YEARS: u64 = 10 * 365 * 86_400;
+    let folder = Folder::new("clock");
+    folder.put_secret("token", TOKEN);
+    let config = doubtful(9);
+    let path = folder.put("meridian.toml", &config);
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (publisher, operator) = started(&folder.path("state"), &config, Instant::now(), seconds + YEARS);
+    for (region, since, expires) in [("us-east", 5, 65), ("eu-central", seconds + YEARS, seconds + YEARS + 60)] {
+        let (subject, expires) = (Subject::Region(region.to_owned()), Some(expires));
+        let (reason, author) = ("because".to_owned(), "me".to_owned());
+        let said = Override { subject, word: Word::Disable, reason, author, since, expires };
+        operator.say(said, Instant::now()).unwrap();
+    }
+    operator.keep_verdicts(true, Instant::now(), seconds + YEARS);
+    drop((operator, publisher));
+    let meridian = Meridian::serve(&path);
+    let text = meridian.process.text();
+    assert!(text.contains("s in the future") && text.contains("an override is over"), "{text}");
+    let listed = say(&meridian, &folder, &["override", "list"]);
+    assert!(listed.starts_with("disable region/eu-central") && listed.lines().count() == 1, "{listed}");
+    // Nothing listens there, so that it is answered as soon as the server doubts itself.
+    wait_until("it is enabled", || ask(meridian.dns, "www.geo.example A").to_string() == "NoError 127.0.22.1");
 }

@@ -7,6 +7,7 @@ pub(crate) mod backend;
 pub(crate) mod binary;
 pub(crate) mod dns;
 pub(crate) mod folder;
+pub(crate) mod health;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod tls;

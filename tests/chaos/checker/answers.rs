@@ -51,6 +51,10 @@ impl Checker<'_> {
                     continue;
                 }
                 let timeline = &log.timelines[backend];
+                // What became of endpoints just before the end may not have been seen any more.
+                if sample.answered + self.slack > log.end {
+                    continue;
+                }
                 if is_all_down || timeline.within(around).any(|seen| seen.held.is_some()) {
                     continue;
                 }

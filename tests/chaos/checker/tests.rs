@@ -159,6 +159,7 @@ fn wrong_answers_are_told() {
         (90, Ok(vec![1, 0]), Some(&[Rule::AnsweredDead, Rule::AnsweredDown][..])),
         (110, Ok(vec![0]), Some(&[Rule::AnsweredDown])),
         (130, Ok(vec![0]), None),
+        (LENGTH, Ok(vec![4]), Some(&[Rule::NoAnswer])),
         (10, Ok(vec![]), Some(&[Rule::NoAnswer])),
         (10, Err("ServFail".to_owned()), Some(&[Rule::NoAnswer])),
         (10, Ok(vec![4]), Some(&[Rule::NoAnswer])),
