@@ -225,11 +225,11 @@ fn how_well_endpoints_are_and_what_operators_say_of_them_is_shown() {
 fn what_is_held_is_counted() {
     let limited = CONFIGURATION
         .replace("rise = 2\n", "rise = 2\nmanual_resume = true\n")
-        .replace("\"198.51.100.3\" }", "\"198.51.100.3\", drain_at = 2001-01-01T00:00:00Z }")
+        .replace("\"203.0.113.1\" }", "\"203.0.113.1\", drain_at = 2001-01-01T00:00:00Z }")
         + "[safety]\nmax_down_share = 0.25\n";
     let publisher = published_of(&limited, &["192.0.2.1", "192.0.2.2"], Instant::now());
     let samples = scrape(&publisher, &[], Reloads::default());
-    let drains = r#"meridian_endpoint_enabled{pool="pairs",region="eu-central",endpoint="198.51.100.3"}"#;
+    let drains = r#"meridian_endpoint_enabled{pool="spare",region="ap-southeast",endpoint="203.0.113.1"}"#;
     assert_eq!(samples[drains], 0.0, "as was planned");
     // One of four in each of two pools is taken away; all four are down until they are resumed.
     assert_eq!(samples[r#"meridian_endpoints_held{reason="max_down_share"}"#], 2.0);
