@@ -12,12 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
-use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin::{self, Admin};
 use crate::dns::WorkerContext;
 use crate::health::{Observed, Prober};
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::operator::Operator;
@@ -36,6 +35,8 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
 /// How often what time alone does is done.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the last verdicts may take to be kept at the end.
+const STATE_GRACE: Duration = Duration::from_secs(1);
 /// How long the admin interface's last responses may take at the end.
 const ADMIN_GRACE: Duration = Duration::from_millis(200);
 
@@ -49,7 +50,7 @@ pub struct Daemon {
     operator: Arc<Operator>,
     termination: Termination,
     /// Last, as the others may have something to say at their end.
-    _log: WorkerGuard,
+    _log: Logging,
 }
 
 impl Daemon {
@@ -187,7 +188,16 @@ impl Daemon {
             admin.announce_stop();
         }
         self.serving.shutdown();
-        self.operator.keep_verdicts(true, Instant::now(), unix_seconds());
+        // A disk that hangs is not waited for.
+        let (kept, is_kept) = std::sync::mpsc::channel();
+        let operator = Arc::clone(&self.operator);
+        self.runtime.spawn_blocking(move || {
+            operator.keep_verdicts(true, Instant::now(), unix_seconds());
+            let _ = kept.send(());
+        });
+        if is_kept.recv_timeout(STATE_GRACE).is_err() {
+            warn!("the disk of state_dir hangs; the last verdicts are not kept");
+        }
         drop(self.admin);
         drop(self.reloader);
         self.runtime.shutdown_timeout(ADMIN_GRACE);

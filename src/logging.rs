@@ -1,7 +1,9 @@
 //! Structured logs on standard error: text for people, JSON for machines.
 
 use std::io::{IsTerminal, stderr};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -12,11 +14,14 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// The most lines that wait to be written; those for which there is no room are dropped, and counted.
 const MAX_WAITING_LINES: usize = 8192;
 
+/// How long writing what waits may take at the end.
+const GRACE: Duration = Duration::from_secs(1);
+
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Begins logging for the whole process; a second call changes nothing. Lines are written on a thread of their own, so that nothing
-/// else waits where whoever reads them hangs. What waits is written when the result is dropped, for which that takes a second at most.
-pub(crate) fn start(log: Log) -> WorkerGuard {
+/// else waits where whoever reads them hangs. What waits is written when the result is dropped, as far as a second is enough for that.
+pub(crate) fn start(log: Log) -> Logging {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
     let (writer, guard) = writer.finish(stderr());
     let dropped = writer.error_counter();
@@ -33,7 +38,26 @@ pub(crate) fn start(log: Log) -> WorkerGuard {
         Ok(()) => drop(DROPPED.set(dropped)),
         Err(error) => tracing::debug!(%error, "logging had begun already"),
     }
-    guard
+    Logging(Some(guard))
+}
+
+/// Writes what waits when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Logging(Option<WorkerGuard>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let Some(guard) = self.0.take() else { return };
+        // Where all lines that may wait do, the guard itself waits for whoever reads.
+        let (written, is_written) = mpsc::channel();
+        let flush = move || {
+            drop(guard);
+            let _ = written.send(());
+        };
+        if thread::Builder::new().name("log-end".to_owned()).spawn(flush).is_ok() {
+            let _ = is_written.recv_timeout(GRACE);
+        }
+    }
 }
 
 /// How many lines were dropped.

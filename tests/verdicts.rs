@@ -505,6 +505,55 @@ fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
 }
 
 #[test]
+fn a_reload_of_timing_ends_no_doubt() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.reload(|text| text.replace("fall = 1", "fall = 2"));
+    assert_eq!(run.at(1), []);
+    assert_eq!(run.verdicts(), "uuu+uu");
+    // Those that are gone have not recovered.
+    run.reload(|text| text.replace("{ region = \"near\", address = \"192.0.2.1\" },", ""));
+    assert_eq!(run.at(2), []);
+    assert_eq!(run.find("2a+"), []);
+    assert_eq!(run.find("3a+"), [Doubt::Ends(Relief::Recovered)]);
+    // What fell within the window before a reload counts after it.
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a-"), []);
+    run.reload(|text| text.replace("rise = 1", "rise = 2"));
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+}
+
+#[test]
+fn what_is_doubted_is_not_held_down() {
+    let manual = SIX.replace(
+        "[pools.p]",
+        "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]",
+    );
+    let mut run = Run::up(&format!("{SUSPICIOUS}{}", manual.replace("probe = \"a\"", "probe = \"m\"")));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.at(10);
+    assert_eq!(run.find("1a+ 2a+"), []);
+    assert_eq!(run.find("3a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "++++--", "what answered before the doubt ended came up, what did not is down");
+    run.find("5a+");
+    assert_eq!(run.verdicts(), "++++--", "and waits to be resumed");
+    // A fall that was doubted, and came up, counts for no hold.
+    let flapping = SIX.replace(
+        "[pools.p]",
+        "[probes.h]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nhold_down = \"1m\"\n[pools.p]",
+    );
+    let mut run = Run::up(&format!("{SUSPICIOUS}{}", flapping.replace("probe = \"a\"", "probe = \"h\"")));
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    run.at(5);
+    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.find("5a+ 6a+");
+    run.at(100);
+    run.find("1a- 5a-");
+    run.find("1a+ 5a+");
+    assert_eq!(run.verdicts(), "++++-+", "the first to count holds nobody, and the second does");
+}
+
+#[test]
 fn a_doubt_lasts_for_no_longer_than_it_may() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);

@@ -149,7 +149,7 @@ impl Guard {
         let most = f64::from(safety.max_changes_per_minute.unwrap_or(0));
         let passed = self.refilled.map_or(MINUTE, |refilled| now.saturating_duration_since(refilled));
         self.budget = (self.budget.max(0.0) + most * passed.as_secs_f64() / MINUTE.as_secs_f64()).min(most);
-        self.refilled = Some(now);
+        self.refilled = self.refilled.max(Some(now));
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Machine {
     fell: Option<Instant>,
     /// Whether an operator said since it went down that it may come up.
     is_resumed: bool,
+    /// Whether the prober doubts that it went down.
+    is_doubted: bool,
 }
 
 /// The latest runs in a row that were of a kind, at most 255.
@@ -171,6 +173,12 @@ impl Machine {
         if self.is_resumed { self.step(timing, now) } else { None }
     }
 
+    /// Whether the prober doubts what it finds from now on. A going-down that is doubted holds nobody, and counts for none where it
+    /// comes up before the doubt ends.
+    pub fn doubt(&mut self, is_doubted: bool) {
+        self.is_doubted = is_doubted && self.verdict == Verdict::Down;
+    }
+
     /// Follows the diagram.
     fn step(&mut self, timing: &Timing, now: Instant) -> Option<Transition> {
         let Streaks { failed, not_good, good, not_failed } = self.streaks;
@@ -196,7 +204,10 @@ impl Machine {
             self.falls = self.remembered(timing, now).saturating_add(1).min(MAX_FALLS);
             self.fell = Some(now);
             self.is_resumed = false;
+        } else if self.is_doubted {
+            self.falls = self.falls.saturating_sub(1);
         }
+        self.is_doubted = false;
         self.verdict = to;
         self.since = Some(now);
         Some(transition)
@@ -212,7 +223,7 @@ impl Machine {
 
     /// What keeps it down though its runs may say otherwise.
     pub fn hold(&self, timing: &Timing, now: Instant) -> Hold {
-        if self.verdict != Verdict::Down || self.is_resumed {
+        if self.verdict != Verdict::Down || self.is_resumed || self.is_doubted {
             return Hold::None;
         }
         if timing.manual_resume {

@@ -99,6 +99,7 @@ impl Table {
         }
         fallen.sort();
         self.settling.suspicion = Suspicion::restored(&past.doubts, fallen, now);
+        self.doubt_what_fell();
         self.settling.guard = Guard::with_budget(past.changes_left, then(past.pause));
         for (index, PastTaking { down, away }) in &past.taken {
             if let Some(known) = self.endpoints.get_mut(*index) {

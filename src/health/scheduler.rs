@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -181,7 +185,11 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
         let Ok(permit) = means.in_flight.acquire().await else { return };
         shared.punctuality.lateness.record(due.elapsed());
         let under_way = UnderWay::new(&shared.punctuality);
-        let observation = means.prober.observe(&key).await;
+        let began = Instant::now();
+        let observation = unless_it_panics(means.prober.observe(&key)).await.unwrap_or_else(|| {
+            tracing::error!(check = %key, "a defect: a probe broke off, and the next one comes when it is due; report this");
+            Some(Observation::of_defect(began.elapsed()))
+        });
         drop((under_way, permit));
         drop(means);
         if let Some(observation) = observation {
@@ -195,6 +203,16 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
         shared.punctuality.missed.fetch_add(turns.saturating_sub(1), Ordering::Relaxed);
         due = next;
     }
+}
+
+/// What comes of a future, or nothing where it panics: a defect that one answer meets is to freeze no verdict.
+async fn unless_it_panics<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 /// The times at which a target is due.
@@ -244,7 +262,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Check, Target, TcpCheck};
-    use crate::health::Details;
+    use crate::health::{Details, Failure};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -491,6 +509,29 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 20_000);
+    }
+
+    /// Panics in every other run.
+    struct Defective(AtomicUsize);
+
+    impl Observe for Defective {
+        async fn observe(&self, _key: &TargetKey) -> Option<Observation> {
+            sleep(SECOND / 10).await;
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1, "a defect");
+            None
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_panics_is_no_evidence_and_the_last_of_none() {
+        let (sender, mut observed) = mpsc::channel(100);
+        let mut scheduler = Scheduler::new(1, sender);
+        scheduler.replace(Defective(AtomicUsize::new(0)), [key(1, SECOND)]);
+        sleep(20 * SECOND).await;
+        let found: Vec<Observed> = std::iter::from_fn(|| observed.try_recv().ok()).collect();
+        assert!((9..=11).contains(&found.len()), "{}", found.len());
+        assert!(found.iter().all(|found| found.observation.outcome.as_ref().is_err_and(Failure::is_local)));
+        assert_eq!(scheduler.punctuality().in_flight(), 0);
     }
 
     #[tokio::test(start_paused = true)]

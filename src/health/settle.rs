@@ -67,7 +67,13 @@ impl Settling {
         ids: &HashMap<Arc<TargetKey>, TargetId>,
         endpoints: &Endpoints,
     ) -> Self {
-        let id = |id: TargetId| old.get(id.index()).and_then(|target| ids.get(&target.key)).copied();
+        // A target whose timing alone changed is the same, as its verdict is.
+        let by_check: HashMap<_, _> =
+            (0..).zip(new.iter()).map(|(id, target)| ((&target.key.check, &target.key.target), TargetId(id))).collect();
+        let id = |id: TargetId| {
+            let key = &old.get(id.index())?.key;
+            ids.get(key).or_else(|| by_check.get(&(&key.check, &key.target))).copied()
+        };
         let acting = |index: &u32| !endpoints.of_target(TargetId(*index)).is_empty();
         let count = |is: fn(Verdict) -> bool| {
             let targets = (0..).zip(new.iter()).filter(|(index, _)| acting(index));
@@ -100,6 +106,11 @@ impl Settling {
             Verdict::Down => self.suspicion.fell(target, now),
             _ => self.suspicion.rose(target),
         }
+    }
+
+    /// Whether the prober suspects itself.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.suspicion.since().is_some()
     }
 
     /// Takes note of a target that has a verdict from before the start.
@@ -438,7 +449,29 @@ impl Table {
         let safety = Arc::clone(&self.settling.safety);
         let began = *self.settling.began.get_or_insert(now);
         let sight = self.sight(began, now);
-        self.settling.suspicion.judge(&safety.self_suspicion, sight, now)
+        let fallen: Vec<TargetId> =
+            if self.settling.is_unsure() { self.settling.suspicion.fallen().collect() } else { Vec::new() };
+        let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
+        match doubt {
+            Some(Doubt::Begins { .. }) => self.doubt_what_fell(),
+            Some(Doubt::Ends(_)) => self.doubt_targets(&fallen, false),
+            None => {}
+        }
+        doubt
+    }
+
+    /// Lets nothing hold those down that fell, while the prober suspects itself.
+    pub(super) fn doubt_what_fell(&mut self) {
+        let fallen: Vec<TargetId> = self.settling.suspicion.fallen().collect();
+        self.doubt_targets(&fallen, self.settling.is_unsure());
+    }
+
+    fn doubt_targets(&mut self, targets: &[TargetId], are_doubted: bool) {
+        for id in targets {
+            if let Some(target) = self.targets.get_mut(id.index()) {
+                target.machine.doubt(are_doubted);
+            }
+        }
     }
 
     /// Asks the guard again about the pools of which it holds something, and about all where a doubt begins.
@@ -485,7 +518,8 @@ impl Table {
         let answers = |(then, last): &(Instant, Observation)| {
             last.outcome.is_ok() && now.saturating_duration_since(*then) <= window
         };
-        let is_asked = canaries.iter().all(|canary| last(canary).is_some());
+        // One that never says anything is not waited for.
+        let is_asked = !is_new || canaries.iter().all(|canary| last(canary).is_some());
         let canary_answers = match canaries.iter().filter_map(last).any(answers) {
             false if !is_asked => None,
             answers => Some(answers),

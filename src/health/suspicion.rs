@@ -155,9 +155,12 @@ impl Suspicion {
     /// For another generation: `id` tells which target is which now.
     #[must_use]
     pub fn renumbered(&self, id: impl Fn(TargetId) -> Option<TargetId>) -> Self {
-        let fallen = self.fallen.iter().filter_map(|(target, fell)| Some((id(*target)?, *fell))).collect();
+        let fallen: HashMap<TargetId, Instant> =
+            self.fallen.iter().filter_map(|(target, fell)| Some((id(*target)?, *fell))).collect();
+        // What is gone has not recovered.
+        let most = self.most.saturating_sub(self.fallen.len() - fallen.len());
         let order = self.order.iter().filter_map(|(fell, target)| Some((*fell, id(*target)?))).collect();
-        Self { fallen, order, ..*self }
+        Self { fallen, order, most, ..*self }
     }
 
     /// Judges by what there is to see.
@@ -165,7 +168,9 @@ impl Suspicion {
         self.canary_since = (sight.canary_answers == Some(true)).then(|| self.canary_since.unwrap_or(now));
         let Some(since) = self.since else {
             self.forget(rules, now);
-            if self.spent_above.is_some_and(|few| sight.down <= few) {
+            // Where there are many new ones, those that were down all along are few.
+            let is_little = (sight.down as f64) < sight.targets as f64 * rules.share / 2.0;
+            if is_little || self.spent_above.is_some_and(|few| sight.down <= few) {
                 self.spent_above = None;
             }
             let fallen = self.fallen.len();

@@ -221,6 +221,7 @@ impl Table {
             target.counts.transitions += 1;
             if !self.endpoints.of_target(id).is_empty() {
                 self.settling.turned(id, transition, now);
+                target.machine.doubt(self.settling.is_unsure());
             }
             if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
                 target.score = Score::of(transition.to);

@@ -10,7 +10,7 @@
 //! | `meridian_adaptive_balance` | as many, for services with `balance = "adaptive"` |
 //! | `meridian_region_demand`, `meridian_overflow_share` | S × the regions |
 //! | `meridian_region_load`, `_target`, `_capacity` | the regions |
-//! | `meridian_endpoint_verdict` | 3 × E |
+//! | `meridian_endpoint_verdict` | 4 × E |
 //! | `meridian_endpoint_weight`, `meridian_endpoint_enabled`, `meridian_endpoint_share`, `meridian_endpoint_health_score` | E |
 //! | `meridian_endpoint_load` | 5 × E; what is not known is left out |
 //! | `meridian_probe_phase_seconds` | 4 × E; phases that the latest probe did not have are left out |
@@ -328,10 +328,10 @@ impl Scrape<'_> {
         );
         families.gauges(
             "meridian_endpoints_held",
-            "Endpoints that serve although their probes say that they are down, by the limit in [safety] that holds them, or \
-             \"unsure\" while the prober suspects itself.",
+            "Endpoints that serve although their probes say that they are down or their breakers aren't closed, by the limit in \
+             [safety] that holds them, or \"unsure\" while the prober suspects itself.",
             Held::ALL.map(|reason| {
-                let count = probed().filter(|(_, (known, _))| known.held() == Some(reason)).count();
+                let count = known().filter(|(_, (known, _))| known.held() == Some(reason)).count();
                 (labels([("reason", reason.name())]), count as f64)
             }),
         );

@@ -57,6 +57,12 @@ impl Drains {
             Some(_) => Drain::Over,
         }
     }
+
+    /// Whether time, or a clock that is set, may change how it stands with an endpoint.
+    pub(super) fn moves(&self, endpoint: u32, unix_seconds: u32) -> bool {
+        let plan = self.plans.get(endpoint as usize).copied().flatten();
+        plan.is_some_and(|plan| plan.is_planned || unix_seconds < plan.ends)
+    }
 }
 
 fn is_draining(compiled: &Compiled, endpoint: usize) -> bool {

@@ -564,6 +564,7 @@ impl Known {
         let reads_load = self.reads_load[endpoint as usize];
         standing.settles
             || self.table.endpoints().get(endpoint).is_some_and(EndpointHealth::is_tripped)
+            || self.drains.moves(endpoint, self.unix_seconds)
             || matches!(standing.drain, Drain::Planned(_) | Drain::UnderWay)
             || standing.load.values().any(|(measure, _)| reads_load || measure != Measure::ResponseMs)
     }

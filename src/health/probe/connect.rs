@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -21,7 +21,7 @@ use super::{Details, Failure, Phase, Phases};
 use crate::config::Tls;
 use crate::unix_time::unix_seconds;
 
-/// How long after its end a time-out is still believed.
+/// How long after its end a time-out is believed at once.
 const MAX_LATENESS: Duration = Duration::from_millis(250);
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -39,16 +39,21 @@ impl Deadline {
         Self { at: Instant::now() + time, time }
     }
 
-    /// Awaits the future.
+    /// Awaits the future. Where this machine was busy or paused and comes late to find that the time is over, it waits for as long again as
+    /// it is late, and no longer than the time that there was in all: the answer may have been waiting to be looked at.
     ///
     /// # Errors
-    /// [`Failure::Timeout`] in this phase; [`Failure::Local`] where this machine came so late to find that out that the answer may have
-    /// been waiting to be looked at: a machine that was paused is to take nothing away.
+    /// [`Failure::Timeout`] in this phase.
     pub(super) async fn within<T>(self, phase: Phase, future: impl Future<Output = T>) -> Result<T, Failure> {
-        timeout_at(self.at, future).await.map_err(|_| match self.at.elapsed() {
-            late if late > MAX_LATENESS => Failure::Local(format!("this machine was busy or paused for {late:.1?}")),
-            _ => Failure::Timeout { phase, after: self.time },
-        })
+        let mut future = pin!(future);
+        if let Ok(done) = timeout_at(self.at, future.as_mut()).await {
+            return Ok(done);
+        }
+        let late = self.at.elapsed();
+        // What hung or was lost before is found out all the same.
+        let again = if late > MAX_LATENESS { late.min(self.time) } else { Duration::ZERO };
+        let waited = if again.is_zero() { None } else { timeout(again, future).await.ok() };
+        waited.ok_or(Failure::Timeout { phase, after: self.time })
     }
 }
 
@@ -214,25 +219,27 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use tokio::time::advance;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_time_out_that_is_noticed_late_is_no_evidence() {
-        let wait = async |paused: Duration| {
-            let deadline = Deadline::after(Duration::from_secs(2));
-            let waiting = tokio::spawn(deadline.within(Phase::Connect, pending::<()>()));
+    async fn who_comes_late_to_a_time_out_waits_for_as_long_again() {
+        const TIME: Duration = Duration::from_secs(2);
+        // The answer comes so long after the time is over, which is noticed so late.
+        let wait = async |late: Duration, answers_after: Duration| {
+            let deadline = Deadline::after(TIME);
+            let answer = tokio::time::sleep(TIME + answers_after);
+            let waiting = tokio::spawn(deadline.within(Phase::Connect, answer));
             tokio::task::yield_now().await;
-            advance(Duration::from_secs(1)).await;
-            advance(Duration::from_secs(1) + paused).await;
-            waiting.await
+            advance(TIME + late).await;
+            (waiting.await.unwrap().is_ok(), deadline.at.elapsed())
         };
-        let failure = wait(MAX_LATENESS).await;
-        assert!(matches!(failure, Ok(Err(Failure::Timeout { phase: Phase::Connect, .. }))), "{failure:?}");
-        let failure = wait(MAX_LATENESS + Duration::from_millis(2)).await;
-        assert!(matches!(failure, Ok(Err(Failure::Local(_)))), "{failure:?}");
+        let (second, step) = (Duration::from_secs(1), Duration::from_millis(10));
+        assert_eq!(wait(MAX_LATENESS, MAX_LATENESS + step).await, (false, MAX_LATENESS));
+        assert!(wait(second, 2 * second - step).await.0);
+        assert!(!wait(second, 2 * second + step).await.0);
+        let (is_answered, waited) = wait(1_000 * second, 1_010 * second).await;
+        assert!(!is_answered && waited <= 1_000 * second + TIME + step, "{waited:?}");
     }
 }

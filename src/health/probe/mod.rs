@@ -99,6 +99,11 @@ impl Phases {
 pub type Reports = Vec<(Source, Result<Load, Rejection>)>;
 
 impl Observation {
+    /// One that a defect of ours broke off.
+    pub(super) fn of_defect(took: Duration) -> Self {
+        Self { took, ..Self::failed(Failure::Local("a defect of this server broke it off; see its log".into())) }
+    }
+
     /// One that took no time and is about no address.
     fn failed(failure: Failure) -> Self {
         Self { took: Duration::ZERO, address: None, outcome: Err(failure), details: Details::default() }
