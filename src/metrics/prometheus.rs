@@ -19,6 +19,8 @@
 //! | `meridian_load_reports_total` | 3 sources × 12 outcomes |
 //! | `meridian_probe_duration_seconds` | 15 × T |
 //! | `meridian_probes_total` | 3 × T |
+//! | `meridian_verdict_transitions_total` | T |
+//! | `meridian_endpoints_held`, `meridian_endpoints_held_down`, `meridian_overrides` | 4, 2, 4 |
 //! | `meridian_probe_lateness_seconds`, `meridian_verdict_delay_seconds` | 15 each |
 //! | `meridian_zone_outdated` | the zones that are |
 //!
