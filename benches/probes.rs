@@ -24,7 +24,7 @@ const HANGING: u32 = 50;
 const POOLS: u32 = 20;
 const REGIONS: u32 = 4;
 const QUERIES_PER_SECOND: f64 = 10_000.0;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Ticks of processor time in a second, as everywhere on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 

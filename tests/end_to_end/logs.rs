@@ -34,6 +34,8 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 server.listen = ["127.0.0.1:{dns}"]
 admin.listen = "127.0.0.1:{admin}"
 log.level = "debug"
+# Nearly all is down from the beginning.
+safety.self_suspicion.share = 1.0
 zones."geo.example".nameservers = ["ns1.example.net"]
 [probes.web]
 type = "http"

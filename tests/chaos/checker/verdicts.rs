@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meridian::config::Timing;
+use meridian::health::guard::Held;
 use meridian::health::{Grade, Verdict};
 
 use super::{Checker, Rule};
@@ -111,8 +112,14 @@ impl Checker<'_> {
         let timing = truth.timing;
         let mut found = Vec::new();
         let mut hold = Hold::default();
+        // Whether the prober doubted that it went down: then nothing holds it, and it need not count.
+        let mut is_doubted = false;
         let timeline = &self.log.timelines[endpoint];
-        for (at, from, to) in timeline.changes().map(|(at, from, to)| (at, from.found(), to.found())) {
+        for (at, before, now) in timeline.changes() {
+            let (from, to) = (before.found(), now.found());
+            if to == Verdict::Down {
+                is_doubted = now.held == Some(Held::Unsure) || is_doubted && from == to;
+            }
             if from == to {
                 continue;
             }
@@ -128,7 +135,9 @@ impl Checker<'_> {
                 found.push((Rule::FalseVerdict, at, format!("from {from} to {to}, but it was {}", truth.story)));
             }
             let held_until = hold.ends(timing).0;
-            if from == Verdict::Down && at + self.slack < held_until {
+            if from == Verdict::Down && is_doubted {
+                hold.least_falls = hold.least_falls.saturating_sub(1);
+            } else if from == Verdict::Down && at + self.slack < held_until {
                 found.push((Rule::UpTooSoon, at, format!("held down until {:.3} s", held_until.as_secs_f64())));
             }
         }
