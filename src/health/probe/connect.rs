@@ -219,6 +219,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use tokio::time::advance;
 
     use super::*;
