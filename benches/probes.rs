@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -186,33 +187,44 @@ impl fmt::Display for Lateness {
     }
 }
 
-/// Asks at an even pace, whatever the answers, and returns what 99 of 100 answers took at most, and how many never came.
+/// Asks at an even pace, whatever the answers, and returns what 99 of 100 answers took at most, and how many never came. It sleeps
+/// between queries and waits for answers on another thread, so that the server doesn't share a processor with it for long.
 fn query(server: SocketAddr, duration: Duration) -> (Duration, usize) {
+    const PATIENCE: Duration = Duration::from_millis(200);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(server).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let mut query = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x02s0\x07example\x03com\0\0\x01\0\x01".to_vec();
-    let mut sent_at: Vec<Option<Instant>> = vec![None; 1 << 16];
-    let (mut took, mut lost, mut id, mut response) = (Vec::new(), 0, 0_u16, [0; 4096]);
-    let pause = Duration::from_secs(1).div_f64(QUERIES_PER_SECOND);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let began = Instant::now();
-    let mut due = began;
-    while due < began + duration {
-        let now = Instant::now();
-        if now >= due {
+    // By id, in nanoseconds since then; 0 where none waits.
+    let sent_at: Vec<AtomicU64> = (0..1 << 16).map(|_| AtomicU64::new(0)).collect();
+    let nanoseconds = || began.elapsed().as_nanos() as u64;
+    let (mut took, overtaken) = std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let (mut took, mut response) = (Vec::new(), [0; 4096]);
+            while socket.recv(&mut response).is_ok() {
+                let id = usize::from(u16::from_be_bytes([response[0], response[1]]));
+                match sent_at[id].swap(0, Ordering::Relaxed) {
+                    0 => {}
+                    sent => took.push(Duration::from_nanos(nanoseconds() - sent)),
+                }
+            }
+            took
+        });
+        let mut query = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x02s0\x07example\x03com\0\0\x01\0\x01".to_vec();
+        let pause = Duration::from_secs(1).div_f64(QUERIES_PER_SECOND);
+        let (mut due, mut id, mut overtaken) = (Instant::now(), 0_u16, 0);
+        while due < began + duration {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
             // What this process was kept from sending is no burst that the server has to bear.
-            due = due.max(now - 10 * pause) + pause;
+            due = due.max(Instant::now() - 10 * pause) + pause;
             query[..2].copy_from_slice(&id.to_be_bytes());
-            lost += usize::from(sent_at[usize::from(id)].replace(now).is_some());
+            overtaken += usize::from(sent_at[usize::from(id)].swap(nanoseconds(), Ordering::Relaxed) > 0);
             socket.send(&query).unwrap();
             id = id.wrapping_add(1);
         }
-        while socket.recv(&mut response).is_ok() {
-            let id = u16::from_be_bytes([response[0], response[1]]);
-            took.extend(sent_at[usize::from(id)].take().map(|sent| sent.elapsed()));
-        }
-    }
-    lost += sent_at.iter().flatten().filter(|sent| sent.elapsed() > Duration::from_millis(100)).count();
+        (receiver.join().unwrap(), overtaken)
+    });
+    let lost = overtaken + sent_at.iter().filter(|sent| sent.load(Ordering::Relaxed) > 0).count();
     took.sort_unstable();
     (took[took.len() * 99 / 100], lost)
 }
