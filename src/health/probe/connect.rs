@@ -40,18 +40,20 @@ impl Deadline {
     }
 
     /// Awaits the future. Where this machine was busy or paused and comes late to find that the time is over, it waits for as long again as
-    /// it is late, and no longer than the time that there was in all: the answer may have been waiting to be looked at.
+    /// it is late, and no longer than the time that there was in all: the answer may have been waiting to be looked at. A phase that only
+    /// begins then is given none, so that no byte now and then prolongs a run again.
     ///
     /// # Errors
     /// [`Failure::Timeout`] in this phase.
     pub(super) async fn within<T>(self, phase: Phase, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let is_in_time = Instant::now() < self.at;
         let mut future = pin!(future);
         if let Ok(done) = timeout_at(self.at, future.as_mut()).await {
             return Ok(done);
         }
         let late = self.at.elapsed();
         // What hung or was lost before is found out all the same.
-        let again = if late > MAX_LATENESS { late.min(self.time) } else { Duration::ZERO };
+        let again = if is_in_time && late > MAX_LATENESS { late.min(self.time) } else { Duration::ZERO };
         let waited = if again.is_zero() { None } else { timeout(again, future).await.ok() };
         waited.ok_or(Failure::Timeout { phase, after: self.time })
     }
@@ -243,5 +245,14 @@ mod tests {
         assert!(!wait(second, 2 * second + step).await.0);
         let (is_answered, waited) = wait(1_000 * second, 1_010 * second).await;
         assert!(!is_answered && waited <= 1_000 * second + TIME + step, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_drip_prolongs_a_run_that_is_late() {
+        let deadline = Deadline::after(Duration::from_secs(2));
+        advance(Duration::from_secs(60)).await;
+        let drip = tokio::time::sleep(Duration::from_millis(1));
+        assert!(deadline.within(Phase::Body, drip).await.is_err());
+        assert!(deadline.at.elapsed() < Duration::from_secs(59), "{:?}", deadline.at.elapsed());
     }
 }

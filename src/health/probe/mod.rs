@@ -126,7 +126,8 @@ impl fmt::Display for Observation {
 
 /// Makes observations. The scheduler's tests put a scripted one in the place of [`Prober`].
 pub trait Observe: Send + Sync + 'static {
-    /// Runs the check once, or has nothing to say. Ends within the key's timeout; within twice that, where programs of other
+    /// Runs the check once, or has nothing to say. Ends within the key's timeout; later by twice the time for which this
+    /// machine was busy or paused; within twice the timeout, where programs of other
     /// targets are waited for.
     fn observe(&self, key: &TargetKey) -> impl Future<Output = Option<Observation>> + Send;
 }
