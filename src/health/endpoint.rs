@@ -128,7 +128,7 @@ pub struct Change {
     pub from: Verdict,
     /// The verdict from then on.
     pub to: Verdict,
-    /// Why it serves from then on although its inputs say that it is down.
+    /// Why it serves from then on although it was to be taken away.
     pub held: Option<Held>,
     /// Why, for people.
     pub reason: String,

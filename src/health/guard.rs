@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Safety;
 
-/// Why an endpoint goes on serving although its probes say that it is down, or its breaker is open.
+/// Why an endpoint goes on serving although its probes say that it is down, or its breaker isn't closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Held {
     /// The prober suspects itself.

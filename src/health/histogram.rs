@@ -3,22 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The buckets' upper bounds.
-const BOUNDS: [Duration; 12] = [
-    Duration::from_millis(1),
-    Duration::from_micros(2_500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(2_500),
-    Duration::from_secs(10),
-];
-const BUCKETS: usize = BOUNDS.len() + 1;
+const BUCKETS: usize = Histogram::BOUNDS.len() + 1;
 
 /// Durations that were counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +17,20 @@ pub struct Histogram {
 
 impl Histogram {
     /// The buckets' upper bounds.
-    pub const BOUNDS: [Duration; BOUNDS.len()] = BOUNDS;
+    pub const BOUNDS: [Duration; 12] = [
+        Duration::from_millis(1),
+        Duration::from_micros(2_500),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2_500),
+        Duration::from_secs(10),
+    ];
 
     /// Counts one.
     pub fn record(&mut self, duration: Duration) {
@@ -68,7 +66,7 @@ impl SharedHistogram {
 }
 
 fn bucket(duration: Duration) -> usize {
-    BOUNDS.partition_point(|&bound| bound < duration)
+    Histogram::BOUNDS.partition_point(|&bound| bound < duration)
 }
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ pub struct Transition {
 /// Beside it stand the endpoint's circuit [`breaker`](super::breaker), which the same runs and pushed reports move, and what the
 /// operator says of it: an endpoint is answered where all three let it.
 ///
+/// While the prober doubts that it went down, nothing holds it; what comes up before the doubt ends did not go down for any hold.
+///
 /// Streaks count the latest runs in a row. Pure: time comes in as an argument.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {

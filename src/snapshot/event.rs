@@ -55,7 +55,7 @@ pub struct EndpointChange {
     pub from: Verdict,
     /// The verdict from now on.
     pub to: Verdict,
-    /// Why it serves although its inputs say that it is down.
+    /// Why it serves although it was to be taken away.
     pub held: Option<Held>,
     /// Whether an operator's word decides.
     pub is_said: bool,

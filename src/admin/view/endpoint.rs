@@ -29,7 +29,7 @@ pub struct Endpoint {
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,
-    /// Why it serves although its inputs say that it is down: a key of `[safety]`, or `unsure` while the prober suspects itself.
+    /// Why it serves although its inputs or its breaker ask for it to be taken away: a key of `[safety]`, or `unsure` while the prober suspects itself.
     pub held: Option<String>,
     /// What keeps it down though its probes may soon say otherwise.
     #[serde(flatten)]

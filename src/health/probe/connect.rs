@@ -51,11 +51,13 @@ impl Deadline {
         if let Ok(done) = timeout_at(self.at, future.as_mut()).await {
             return Ok(done);
         }
-        let late = self.at.elapsed();
         // What hung or was lost before is found out all the same.
-        let again = if is_in_time && late > MAX_LATENESS { late.min(self.time) } else { Duration::ZERO };
-        let waited = if again.is_zero() { None } else { timeout(again, future).await.ok() };
-        waited.ok_or(Failure::Timeout { phase, after: self.time })
+        let late = self.at.elapsed();
+        let is_over = Failure::Timeout { phase, after: self.time };
+        if !is_in_time || late <= MAX_LATENESS {
+            return Err(is_over);
+        }
+        timeout(late.min(self.time), future).await.map_err(|_| is_over)
     }
 }
 
