@@ -316,12 +316,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reloader {
-    /// Publishes what was loaded first and begins to probe, sending what is found to `observed`. Needs a tokio runtime.
-    pub fn new(loader: Loader, prepared: Prepared, observed: mpsc::Sender<Observed>) -> Self {
-        let started_with = prepared.compiled.config.clone();
-        let publisher = Arc::new(Publisher::new(prepared.compiled));
+    /// Begins to probe what was loaded first and is published already, sending what is found to `observed`. Needs a tokio
+    /// runtime.
+    pub fn new(
+        loader: Loader,
+        publisher: Arc<Publisher>,
+        prober: Prober,
+        certificate: Option<Arc<CertifiedKey>>,
+        observed: mpsc::Sender<Observed>,
+    ) -> Self {
+        let started_with = publisher.current().compiled.config.clone();
         let mut scheduler = Scheduler::new(fastrand::u64(..), observed);
-        scheduler.replace(prepared.prober, publisher.health().keys());
+        scheduler.replace(prober, publisher.health().keys());
         Self {
             measurements: Arc::clone(&loader.measurements),
             memory: Arc::clone(&loader.memory),
@@ -330,7 +336,7 @@ impl Reloader {
             publisher,
             punctuality: Arc::clone(scheduler.punctuality()),
             scheduler: Mutex::new(scheduler),
-            certificate: prepared.certificate.map(Certificate::new).map(Arc::new),
+            certificate: certificate.map(Certificate::new).map(Arc::new),
             status: ReloadStatus::default(),
         }
     }
@@ -532,6 +538,7 @@ pub(crate) fn warn_of_what_may_not_be_meant(config: &Config) {
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
+        ("server.background_cpus", old.server.background_cpus != new.server.background_cpus),
         ("server.workers", old.server.workers != new.server.workers),
         ("server.state_dir", old.server.state_dir != new.server.state_dir),
         ("server.user", old.server.user != new.server.user),

@@ -39,6 +39,7 @@ use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::cpus::{self, CpuSet};
 use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 pub use crate::health::Measure;
@@ -148,8 +149,10 @@ pub type Span = Range<usize>;
 pub struct Server {
     /// UDP and TCP addresses; at least one, none twice.
     pub listen: Vec<SocketAddr>,
-    /// UDP threads per address; 0 means one per core. At most 256.
+    /// UDP threads per address; 0 means one per CPU that there is for them. At most 256.
     pub workers: usize,
+    /// The CPUs for all that doesn't answer queries, which then has the others; without the key all share all.
+    pub background_cpus: Option<CpuSet>,
     /// RFC 5001 identifier, 1 to 64 octets.
     pub nsid: Option<Vec<u8>>,
     /// Reserved for operator overrides and last known health; nothing is kept there yet.
@@ -183,7 +186,7 @@ impl Server {
     /// UDP threads per address, with 0 resolved.
     pub fn workers_per_address(&self) -> usize {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => cpus::for_answers(self.background_cpus.as_ref()),
             workers => workers,
         }
     }
