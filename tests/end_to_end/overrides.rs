@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::health::overrides::{Override, Subject, Word};
+use meridian::state::verdicts::WRITE_INTERVAL;
 
 use crate::support::PATIENCE;
 use crate::support::backend::Backend;
@@ -12,13 +13,13 @@ use crate::support::binary::{Meridian, request};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
 use crate::support::health::started;
-use crate::support::wait_until;
+use crate::support::{wait_until, wait_until_within};
 use crate::{REGIONS, SERVER};
 
-const TOKEN: &str = "a-token-for-tests-only";
+pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 
 /// What a command prints, and whether it succeeds.
-fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (bool, String) {
+pub(crate) fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (bool, String) {
     let admin = meridian.admin.unwrap().to_string();
     let mut command: Command = Meridian::command(arguments);
     command.args(["--admin", &admin, "--token-file"]).arg(folder.path("token"));
@@ -27,14 +28,14 @@ fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (bool, Strin
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-fn say(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> String {
+pub(crate) fn say(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> String {
     let (succeeded, text) = run(meridian, folder, arguments);
     assert!(succeeded, "{arguments:?}: {text}");
     text
 }
 
 /// A page, which needs the token.
-fn read(meridian: &Meridian, page: &str) -> String {
+pub(crate) fn read(meridian: &Meridian, page: &str) -> String {
     let headers = format!("Authorization: Bearer {TOKEN}\r\n");
     request(meridian.admin.unwrap(), &format!("GET {page}"), &headers, "")
 }
@@ -110,14 +111,67 @@ pool = "web"
         say(&meridian, &folder, &["resume", "pool/web", "--reason", "all is well", "--author", "carol"]),
         "pool/web: 0 held down no longer\n"
     );
-    let audit: serde_json::Value = serde_json::from_str(&read(&meridian, "/api/v1/overrides/audit")).unwrap();
-    let told: Vec<String> = audit["records"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|record| format!("{} {} by {}", record["event"], record["subject"], record["author"]).replace('"', ""))
-        .collect();
-    assert_eq!(told, ["set region/us-east by alice", "clear region/us-east by bob", "resume pool/web by carol"]);
+    let told = ["set region/us-east by alice", "clear region/us-east by bob", "resume pool/web by carol"];
+    assert_eq!(audit(&meridian), told);
+}
+
+/// What was said and what became of it, the oldest first.
+fn audit(meridian: &Meridian) -> Vec<String> {
+    let audit: serde_json::Value = serde_json::from_str(&read(meridian, "/api/v1/overrides/audit")).unwrap();
+    let told = |record: &serde_json::Value| {
+        format!("{} {} by {}", record["event"], record["subject"], record["author"]).replace('"', "")
+    };
+    audit["records"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[test]
+fn time_alone_ends_words_and_keeps_verdicts() {
+    let [mut first, second] = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 23, host)));
+    let folder = Folder::new("time");
+    folder.put_secret("token", TOKEN);
+    let config = format!(
+        r#"
+{REGIONS}{SERVER}
+server.state_dir = "state"
+admin.token_file = "token"
+probes.web = {{ type = "http", path = "/", port = {}, interval = "200ms", timeout = "180ms", fall = 2, rise = 50 }}
+[pools.web]
+probe = "web"
+endpoints = [
+  {{ region = "us-east", address = "127.0.23.1" }},
+  {{ region = "eu-central", address = "127.0.23.2" }},
+]
+[services."www.geo.example"]
+pool = "web"
+"#,
+        first.address.port()
+    );
+    let path = folder.put("meridian.toml", config);
+    let answer = |meridian: &Meridian| ask(meridian.dns, "www.geo.example A").to_string();
+    let mut meridian = Meridian::serve(&path);
+    wait_until("the first serves", || second.requests() > 0 && answer(&meridian) == "NoError 127.0.23.1");
+
+    let subject = "endpoint/web/us-east/127.0.23.1";
+    say(&meridian, &folder, &["override", "down", subject, "--reason", "a test", "--for", "1s", "--author", "alice"]);
+    assert_eq!(answer(&meridian), "NoError 127.0.23.2");
+    wait_until("the word is over", || answer(&meridian) == "NoError 127.0.23.1");
+    let told = [format!("set {subject} by alice"), format!("expire {subject} by null")];
+    wait_until("its end is noted", || audit(&meridian) == told);
+    assert_eq!(say(&meridian, &folder, &["override", "list"]), "no overrides\n");
+
+    first.stop();
+    wait_until("the first is down", || answer(&meridian) == "NoError 127.0.23.2");
+    let stored = || std::fs::read_to_string(folder.path("state/verdicts")).unwrap_or_default();
+    wait_until_within(WRITE_INTERVAL + PATIENCE, "that is kept", || stored().contains("\"verdict\":\"down\""));
+    meridian.process.signal("KILL");
+    meridian.process.wait_for_end(PATIENCE);
+    // Nobody but one who knows that it was down passes it over now.
+    first.start();
+    let asked = first.requests();
+    let meridian = Meridian::serve(&path);
+    assert_eq!(answer(&meridian), "NoError 127.0.23.2");
+    wait_until("it is probed again", || first.requests() > asked + 2);
+    assert_eq!(answer(&meridian), "NoError 127.0.23.2");
 }
 
 /// Two regions whose endpoints are at two addresses and one port. They are probed, and nothing is answered with what is down.
