@@ -9,6 +9,7 @@ mod flood;
 mod geoip;
 mod hostile;
 mod hostnames;
+mod inputs;
 mod latency;
 mod logs;
 mod overrides;
