@@ -174,6 +174,86 @@ pool = "web"
     assert_eq!(answer(&meridian), "NoError 127.0.23.2");
 }
 
+#[test]
+fn what_is_held_down_waits_for_time_or_an_operator() {
+    let [mut first, second] = Backend::start_all([1, 2].map(|host| Ipv4Addr::new(127, 0, 25, host)));
+    let folder = Folder::new("held-down");
+    folder.put_secret("token", TOKEN);
+    let mut config = format!("{REGIONS}{SERVER}admin.token_file = \"token\"\n");
+    for (name, hold) in [("manual", "manual_resume = true\nhold_down = \"0s\""), ("flapping", "hold_down = \"1h\"")] {
+        config += &format!(
+            r#"
+[probes.{name}]
+type = "http"
+path = "/"
+port = {}
+interval = "200ms"
+timeout = "180ms"
+fall = 2
+rise = 1
+{hold}
+[pools.{name}]
+probe = "{name}"
+endpoints = [
+  {{ region = "us-east", address = "127.0.25.1" }},
+  {{ region = "eu-central", address = "127.0.25.2" }},
+]
+[services."{name}.geo.example"]
+pool = "{name}"
+"#,
+            first.address.port()
+        );
+    }
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    const FIRST: &str = "NoError 127.0.25.1";
+    const SECOND: &str = "NoError 127.0.25.2";
+    let answer = |service: &str| ask(meridian.dns, &format!("{service}.geo.example A")).to_string();
+    let say = |arguments: &[&str]| say(&meridian, &folder, &[arguments, &["--author", "alice"]].concat());
+    let explained = |service: &str| {
+        let (succeeded, text) = run(&meridian, &folder, &["explain", &format!("{service}.geo.example")]);
+        assert!(succeeded, "{text}");
+        text.lines().find(|line| line.contains("127.0.25.1")).unwrap().to_owned()
+    };
+    let wait_for =
+        |service: &str, expected: &str| wait_until(&format!("{service}: {expected}"), || answer(service) == expected);
+    wait_until("each was probed", || first.requests() > 2 && second.requests() > 2);
+
+    first.stop();
+    wait_for("manual", SECOND);
+    wait_for("flapping", SECOND);
+    first.start();
+    wait_for("flapping", FIRST);
+    first.stop();
+    wait_for("flapping", SECOND);
+    first.start();
+    let well = |service: &str| explained(service).contains("(ok in ");
+    wait_until("its probes succeed", || well("manual") && well("flapping"));
+    let asked = first.requests();
+    wait_until("they go on", || first.requests() > asked + 4);
+    for (service, why) in [("manual", ", waits for `meridian resume`"), ("flapping", ", held down for ")] {
+        assert_eq!(answer(service), SECOND, "{service}");
+        let line = explained(service);
+        assert!(line.contains("down for ") && line.contains(why), "{service}: {line}");
+    }
+
+    let flapping = "endpoint/flapping/us-east/127.0.25.1";
+    say(&["override", "up", flapping, "--reason", "it is well"]);
+    assert_eq!(answer("flapping"), FIRST);
+    say(&["override", "clear", flapping]);
+    assert_eq!(answer("flapping"), SECOND);
+    for pool in ["manual", "flapping"] {
+        let resumed = say(&["resume", &format!("pool/{pool}"), "--reason", "repaired"]);
+        assert_eq!(resumed, format!("pool/{pool}: 1 held down no longer\n"));
+        wait_for(pool, FIRST);
+    }
+    for word in ["down", "drain"] {
+        say(&["override", word, "region/us-east", "--reason", "the roof leaks"]);
+        assert_eq!([answer("manual"), answer("flapping")], [SECOND; 2], "{word}");
+        say(&["override", "clear", "region/us-east"]);
+        assert_eq!([answer("manual"), answer("flapping")], [FIRST; 2], "{word}");
+    }
+}
+
 /// Two regions whose endpoints are at two addresses and one port. They are probed, and nothing is answered with what is down.
 fn doubtful(port: u16) -> String {
     format!(
