@@ -306,8 +306,15 @@ fn a_doubt_outlives_the_server() {
     let meridian = Meridian::serve(&path);
     wait_until("it doubts itself", || is_unsure(&meridian));
     assert_eq!(answer(&meridian), "NoError 127.0.22.1");
+    let is_told = |what: &str| {
+        let line = meridian.process.wait_for(what, 0, |line| line.contains(what).then(|| line.to_owned()));
+        assert!(line.contains(" WARN "), "{line}");
+    };
+    is_told("so much turned down at once that this server may be cut off itself");
     backends.iter_mut().for_each(Backend::start);
-    wait_until("it is sure again", || !is_unsure(&meridian) && answer(&meridian) == "NoError 127.0.22.1");
+    is_told("what the probes say counts again");
+    assert!(!is_unsure(&meridian));
+    wait_until("both are up", || answer(&meridian) == "NoError 127.0.22.1");
 }
 
 #[test]
