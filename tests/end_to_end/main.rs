@@ -13,6 +13,7 @@ mod inputs;
 mod latency;
 mod logs;
 mod overrides;
+mod pause;
 mod probes;
 mod reload;
 mod reports;
