@@ -1,7 +1,7 @@
 //! What operators say by the command line, and what is left of it, and of verdicts, after the server ends.
 
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::health::overrides::{Override, Subject, Word};
@@ -18,19 +18,19 @@ use crate::{REGIONS, SERVER};
 
 pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 
-/// What a command prints, and whether it succeeds.
-pub(crate) fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (bool, String) {
+/// What a command prints, and how it ends.
+pub(crate) fn run(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> (ExitStatus, String) {
     let admin = meridian.admin.unwrap().to_string();
     let mut command: Command = Meridian::command(arguments);
     command.args(["--admin", &admin, "--token-file"]).arg(folder.path("token"));
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
+    (output.status, String::from_utf8(text).unwrap())
 }
 
 pub(crate) fn say(meridian: &Meridian, folder: &Folder, arguments: &[&str]) -> String {
-    let (succeeded, text) = run(meridian, folder, arguments);
-    assert!(succeeded, "{arguments:?}: {text}");
+    let (status, text) = run(meridian, folder, arguments);
+    assert!(status.success(), "{arguments:?}: {text}");
     text
 }
 
@@ -83,8 +83,8 @@ pool = "web"
     assert!(said.starts_with("disable region/us-east (1 endpoints) for "), "{said}");
     assert!(said.ends_with(", by alice: the roof leaks\n"), "{said}");
     assert_eq!(answer(&meridian), "NoError 127.0.21.2");
-    let (succeeded, refused) = run(&meridian, &folder, &["override", "down", "pool/wbe", "--reason", "x"]);
-    assert!(!succeeded && refused.contains("no endpoint in the configuration belongs to pool/wbe"), "{refused}");
+    let (status, refused) = run(&meridian, &folder, &["override", "down", "pool/wbe", "--reason", "x"]);
+    assert!(!status.success() && refused.contains("no endpoint in the configuration belongs to pool/wbe"), "{refused}");
 
     // As a failing power supply does it.
     meridian.process.signal("KILL");
@@ -210,8 +210,7 @@ pool = "{name}"
     let answer = |service: &str| ask(meridian.dns, &format!("{service}.geo.example A")).to_string();
     let say = |arguments: &[&str]| say(&meridian, &folder, &[arguments, &["--author", "alice"]].concat());
     let explained = |service: &str| {
-        let (succeeded, text) = run(&meridian, &folder, &["explain", &format!("{service}.geo.example")]);
-        assert!(succeeded, "{text}");
+        let text = run(&meridian, &folder, &["explain", &format!("{service}.geo.example")]).1;
         text.lines().find(|line| line.contains("127.0.25.1")).unwrap().to_owned()
     };
     let wait_for =
