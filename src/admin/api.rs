@@ -118,7 +118,7 @@ async fn require_token(State(state): Shared, request: Request, next: Next) -> Re
     let failure = Failure::new(
         StatusCode::UNAUTHORIZED,
         "this needs the token in the server's token_file",
-        "send the header `Authorization: Bearer TOKEN`, or use `meridian explain --token-file FILE`",
+        "send the header `Authorization: Bearer TOKEN`; `meridian explain`, `history`, `override` and `resume` take `--token-file FILE`",
     );
     ([(WWW_AUTHENTICATE, "Bearer realm=\"meridian\"")], failure).into_response()
 }
