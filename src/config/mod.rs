@@ -19,6 +19,7 @@ mod similar;
 pub(crate) mod units;
 mod validate;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -40,6 +41,7 @@ pub use safety::{Safety, SelfSuspicion};
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use units::show_duration;
 
 use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
@@ -98,7 +100,30 @@ pub const MAX_ANSWERS: usize = 16;
 impl Config {
     /// What is allowed, but may not be meant; a line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.probes.iter().flat_map(|probe| probe.warnings())
+        self.probes.iter().flat_map(|probe| probe.warnings()).chain(self.slow_canaries())
+    }
+
+    /// Canaries that a cut may reach later than what they vouch for.
+    fn slow_canaries(&self) -> impl Iterator<Item = String> {
+        let inputs = self.pools.iter().flat_map(|pool| &pool.health.inputs).filter(|input| !input.monitoring_only);
+        let acting = inputs.filter_map(|input| match input.of {
+            InputOf::Probe(probe) => Some(&self.probes[probe]),
+            InputOf::Pool(_) => None,
+        });
+        let times = acting.filter_map(|probe| Some((probe.time_to_fall()?, &probe.name)));
+        let soonest = times.min();
+        let canaries: BTreeSet<usize> = self.safety.self_suspicion.canaries.iter().map(|canary| canary.probe).collect();
+        canaries.into_iter().filter_map(move |canary| {
+            let (canary, (time, acting)) = (&self.probes[canary], soonest?);
+            (canary.longest_silence() > time).then(|| {
+                let (silence, time) = (show_duration(canary.longest_silence()), show_duration(time));
+                format!(
+                    "probe {} is slow for a canary: what it said before this server was cut off may count for {silence}, while {acting} \
+                     finds endpoints down within {time}: shorten its `interval`",
+                    canary.name
+                )
+            })
+        })
     }
 
     /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
