@@ -591,6 +591,18 @@ fn a_canary_tells_whether_it_is_this_server() {
 }
 
 #[test]
+fn a_canary_that_is_asked_late_gives_back_what_fell_before() {
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}"));
+    run.at(1);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), []);
+    run.at(30);
+    assert_eq!(run.verdicts(), "---+--");
+    assert_eq!(run.find("200a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuu+uu");
+}
+
+#[test]
 fn a_restart_while_it_doubts_takes_nothing_away() {
     let begun = |off_seconds| {
         let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));

@@ -113,6 +113,11 @@ impl Settling {
         self.suspicion.since().is_some()
     }
 
+    /// Targets for endpoints that have no verdict.
+    pub(super) fn unknown(&self) -> usize {
+        self.targets.saturating_sub(self.judged)
+    }
+
     /// Takes note of a target that has a verdict from before the start.
     pub(super) fn resumed(&mut self, verdict: Verdict) {
         self.judged += 1;
