@@ -1000,7 +1000,7 @@ fn the_history_tells_of_breakers() {
     let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.2\n{SIX}{BREAKER}"));
     let told = |run: &Run, most| {
         let (_, health) = run.publisher.current_with_health();
-        let History { changes, left_out } = History::new(&health, 0..2, most, (run.now(), u64::from(NOW)));
+        let History { changes, left_out, .. } = History::new(&health, 0..2, most, (run.now(), u64::from(NOW)));
         let line = |change: meridian::admin::view::PastChange| {
             let endpoint = change.subject.to_string();
             let (endpoint, what) = (endpoint.chars().last().unwrap(), change.what);
@@ -1050,7 +1050,8 @@ fn the_history_is_in_order_and_bounded() {
     run.at(30);
     let (_, health) = run.publisher.current_with_health();
     let told = |endpoints: std::ops::Range<u32>, most| {
-        let History { changes, left_out } = History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
+        let History { changes, left_out, .. } =
+            History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
         let line = |change: &meridian::admin::view::PastChange| {
             assert_eq!(change.time + change.seconds_ago, u64::from(NOW) + 30);
             format!("{} {} {} {}: {}", change.seconds_ago, change.subject, change.from, change.to, change.reason)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use reqwest::Method;
 
 use super::server::{Error, Server};
-use crate::admin::view::{History, PastChange, What};
+use crate::admin::view::{Age, History, PastChange, What};
 use crate::health::overrides::Subject;
 use crate::unix_time;
 
@@ -57,9 +57,12 @@ fn history(arguments: &Arguments) -> Result<String, Error> {
     if arguments.json {
         return Ok(serde_json::to_string_pretty(&history)? + "\n");
     }
-    let History { changes, left_out } = history;
+    let History { changes, left_out, running_seconds } = history;
     let mut text = match left_out {
-        0 if changes.is_empty() => "nothing changed\n".to_owned(),
+        0 if changes.is_empty() => match running_seconds.map(Age) {
+            Some(running) => format!("nothing changed since the server started {running} ago\n"),
+            None => "nothing changed since the server started\n".to_owned(),
+        },
         0 => String::new(),
         older => format!("({older} older changes: --limit shows more)\n"),
     };

@@ -236,6 +236,13 @@ pub(super) fn unsure_seconds(health: &Table, now: Instant) -> Option<u64> {
     health.unsure_since().map(|since| now.saturating_duration_since(since).as_secs())
 }
 
+/// For how many seconds more it may suspect itself at most.
+pub(super) fn unsure_left_seconds(snapshot: &Snapshot, health: &Table, now: Instant) -> Option<u64> {
+    let at_most = snapshot.compiled.config.safety.self_suspicion.at_most;
+    let left = at_most.saturating_sub(now.saturating_duration_since(health.unsure_since()?));
+    Some(whole_seconds(left))
+}
+
 /// How many endpoints are held, by what holds them.
 fn held(health: &Table) -> BTreeMap<String, usize> {
     let mut held = BTreeMap::new();
@@ -262,6 +269,8 @@ pub struct HealthReport {
     pub reload_problems: Option<String>,
     /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
     pub unsure_seconds: Option<u64>,
+    /// In how many seconds at most that ends.
+    pub unsure_left_seconds: Option<u64>,
     /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
     pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
@@ -297,6 +306,7 @@ impl HealthReport {
             generation: snapshot.generation,
             reload_problems,
             unsure_seconds: unsure_seconds(health, now),
+            unsure_left_seconds: unsure_left_seconds(snapshot, health, now),
             held: held(health),
             endpoints,
         }

@@ -18,6 +18,8 @@ pub struct History {
     pub changes: Vec<PastChange>,
     /// How many older ones are remembered beside these.
     pub left_out: usize,
+    /// For how many seconds the server has run, where that is known: what was before is forgotten.
+    pub running_seconds: Option<u64>,
 }
 
 /// A change of what counts of an endpoint, or of its circuit breaker.
@@ -107,6 +109,6 @@ impl History {
         };
         let mut latest = latest.into_vec();
         latest.sort_by_key(|Reverse((at, Reverse(place)))| (*at, *place));
-        Self { changes: latest.into_iter().filter_map(change).collect(), left_out }
+        Self { changes: latest.into_iter().filter_map(change).collect(), left_out, running_seconds: None }
     }
 }

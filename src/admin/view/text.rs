@@ -17,12 +17,13 @@ impl Display for Explanation {
             Source::Server => writeln!(f, "Server    generation {}", self.generation)?,
             Source::File => writeln!(f, "Health    unknown: this is read from a file, so every endpoint counts as up")?,
         }
-        if let Some(seconds) = self.unsure_seconds {
+        if let (Some(seconds), Some(ends)) = (self.unsure_seconds, &self.unsure_ends) {
             let age = Age(seconds);
             writeln!(
                 f,
-                "Unsure    for {age}: so much turned down at once that the server may be cut off itself, so it takes nothing away"
+                "Unsure    for {age}: so much turned down at once that this server may be cut off itself, so it takes nothing away"
             )?;
+            writeln!(f, "          that ends {ends}")?;
         }
         for step in &self.steps {
             writeln!(f)?;
@@ -253,9 +254,15 @@ impl Display for Endpoint {
         }
         if let Some(held) = &self.held {
             match self.breaker.as_ref().filter(|state| *state != "closed") {
-                Some(state) => write!(f, ", as its breaker is {state} but {held} holds it")?,
-                None => write!(f, ", as its probes say that it is down but {held} holds it")?,
+                Some(state) => write!(f, ": its breaker is {state}, but ")?,
+                None if self.inputs.is_empty() => f.write_str(": its probe says down, but ")?,
+                None => f.write_str(": its inputs say down, but ")?,
             }
+            match held.as_str() {
+                "unsure" => f.write_str("this server doubts itself")?,
+                limit => write!(f, "`[safety] {limit}` keeps it")?,
+            }
+            f.write_str(", so it may be answered")?;
         }
         match self.breaker_open_seconds.map(Age) {
             Some(left) if self.verdict == "down" => write!(f, ", and its breaker is open, tried again in {left}")?,
@@ -371,7 +378,7 @@ impl Display for Load {
 }
 
 /// Seconds, in the unit that says most.
-struct Age(u64);
+pub(crate) struct Age(pub(crate) u64);
 
 impl Display for Age {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
