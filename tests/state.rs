@@ -233,7 +233,7 @@ fn nothing_is_acknowledged_before_it_is_on_the_disk() {
     const ACKNOWLEDGED: u32 = 30;
     let permitted = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     if !permitted.expect("strace of the package strace").status.success() {
-        println!("skipped: this user may not trace programs");
+        support::skip("this user may not trace programs");
         return;
     }
     for test in ["says_one_thing_after_another", "finds_one_thing_after_another"] {
