@@ -329,7 +329,7 @@ fn a_clock_that_was_wrong_before_the_start_leaves_what_has_an_end_to_the_calenda
         let (subject, expires) = (Subject::Region(region.to_owned()), Some(expires));
         let (reason, author) = ("because".to_owned(), "me".to_owned());
         let said = Override { subject, word: Word::Disable, reason, author, since, expires };
-        operator.say(said, Instant::now()).unwrap();
+        operator.say(said, Instant::now(), || seconds + YEARS).unwrap();
     }
     operator.keep_verdicts(true, Instant::now(), seconds + YEARS);
     drop((operator, publisher));

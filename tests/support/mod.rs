@@ -60,7 +60,7 @@ impl Server {
         let settings = &mut prepared.compiled.config.server;
         settings.tcp = limits;
         let sockets = Sockets::bind(settings).unwrap();
-        assert_eq!(sockets.worker_count(), settings.threads());
+        assert_eq!(sockets.worker_count(), meridian::server::cpus::threads(settings));
         let publisher = Publisher::new(prepared.compiled);
         let counters = Arc::new(ServerCounters::default());
         let certificate = prepared.certificate.map(Certificate::new).map(Arc::new);
