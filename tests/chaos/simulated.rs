@@ -10,12 +10,15 @@ use fastrand::Rng;
 use meridian::config::{Target, Timing};
 use meridian::health::probe::Phase;
 use meridian::health::{Details, Failure, Observation, TargetKey};
+use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
 
 use crate::log::{Log, Sample, Seen};
+use crate::scenario::Scenario;
 use crate::script::{Script, State};
 use crate::site::Site;
+use crate::support::folder::Folder;
 
 /// When it begins by the calendar, which no rule here asks for.
 const UNIX_SECONDS: u32 = 1_795_316_400;
@@ -55,8 +58,32 @@ struct Run<'a> {
     log: Log,
 }
 
+/// Plays scenarios, one after the other.
+pub(crate) struct Simulator {
+    folder: Folder,
+    /// One for all, so that what none of them changes is read once.
+    loader: Loader,
+}
+
+impl Simulator {
+    const FILE: &str = "meridian.toml";
+
+    pub(crate) fn new() -> Self {
+        let folder = Folder::new("schedules");
+        let loader = Loader::new(Origin::File(folder.path(Self::FILE)));
+        Self { folder, loader }
+    }
+
+    /// The seed makes the phases of probes, what they take, and what clients draw.
+    pub(crate) fn play(&mut self, Scenario { site, script, .. }: &Scenario, seed: u64) -> Log {
+        let toml = site.toml(80);
+        self.folder.put(Self::FILE, &toml);
+        run(site, script, seed, || self.loader.load().unwrap_or_else(|problems| panic!("{problems}\n{toml}")).compiled)
+    }
+}
+
 /// Plays a script; `compile` makes what is to be served.
-pub(crate) fn run(site: &Site, script: &Script, seed: u64, mut compile: impl FnMut() -> Compiled) -> Log {
+fn run(site: &Site, script: &Script, seed: u64, mut compile: impl FnMut() -> Compiled) -> Log {
     let start = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let publisher = Publisher::starting_at(compile(), start, UNIX_SECONDS);

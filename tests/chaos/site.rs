@@ -7,6 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use meridian::config::{Safety, SelfSuspicion, Timing};
 
+use crate::scenario::Kind;
+
 /// Pools, their endpoints, and canaries. Backends are numbered: first the endpoints, then the canaries.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
@@ -34,6 +36,25 @@ pub(crate) struct Endpoint {
 /// The most addresses of an answer.
 const ANSWERS: usize = 16;
 
+const fn timing(interval_ms: u64, timeout_ms: u64, fall: u8, rise: u8, degraded_after_ms: Option<u64>) -> Timing {
+    Timing {
+        interval: Duration::from_millis(interval_ms),
+        timeout: Duration::from_millis(timeout_ms),
+        fall,
+        rise,
+        degraded_after: match degraded_after_ms {
+            Some(ms) => Some(Duration::from_millis(ms)),
+            None => None,
+        },
+        hold_down: Duration::from_millis(interval_ms),
+        manual_resume: false,
+    }
+}
+
+const FAST: Timing = timing(500, 400, 3, 2, None);
+const USUAL: Timing = timing(1_000, 600, 2, 2, Some(250));
+const STUBBORN: Timing = Timing { hold_down: Duration::from_secs(2), ..timing(1_000, 500, 3, 1, None) };
+
 /// No limits, and no doubt.
 pub(crate) fn limits_off() -> Safety {
     Safety { self_suspicion: SelfSuspicion { share: 1.0, ..SelfSuspicion::DEFAULT }, ..Safety::DEFAULT }
@@ -55,8 +76,38 @@ impl Site {
         }
     }
 
+    /// One of so many backends at most, with timings that real time can keep up with.
+    pub(crate) fn real(kind: Kind, backends: usize) -> Self {
+        let third = backends / 3;
+        match kind {
+            Kind::WithoutLimits => Self::new(4, &[(FAST, third), (USUAL, third), (STUBBORN, backends - third * 2)]),
+            Kind::WithinLimits => Self {
+                safety: Safety {
+                    max_down_share: 0.6,
+                    min_healthy_regions: 2,
+                    max_changes_per_minute: Some(28),
+                    ..limits_off()
+                },
+                ..Self::new(4, &[(FAST, third.min(40)), (USUAL, third.min(40))])
+            },
+            Kind::CutOff => {
+                let timing = Timing { fall: 2, ..FAST };
+                let mut site = Self::new(3, &[(timing, third.min(30)), (timing, third.min(30))]);
+                site.canary = Timing { fall: 1, rise: 1, ..FAST };
+                site.canaries = 1;
+                site.safety.self_suspicion = SelfSuspicion {
+                    share: 0.6,
+                    window: Duration::from_secs(3),
+                    at_most: Duration::from_secs(60),
+                    ..SelfSuspicion::DEFAULT
+                };
+                site
+            }
+        }
+    }
+
     /// Any small one.
-    pub(crate) fn random(rng: &mut Rng) -> Self {
+    pub(crate) fn any(kind: Kind, rng: &mut Rng) -> Self {
         let interval = Duration::from_millis(rng.choice([100, 250, 1_000, 5_000, 10_000, 30_000]).unwrap_or(1_000));
         let regions = rng.usize(1..=4);
         let timing = |rng: &mut Rng| {
@@ -79,10 +130,7 @@ impl Site {
             pool.min_healthy = rng.u16(1..=(endpoints / regions) as u16);
         }
         site.canary = Timing { fall: 1, rise: 1, ..timing(rng) };
-        let slowest = site.pools.iter().map(|pool| &pool.timing).chain([&site.canary]);
-        let slowest = slowest.map(|timing| timing.interval * u32::from(timing.fall) + timing.timeout).max();
-        let limited = rng.u8(..3);
-        if limited == 1 {
+        if kind == Kind::WithinLimits {
             site.safety = Safety {
                 max_down_share: rng.choice([0.0, 0.25, 0.3, 0.5, 0.7, 1.0]).unwrap_or(1.0),
                 min_healthy_regions: rng.u16(..=regions as u16),
@@ -90,8 +138,8 @@ impl Site {
                 ..limits_off()
             };
         }
-        if limited == 2 || rng.u8(..8) == 0 {
-            let window = slowest.unwrap_or_default().mul_f64(1.0 + rng.f64()).max(Duration::from_secs(1));
+        if kind == Kind::CutOff || rng.u8(..4) == 0 {
+            let window = site.slowest_notice().mul_f64(1.0 + rng.f64()).max(Duration::from_secs(1));
             site.safety.self_suspicion = SelfSuspicion {
                 share: rng.choice([0.3, 0.5, 0.6, 0.7]).unwrap_or(0.7),
                 window: milliseconds(window),
@@ -102,6 +150,12 @@ impl Site {
             site.canaries = rng.usize(..=2);
         }
         site
+    }
+
+    /// The longest that any probe takes to notice what lasts.
+    pub(crate) fn slowest_notice(&self) -> Duration {
+        let timings = self.pools.iter().map(|pool| &pool.timing).chain([&self.canary]);
+        timings.map(|timing| timing.interval * u32::from(timing.fall) + timing.timeout).max().unwrap_or_default()
     }
 
     pub(crate) fn backends(&self) -> usize {
