@@ -41,16 +41,6 @@ impl Operator {
             Some(folder) => Journal::open(folder, AUDIT_RECORDS)?,
             None => Journal::in_memory(AUDIT_RECORDS),
         };
-        if let Some(folder) = folder {
-            let max_age = publisher.current().compiled.config.safety.restore_max_age;
-            if let Some(stored) = verdicts::read(folder, max_age, unix_seconds) {
-                publisher.restore(|table| stored.past(table), now);
-                // What was acknowledged after verdicts were last stored.
-                for subject in journal.resumed_after(stored.record) {
-                    publisher.resume(subject, now);
-                }
-            }
-        }
         journal.overrides().expired(unix_seconds).for_each(tell_that_it_is_over);
         let operator = Self {
             publisher,
@@ -60,7 +50,20 @@ impl Operator {
             folder: folder.map(Path::to_owned),
             keeper: folder.map(|folder| Keeper::new(folder.to_owned())),
         };
-        operator.publish(&operator.journal(), now, unix_seconds);
+        let journal = operator.journal();
+        // First, as the limits on what verdicts take away leave out what operators decide.
+        operator.publish(&journal, now, unix_seconds);
+        if let Some(folder) = folder {
+            let max_age = operator.publisher.current().compiled.config.safety.restore_max_age;
+            if let Some(stored) = verdicts::read(folder, max_age, unix_seconds) {
+                operator.publisher.restore(|table| stored.past(table), now);
+                // What was acknowledged after verdicts were last stored.
+                for subject in journal.resumed_after(stored.record) {
+                    operator.publisher.resume(subject, now);
+                }
+            }
+        }
+        drop(journal);
         Ok(operator)
     }
 

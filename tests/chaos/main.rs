@@ -78,6 +78,7 @@ fn judge(scenario: &Scenario, seed: u64, slack: Duration, is_large: bool, log: &
         let _ = write!(text, "\n  {violation}");
         let _ = violation.backend.map_or(Ok(()), |backend| write!(text, "\n    {}", script.stories[backend]));
     }
+    let _ = write!(text, "\n  acts: {:?}", log.done);
     if !is_shown {
         let _ = write!(text, "\n  nothing was held by {shows:?}");
     }
@@ -132,7 +133,7 @@ fn thousands_of_schedules_in_simulated_time() {
     let mut play = |scenario: &Scenario, seed, is_large| {
         let log = simulator.play(scenario, seed);
         let judged = judge(scenario, seed, simulated::SLACK, is_large, &log);
-        judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:#?}", scenario.site));
+        judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:?}", scenario.site));
         for (_, to) in log.changes().into_iter().flat_map(|(_, changes)| changes) {
             *census.entry(to.held.map_or(to.verdict.name(), Held::name)).or_default() += 1;
         }

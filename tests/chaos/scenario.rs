@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use meridian::health::guard::Held;
+use meridian::health::overrides::Word;
 
-use crate::script::{Script, Span, State};
+use crate::script::{Act, Script, Span, State};
 use crate::site::Site;
 
 /// What a scenario is about.
@@ -17,6 +18,8 @@ pub(crate) enum Kind {
     WithinLimits,
     /// Nearly all dies three times: with the canaries, while those answer, and with ones that come back sooner than the rest.
     CutOff,
+    /// Operators have their say, and some of what is down waits for it.
+    Operated,
 }
 
 /// A site and what befalls it.
@@ -28,7 +31,7 @@ pub(crate) struct Scenario {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::WithoutLimits, Self::WithinLimits, Self::CutOff];
+    pub(crate) const ALL: [Self; 4] = [Self::WithoutLimits, Self::WithinLimits, Self::CutOff, Self::Operated];
 
     /// Something has to be held by one of these, for a large site of this kind to show anything.
     pub(crate) fn shows(self) -> &'static [Held] {
@@ -36,6 +39,7 @@ impl Kind {
             Self::WithoutLimits => &[],
             Self::WithinLimits => &[Held::PoolShare, Held::ChangesPerMinute],
             Self::CutOff => &[Held::Unsure],
+            Self::Operated => &[Held::PoolShare],
         }
     }
 }
@@ -60,6 +64,7 @@ impl Scenario {
             Kind::WithoutLimits => without_limits(&site, length, rng),
             Kind::WithinLimits => within_limits(&site, length, rng),
             Kind::CutOff => cut_off(&site, length, rng),
+            Kind::Operated => operated(&site, length, rng),
         };
         Self { kind, site, script }
     }
@@ -77,8 +82,8 @@ fn without_limits(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let is_second = |endpoint: &usize| site.endpoints[*endpoint].region == 1 % site.regions;
     let blink = site.timing(0).interval / 10;
     let of_region = site.endpoints_of(&[pool]).into_iter().filter(is_second);
-    script.strike(rng, of_region, part(length, 0.3, 0.55), blink, State::Refusing);
-    script.strike(rng, site.endpoints_of(&[last]), part(length, 0.5, 0.75), blink, State::Hanging);
+    script.strike(rng, machines(site, of_region), part(length, 0.3, 0.55), blink, State::Refusing);
+    script.strike(rng, machines(site, site.endpoints_of(&[last])), part(length, 0.5, 0.75), blink, State::Hanging);
     script
 }
 
@@ -88,7 +93,7 @@ fn within_limits(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let spread = site.timing(0).interval.mul_f64(0.6);
     let of = |pool| {
         let of_first = |endpoint: &usize| site.endpoints[*endpoint].region * 4 < site.regions * 3;
-        site.endpoints_of(&[pool]).into_iter().filter(of_first).collect::<Vec<_>>()
+        machines(site, site.endpoints_of(&[pool]).into_iter().filter(of_first))
     };
     script.strike(rng, of(0), part(length, 0.15, 0.75), spread, State::Refusing);
     let mut next = of(1 % site.pools.len());
@@ -111,13 +116,41 @@ fn cut_off(site: &Site, length: Duration, rng: &mut Rng) -> Script {
             // So soon that it is known as the others fall.
             let from = span.from.saturating_sub(site.canary.interval + site.canary.timeout);
             let span = Span { from, until: length.mul_f64(until) };
-            script.strike(rng, site.endpoints.len()..site.backends(), span, Duration::ZERO, state);
+            script.strike(rng, site.canaries(), span, Duration::ZERO, state);
         }
     }
     script
 }
 
-/// Stories by chance, and now and then much that dies at once.
+/// Half of the endpoints of each pool get a word that ends, most of the last pool die, and pools are resumed now and then.
+fn operated(site: &Site, length: Duration, rng: &mut Rng) -> Script {
+    let mut script = any(site, length, rng);
+    let spread = site.timing(0).interval.mul_f64(0.6);
+    let mut most = machines(site, site.endpoints_of(&[0]));
+    most.truncate(most.len() * 4 / 5);
+    script.strike(rng, most, part(length, 0.3, 0.6), spread, State::Refusing);
+    for pool in 0..site.pools.len() {
+        let mut some = site.endpoints_of(&[pool]);
+        rng.shuffle(&mut some);
+        some.truncate(some.len() / 2);
+        for endpoint in some {
+            let word = rng.choice(Word::ALL).unwrap_or(Word::Down);
+            let seconds = length.mul_f64(0.1 + 0.3 * rng.f64()).as_secs().max(2);
+            script.act(length.mul_f64(0.7 * rng.f64()), Act::Say { endpoint, word, seconds });
+        }
+        for _ in 0..rng.u8(1..=3) {
+            script.act(length.mul_f64(rng.f64()), Act::Resume { pool });
+        }
+    }
+    script
+}
+
+/// All on which these endpoints depend.
+fn machines(site: &Site, endpoints: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    endpoints.into_iter().flat_map(|endpoint| site.inputs(endpoint)).collect()
+}
+
+/// Stories by chance, now and then much that dies at once, reloads, and a restart where no doubt would have to outlive it.
 fn any(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let mut script = Script::random(rng, site, length);
     while rng.u8(..3) > 0 {
@@ -127,7 +160,7 @@ fn any(site: &Site, length: Duration, rng: &mut Rng) -> Script {
         let (pool, region, part) = (rng.usize(..site.pools.len()), rng.usize(..site.regions), rng.f64());
         let kind = rng.u8(..3);
         let mut struck: Vec<usize> = (0..site.backends()).collect();
-        struck.retain(|backend| match (kind, site.endpoints.get(*backend)) {
+        struck.retain(|backend| match (kind, site.owner(*backend).map(|owner| &site.endpoints[owner])) {
             (0, endpoint) => endpoint.is_some_and(|endpoint| endpoint.pool == pool && endpoint.region == region),
             (1, endpoint) => endpoint.is_some_and(|endpoint| endpoint.pool == pool),
             (_, Some(_)) => rng.f64() < 0.6 + 0.4 * part,
@@ -135,6 +168,13 @@ fn any(site: &Site, length: Duration, rng: &mut Rng) -> Script {
         });
         let spread = site.timing(0).interval.mul_f64(rng.f64());
         script.strike(rng, struck, span, spread, state);
+    }
+    while rng.u8(..4) == 0 {
+        script.act(length.mul_f64(rng.f64()), Act::Reload);
+    }
+    if !site.is_doubtful() {
+        let pause = length.mul_f64(0.05 * rng.f64());
+        script.act(length.mul_f64(0.3 + 0.5 * rng.f64()), Act::Restart { pause });
     }
     script
 }

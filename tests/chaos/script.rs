@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use meridian::config::Timing;
+use meridian::health::overrides::Word;
 
 use crate::site::Site;
 
@@ -42,10 +43,25 @@ pub(crate) struct Story {
     turns: Vec<(Duration, State)>,
 }
 
+/// What is done with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    /// An operator says so of an endpoint, for so many seconds.
+    Say { endpoint: usize, word: Word, seconds: u64 },
+    /// An operator lets all of a pool come up.
+    Resume { pool: usize },
+    /// Its configuration is read again.
+    Reload,
+    /// It is ended in order, and started again after that.
+    Restart { pause: Duration },
+}
+
 /// The stories of all backends, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
     pub(crate) stories: Vec<Story>,
+    /// What is done and when, the soonest first.
+    pub(crate) acts: Vec<(Duration, Act)>,
     /// When it ends.
     pub(crate) length: Duration,
 }
@@ -135,15 +151,15 @@ impl Story {
 impl Script {
     /// Nothing befalls anyone.
     pub(crate) fn quiet(site: &Site, length: Duration) -> Self {
-        Self { stories: vec![Story::steady(State::Serving); site.backends()], length }
+        Self { stories: vec![Story::steady(State::Serving); site.backends()], acts: Vec::new(), length }
     }
 
     /// Stories of all backends of a site; canaries are well.
     pub(crate) fn random(rng: &mut Rng, site: &Site, length: Duration) -> Self {
         let mut script = Self::quiet(site, length);
-        for endpoint in 0..site.endpoints.len() {
-            let Timing { interval, fall, .. } = *site.timing(endpoint);
-            script.stories[endpoint] = Story::random(rng, interval, fall, length);
+        for target in site.targets() {
+            let Timing { interval, fall, .. } = *site.timing(target);
+            script.stories[target] = Story::random(rng, interval, fall, length);
         }
         script
     }
@@ -162,6 +178,12 @@ impl Script {
             let until = (span.until + spread.mul_f64(rng.f64())).max(from + Duration::from_millis(1));
             self.stories[backend].strike(Span { from, until }, state);
         }
+    }
+
+    /// Has that done then.
+    pub(crate) fn act(&mut self, at: Duration, act: Act) {
+        let index = self.acts.partition_point(|(before, _)| *before <= at);
+        self.acts.insert(index, (at, act));
     }
 }
 

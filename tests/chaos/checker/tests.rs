@@ -51,25 +51,29 @@ fn script(strikes: &[&str]) -> Script {
         let [from, until] = [from, until].map(|at| seconds(at.parse().unwrap()));
         stories[backend.parse::<usize>().unwrap()].strike(Span { from, until }, state);
     }
-    Script { stories, length: seconds(LENGTH) }
+    Script { stories, acts: Vec::new(), length: seconds(LENGTH) }
+}
+
+fn note(log: &mut Log, endpoint: usize, at: u64, seen: Seen) {
+    log.note(endpoint, seconds(at), seen, [(endpoint, seen.found())]);
 }
 
 /// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts. All are up from the
 /// fourth second on, and asked for once per second: the answer is all that serve, or all.
 fn log(changes: &[&str]) -> Log {
-    let mut log = Log::new(4);
-    (0..4).for_each(|endpoint| log.note(endpoint, seconds(4), Seen { verdict: Verdict::Up, held: None }));
+    let mut log = Log::new(&site(limits_off()));
+    (0..4).for_each(|endpoint| note(&mut log, endpoint, 4, Seen { verdict: Verdict::Up, ..Seen::UNKNOWN }));
     for change in changes {
         let [endpoint, at, what] = change.split(' ').collect::<Vec<_>>()[..] else { panic!("{change}") };
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
         let held = Held::ALL.into_iter().find(|held| held.name() == what);
-        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held };
-        log.note(endpoint.parse().unwrap(), seconds(at.parse().unwrap()), seen);
+        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held, word: None };
+        note(&mut log, endpoint.parse().unwrap(), at.parse().unwrap(), seen);
     }
     log.end = seconds(LENGTH);
     for second in 0..LENGTH {
         let asked = seconds(second) + Duration::from_millis(500);
-        let serves = |endpoint: &usize| log.timelines[*endpoint].at(asked).verdict.serves();
+        let serves = |endpoint: &usize| log.endpoints[*endpoint].at(asked).verdict.serves();
         let serving: Vec<usize> = (0..4).filter(serves).collect();
         let says = Ok(if serving.is_empty() { (0..4).collect() } else { serving });
         log.samples.push(Sample { asked, answered: asked, service: 0, says });
@@ -135,15 +139,15 @@ fn verdicts_that_are_late_or_false_are_told() {
 
 #[test]
 fn the_first_result_decides_alone() {
-    let mut log = Log::new(4);
+    let mut log = Log::new(&site(limits_off()));
     (0..4).for_each(|endpoint| {
         let verdict = if endpoint == 0 { Verdict::Down } else { Verdict::Up };
-        log.note(endpoint, seconds(4), Seen { verdict, held: None });
+        note(&mut log, endpoint, 4, Seen { verdict, ..Seen::UNKNOWN });
     });
     log.end = seconds(20);
     assert_eq!(told(&site(limits_off()), &["0 refusing 0 40"], &log), [].into());
     assert_eq!(told(&site(limits_off()), &[], &log), [Rule::FalseVerdict].into());
-    let mut nothing = Log::new(4);
+    let mut nothing = Log::new(&site(limits_off()));
     nothing.end = seconds(4);
     assert_eq!(told(&site(limits_off()), &[], &nothing), [].into());
     nothing.end = seconds(5);
