@@ -17,7 +17,7 @@ use crate::log::{Log, Sample, Seen};
 use crate::script::{Act, Script, Span};
 use crate::site::{Site, TOKEN_FILE};
 use crate::support::PATIENCE;
-use crate::support::binary::Meridian;
+use crate::support::binary::{self, Meridian};
 use crate::support::dns::{Answer, Question};
 use crate::support::folder::Folder;
 use crate::support::udp_client;
@@ -117,7 +117,7 @@ fn look_and_act(
             }
             log.done.push((done, *act));
         }
-        let report: Report = serde_json::from_str(&meridian.get("/api/v1/health")).unwrap();
+        let report: Report = serde_json::from_str(&health(&meridian)).unwrap();
         let at = start.elapsed();
         slowest = slowest.max(at.saturating_sub(began));
         assert_eq!((report.reload_problems, report.endpoints.len()), (None, site.endpoints.len()));
@@ -135,6 +135,11 @@ fn look_and_act(
         thread::sleep(LOOK);
     }
     (log, slowest)
+}
+
+fn health(meridian: &Meridian) -> String {
+    let authorization = format!("Authorization: Bearer {TOKEN}\r\n");
+    binary::request(meridian.admin.unwrap(), "GET /api/v1/health", &authorization, "")
 }
 
 fn named(verdict: &str) -> Verdict {

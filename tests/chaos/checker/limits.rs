@@ -137,21 +137,7 @@ impl Checker<'_> {
         let safety = &self.site.safety;
         let most = counts.all * safety.max_down_share;
         if counts.taken > most.max(before.taken) {
-            let details = format!(
-                "{} of {} in pool {pool}, not {most:.2}{:?}",
-                counts.taken,
-                counts.all,
-                self.log
-                    .endpoints
-                    .iter()
-                    .enumerate()
-                    .filter(|(e, _)| self.site.endpoints[*e].pool == pool)
-                    .map(|(e, l)| (
-                        e,
-                        l.changes().filter(|c| c.0 <= at).map(|c| (c.0.as_secs_f64(), c.2)).collect::<Vec<_>>()
-                    ))
-                    .collect::<Vec<_>>()
-            );
+            let details = format!("{} of {} in pool {pool}, not {most:.2}", counts.taken, counts.all);
             self.blame(Rule::ShareExceeded, at, None, details);
         }
         let least = usize::from(safety.min_healthy_regions).min(self.regions(pool, before));

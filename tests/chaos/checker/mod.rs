@@ -114,8 +114,14 @@ impl<'a> Checker<'a> {
         Truth { story, timing, slack: self.slack, end: self.log.end, pauses: self.pauses }
     }
 
-    /// A span with what may be late or early of it.
+    /// A span with what may be late or early of it. What becomes of anything just before a pause is seen after it.
     fn around(&self, from: Duration, until: Duration) -> Span {
+        let until = self.pauses.iter().fold(until, |until, pause| {
+            match from < pause.until && pause.from < until + self.slack {
+                true => until.max(pause.until),
+                false => until,
+            }
+        });
         Span { from: from.saturating_sub(self.slack), until: until + self.slack }
     }
 

@@ -36,12 +36,7 @@ impl Checker<'_> {
             {
                 self.blame(Rule::WordIgnored, surely.from, Some(endpoint), format!("{word}, and it is {seen:?}"));
             }
-            let mut span = self.around(done.from, done.until + seconds + TICK);
-            // Nobody sees it end while the server is off.
-            span.until = self.pauses.iter().fold(span.until, |until, pause| match pause.from < until {
-                true => until.max(pause.until + self.slack),
-                false => until,
-            });
+            let span = self.around(done.from, done.until + seconds + TICK);
             all.push(Said { endpoint, word, span });
         }
         for (endpoint, line) in log.endpoints.iter().enumerate() {
