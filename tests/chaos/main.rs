@@ -32,6 +32,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meridian::health::guard::Held;
+use meridian::health::overrides::Word;
 
 use crate::checker::check;
 use crate::log::Log;
@@ -128,15 +129,17 @@ fn thousands_of_schedules_in_simulated_time() {
     let first = setting("SEED", SEED);
     let schedules = setting("SCHEDULES", SCHEDULES);
     let mut simulator = Simulator::new();
-    let mut census: BTreeMap<&'static str, usize> = BTreeMap::new();
+    // How often what was seen.
+    let mut census: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
+    let (held, word) = (|held: Held| ("held", held.name()), |word: Word| ("word", word.name()));
     let began = Instant::now();
     let mut play = |scenario: &Scenario, seed, is_large| {
         let log = simulator.play(scenario, seed);
         let judged = judge(scenario, seed, simulated::SLACK, is_large, &log);
         judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:?}", scenario.site));
         for (_, to) in log.changes().into_iter().flat_map(|(_, changes)| changes) {
-            let names = [Some(to.verdict.name()), to.held.map(Held::name), to.word.map(Word::name)];
-            names.into_iter().flatten().for_each(|name| *census.entry(name).or_default() += 1);
+            let shown = [Some(("verdict", to.verdict.name())), to.held.map(held), to.word.map(word)];
+            shown.into_iter().flatten().for_each(|shown| *census.entry(shown).or_default() += 1);
         }
     };
     real_scenarios(first).iter().for_each(|scenario| play(scenario, first, true));
@@ -144,9 +147,9 @@ fn thousands_of_schedules_in_simulated_time() {
     (first..first + schedules).for_each(|seed| play(&Scenario::any(seed), seed, false));
     println!("{schedules} schedules in {:?}: {census:?}", began.elapsed());
     if schedules >= SCHEDULES {
-        let names = Held::ALL.map(Held::name).into_iter().chain(Word::ALL.map(Word::name));
-        for kind in ["unknown", "degraded"].into_iter().chain(names) {
-            assert!(census.get(kind).is_some_and(|count| *count >= 100), "{kind} is rare: {census:?}");
+        let verdicts = ["up", "degraded", "down"].map(|name| ("verdict", name));
+        for kind in verdicts.into_iter().chain(Held::ALL.map(held)).chain(Word::ALL.map(word)) {
+            assert!(census.get(&kind).is_some_and(|count| *count >= 100), "{kind:?} is rare: {census:?}");
         }
     }
 }
