@@ -91,7 +91,7 @@ impl Site {
     }
 
     /// Lets the health of a pool's endpoints have so many inputs, of which so many have to serve.
-    fn depend(&mut self, pool: usize, inputs: usize, required: usize) {
+    pub(crate) fn depend(&mut self, pool: usize, inputs: usize, required: usize) {
         (self.pools[pool].inputs, self.pools[pool].required) = (inputs, required);
         for (index, endpoint) in self.endpoints.iter_mut().enumerate().filter(|(_, endpoint)| endpoint.pool == pool) {
             endpoint.first_further = self.further.len();
