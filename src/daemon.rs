@@ -4,6 +4,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -14,13 +15,17 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
+use crate::config::CpuSet;
 use crate::dns::WorkerContext;
 use crate::health::{Observed, Prober};
 use crate::logging::{self, Logging};
 use crate::measurements::Due;
 use crate::metrics::WorkerCounters;
 use crate::operator::Operator;
-use crate::reload::{Loader, Origin, Reason, Reloader, warn_of_few_descriptors, warn_of_what_may_not_be_meant};
+use crate::reload::{
+    Loader, Origin, Prepared, Reason, Reloader, warn_of_few_descriptors, warn_of_what_may_not_be_meant,
+};
+use crate::server::cpus::Placement;
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -70,12 +75,13 @@ impl Daemon {
             Origin::Embedded(_) => None,
         };
         let mut loader = Loader::new(origin);
-        let prepared = loader.load()?;
-        let config = prepared.compiled.config.clone();
+        let Prepared { compiled, prober, certificate } = loader.load()?;
+        let config = compiled.config.clone();
         let log = logging::start(config.log);
+        let placement = config.server.background_cpus.as_ref().and_then(place);
 
         match raise_descriptor_limit() {
-            Ok(limit) => warn_of_few_descriptors(limit, &prepared.compiled),
+            Ok(limit) => warn_of_few_descriptors(limit, &compiled),
             Err(problem) => {
                 warn!(%problem, "the limit of open descriptors can't be raised; connections may be refused before theirs");
             }
@@ -97,21 +103,19 @@ impl Daemon {
         warn_of_what_may_not_be_meant(&config);
 
         let (observations, observed) = mpsc::channel(OBSERVATIONS_PER_PUBLICATION);
-        let reloader = Arc::new(Reloader::new(loader, prepared, observations));
-        let operator = Operator::start(
-            config.server.state_dir.as_deref(),
-            Arc::clone(reloader.publisher()),
-            Instant::now(),
-            unix_seconds(),
-        )?;
+        let publisher = Arc::new(Publisher::new(compiled));
+        let state_dir = config.server.state_dir.as_deref();
+        // Ahead of the first observation, which is to find the verdicts of before.
+        let operator = Operator::start(state_dir, Arc::clone(&publisher), Instant::now(), unix_seconds())?;
         let operator = Arc::new(operator);
         let server_counters = Arc::new(ServerCounters::default());
         let of_background = || Background(Arc::clone(&server_counters));
         runtime.spawn(end_words(Arc::clone(&operator), of_background()));
         runtime.spawn(keep_state(Arc::clone(&operator), of_background()));
-        runtime.spawn(take_observations(Arc::clone(reloader.publisher()), observed, of_background()));
-        runtime.spawn(keep_time(Arc::clone(reloader.publisher()), of_background()));
-        runtime.spawn(follow_demand(Arc::clone(reloader.publisher()), of_background()));
+        runtime.spawn(take_observations(Arc::clone(&publisher), observed, of_background()));
+        runtime.spawn(keep_time(Arc::clone(&publisher), of_background()));
+        runtime.spawn(follow_demand(Arc::clone(&publisher), of_background()));
+        let reloader = Arc::new(Reloader::new(loader, publisher, prober, certificate, observations));
 
         let workers: Vec<Arc<WorkerCounters>> =
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
@@ -122,7 +126,17 @@ impl Daemon {
         };
         let certificate = reloader.certificate().cloned();
         let published = reloader.publisher().published();
-        let serving = serve(sockets, published, certificate, &server_counters, context)?;
+        let serving = || serve(sockets, published, certificate, &server_counters, context);
+        let serving = match &placement {
+            Some(placement) => {
+                let (serving, placed) = placement.place_answers(serving);
+                if let Err(problem) = placed {
+                    warn!(%problem, cpus = %placement.answers, "the threads that answer can't be kept to their CPUs");
+                }
+                serving?
+            }
+            None => serving()?,
+        };
         let admin = match admin_listener {
             Some(listener) => Some(Admin::start(
                 listener,
@@ -195,14 +209,32 @@ impl Daemon {
             operator.keep_verdicts(true, Instant::now(), unix_seconds());
             let _ = kept.send(());
         });
-        if is_kept.recv_timeout(STATE_GRACE).is_err() {
-            warn!("the disk of state_dir hangs; the last verdicts are not kept");
+        match is_kept.recv_timeout(STATE_GRACE) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => warn!("the disk of state_dir hangs; the last verdicts are not kept"),
+            Err(RecvTimeoutError::Disconnected) => error!("a defect: the last verdicts are not kept; report this"),
         }
         drop(self.admin);
         drop(self.reloader);
         self.runtime.shutdown_timeout(ADMIN_GRACE);
         info!("stopped");
     }
+}
+
+/// Keeps all threads that there are to the CPUs of the background, and says where that can't be.
+fn place(background: &CpuSet) -> Option<Placement> {
+    let placement = match Placement::new(background) {
+        Ok(placement) => placement,
+        Err(problem) => {
+            warn!(%problem, cpus = %background, "server.background_cpus has no effect; all threads share all CPUs");
+            return None;
+        }
+    };
+    if let Err(problem) = placement.place_all_threads() {
+        warn!(%problem, cpus = %placement.background, "the threads of the background can't be kept to their CPUs");
+    }
+    info!(background = %placement.background, answers = %placement.answers, "CPUs are divided");
+    Some(placement)
 }
 
 /// SIGTERM and SIGINT, one of which ends the server in order as soon as this exists.

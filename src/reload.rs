@@ -20,7 +20,7 @@ use crate::geo::{Database, LatencyTable};
 use crate::health::scheduler::probes_in_flight;
 use crate::health::{Memory, Observed, Prober, Punctuality, Scheduler};
 use crate::measurements::Measurements;
-use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
+use crate::server::{Certificate, certificate, cpus, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Carried, Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets,
     load_database, load_geo_maps, load_measurements,
@@ -117,7 +117,7 @@ impl Loader {
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
-        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let carried = self.carried.get_or_insert_with(|| Carried::new(cpus::threads(&config.server)));
         let compiled = compile(config, geography, cookies, limiter, carried, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
@@ -145,7 +145,7 @@ impl Loader {
         let config = serving.config.clone();
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
-        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let carried = self.carried.get_or_insert_with(|| Carried::new(cpus::threads(&config.server)));
         Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, carried)?)
     }
 
@@ -316,12 +316,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reloader {
-    /// Publishes what was loaded first and begins to probe, sending what is found to `observed`. Needs a tokio runtime.
-    pub fn new(loader: Loader, prepared: Prepared, observed: mpsc::Sender<Observed>) -> Self {
-        let started_with = prepared.compiled.config.clone();
-        let publisher = Arc::new(Publisher::new(prepared.compiled));
+    /// Begins to probe what was loaded first and is published already, sending what is found to `observed`. Needs a tokio
+    /// runtime.
+    pub fn new(
+        loader: Loader,
+        publisher: Arc<Publisher>,
+        prober: Prober,
+        certificate: Option<Arc<CertifiedKey>>,
+        observed: mpsc::Sender<Observed>,
+    ) -> Self {
+        let started_with = publisher.current().compiled.config.clone();
         let mut scheduler = Scheduler::new(fastrand::u64(..), observed);
-        scheduler.replace(prepared.prober, publisher.health().keys());
+        scheduler.replace(prober, publisher.health().keys());
         Self {
             measurements: Arc::clone(&loader.measurements),
             memory: Arc::clone(&loader.memory),
@@ -330,7 +336,7 @@ impl Reloader {
             publisher,
             punctuality: Arc::clone(scheduler.punctuality()),
             scheduler: Mutex::new(scheduler),
-            certificate: prepared.certificate.map(Certificate::new).map(Arc::new),
+            certificate: certificate.map(Certificate::new).map(Arc::new),
             status: ReloadStatus::default(),
         }
     }
@@ -503,7 +509,7 @@ fn descriptors_needed(config: &Config, probes: usize) -> usize {
     let encrypted_sockets =
         encrypted.map_or(0, |encrypted| encrypted.tls.len() + encrypted.https.len() + encrypted.quic.len());
     // Each address has a socket for each UDP worker and one for TCP.
-    let sockets = server.threads() + server.listen.len() + encrypted_sockets;
+    let sockets = cpus::threads(server) + server.listen.len() + encrypted_sockets;
     server.tcp.connections * threads_with_connections + probes + sockets + OTHERS
 }
 
@@ -532,6 +538,7 @@ pub(crate) fn warn_of_what_may_not_be_meant(config: &Config) {
 fn warn_of_what_needs_a_restart(old: &Config, new: &Config) {
     let changes = [
         ("server.listen", old.server.listen != new.server.listen),
+        ("server.background_cpus", old.server.background_cpus != new.server.background_cpus),
         ("server.workers", old.server.workers != new.server.workers),
         ("server.state_dir", old.server.state_dir != new.server.state_dir),
         ("server.user", old.server.user != new.server.user),

@@ -148,6 +148,36 @@ fn what_may_not_be_meant_is_warned_of() {
 }
 
 #[test]
+fn a_canary_that_is_asked_later_than_endpoints_fall_is_warned_of() {
+    // Endpoints fall within 4 s, or 61 s by heartbeats; files are read whatever the network does.
+    let base = r#"
+server.listen = ["127.0.0.1:0"]
+zones."a.example".nameservers = ["ns.example"]
+regions.r.location = [0, 0]
+probes.web = { type = "tcp", port = 1, interval = "1s", timeout = "500ms", fall = 3 }
+probes.beat = { type = "heartbeat", max_silence = "1m", interval = "1s", fall = 1 }
+probes.states = { type = "file", path = "/states" }
+probes.seldom = { type = "icmp", interval = "3s", timeout = "501ms" }
+probes.often = { type = "icmp", interval = "3s", timeout = "500ms" }
+pools.p.endpoints = [{ region = "r", address = "192.0.2.1" }]
+"#;
+    let warnings = |canaries: &[&str], health: &str| {
+        let canaries = canaries.iter().map(|probe| format!("{{ probe = \"{probe}\", address = \"192.0.2.254\" }}"));
+        let canaries = canaries.collect::<Vec<_>>().join(", ");
+        let text = format!("{base}safety.self_suspicion.canaries = [{canaries}]\npools.p.health = [{health}]\n");
+        let config = Config::parse(&text, Path::new("test.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+        config.warnings().collect::<Vec<_>>()
+    };
+    let expected = "probe seldom is slow for a canary: what it said before this server was cut off may count for 3s501ms, while web \
+                    finds endpoints down within 3s500ms: shorten its `interval`";
+    let web = "{ probe = \"web\" }, { probe = \"beat\" }, { probe = \"states\" }";
+    assert_eq!(warnings(&["often", "seldom"], web), [expected]);
+    assert!(warnings(&["often"], web).is_empty());
+    assert!(warnings(&["seldom"], "{ probe = \"beat\" }, { probe = \"states\" }").is_empty());
+    assert!(warnings(&["seldom"], "{ probe = \"web\", monitoring_only = true }, { probe = \"states\" }").is_empty());
+}
+
+#[test]
 fn examples_load() {
     let examples = files("config", "toml");
     assert!(examples.len() >= 3, "only {} examples", examples.len());

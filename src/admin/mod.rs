@@ -210,7 +210,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::reload::{Loader, Origin};
+    use crate::reload::{Loader, Origin, Prepared};
+    use crate::snapshot::Publisher;
 
     const CONFIGURATION: &str = r#"
 server.listen = ["127.0.0.1:0"]
@@ -245,11 +246,11 @@ pools.web = { probe = "beat", endpoints = [{ region = "here", address = "192.0.2
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inside = runtime.enter();
         let mut loader = Loader::new(Origin::Embedded(CONFIGURATION.to_owned()));
-        let prepared = loader.load().unwrap();
-        let reloader = Arc::new(Reloader::new(loader, prepared, tokio::sync::mpsc::channel(1).0));
+        let Prepared { compiled, prober, certificate } = loader.load().unwrap();
+        let publisher = Arc::new(Publisher::new(compiled));
+        let operator = Arc::new(Operator::start(None, Arc::clone(&publisher), Instant::now(), 0).unwrap());
+        let reloader = Arc::new(Reloader::new(loader, publisher, prober, certificate, tokio::sync::mpsc::channel(1).0));
         let settings = config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file: Some(token_file.clone()) };
-        let publisher = Arc::clone(reloader.publisher());
-        let operator = Arc::new(Operator::start(None, publisher, Instant::now(), 0).unwrap());
         let bound = bind(&settings).unwrap();
         fs::remove_file(token_file).unwrap();
         let admin = Admin::start(bound, reloader, Arc::clone(&operator), vec![], Arc::default()).unwrap();

@@ -6,6 +6,7 @@
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
 mod balance;
+mod cpu_set;
 pub mod diagnostic;
 pub mod health;
 mod names;
@@ -18,6 +19,7 @@ mod similar;
 pub(crate) mod units;
 mod validate;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
+pub use cpu_set::{CpuSet, MAX_CPU};
 pub use diagnostic::{Problem, Problems, Source};
 pub use health::{HealthInput, InputOf, PoolHealth};
 pub(crate) use network::{NetworkError, parse_network};
@@ -38,6 +41,7 @@ pub use safety::{Safety, SelfSuspicion};
 use reader::{Report, Value, is_repeated_key};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use units::show_duration;
 
 use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
@@ -96,7 +100,30 @@ pub const MAX_ANSWERS: usize = 16;
 impl Config {
     /// What is allowed, but may not be meant; a line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.probes.iter().flat_map(|probe| probe.warnings())
+        self.probes.iter().flat_map(|probe| probe.warnings()).chain(self.slow_canaries())
+    }
+
+    /// Canaries that a cut may reach later than what they vouch for.
+    fn slow_canaries(&self) -> impl Iterator<Item = String> {
+        let inputs = self.pools.iter().flat_map(|pool| &pool.health.inputs).filter(|input| !input.monitoring_only);
+        let acting = inputs.filter_map(|input| match input.of {
+            InputOf::Probe(probe) => Some(&self.probes[probe]),
+            InputOf::Pool(_) => None,
+        });
+        let times = acting.filter_map(|probe| Some((probe.time_to_fall()?, &probe.name)));
+        let soonest = times.min();
+        let canaries: BTreeSet<usize> = self.safety.self_suspicion.canaries.iter().map(|canary| canary.probe).collect();
+        canaries.into_iter().filter_map(move |canary| {
+            let (canary, (time, acting)) = (&self.probes[canary], soonest?);
+            (canary.longest_silence() > time).then(|| {
+                let (silence, time) = (show_duration(canary.longest_silence()), show_duration(time));
+                format!(
+                    "probe {} is slow for a canary: what it said before this server was cut off may count for {silence}, while {acting} \
+                     finds endpoints down within {time}: shorten its `interval`",
+                    canary.name
+                )
+            })
+        })
     }
 
     /// Reads a file of at most [`MAX_FILE_BYTES`] bytes.
@@ -148,11 +175,13 @@ pub type Span = Range<usize>;
 pub struct Server {
     /// UDP and TCP addresses; at least one, none twice.
     pub listen: Vec<SocketAddr>,
-    /// UDP threads per address; 0 means one per core. At most 256.
+    /// UDP threads per address; 0 means one per CPU that there is for them. At most 256.
     pub workers: usize,
+    /// The CPUs for all that doesn't answer queries, which then has the others; without the key all share all.
+    pub background_cpus: Option<CpuSet>,
     /// RFC 5001 identifier, 1 to 64 octets.
     pub nsid: Option<Vec<u8>>,
-    /// Reserved for operator overrides and last known health; nothing is kept there yet.
+    /// Where what operators say and the last verdicts outlive a restart; without it they are forgotten.
     pub state_dir: Option<PathBuf>,
     /// The user to become once the sockets are bound.
     pub user: Option<String>,
@@ -180,25 +209,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// UDP threads per address, with 0 resolved.
-    pub fn workers_per_address(&self) -> usize {
-        match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        }
-    }
-
     /// The files of the certificate and its key, as far as they are given.
     pub fn certificate_paths(&self) -> impl Iterator<Item = &Path> {
         self.encrypted
             .iter()
             .flat_map(|encrypted| [&encrypted.certificate, &encrypted.key])
             .map(|(path, _)| path.as_path())
-    }
-
-    /// All threads that answer: the UDP workers, one for TCP, and one for all that is encrypted.
-    pub fn threads(&self) -> usize {
-        self.listen.len() * self.workers_per_address() + 1 + usize::from(self.encrypted.is_some())
     }
 }
 

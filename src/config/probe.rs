@@ -52,6 +52,17 @@ impl Probe {
             _ => self.timing.interval + self.timing.timeout,
         }
     }
+
+    /// The longest time until what doesn't answer any more is found down; nothing where the network has no part in that.
+    pub fn time_to_fall(&self) -> Option<Duration> {
+        let Timing { interval, timeout, fall, .. } = self.timing;
+        let runs = interval * u32::from(fall);
+        match *self.check {
+            Check::File(_) => None,
+            Check::Heartbeat(max_silence) => Some(max_silence + runs),
+            _ => Some(runs + timeout),
+        }
+    }
 }
 
 /// When a probe runs and what its results mean.

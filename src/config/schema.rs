@@ -78,6 +78,7 @@ pub(super) const SERVER: Kind = Kind::new(
     &[
         "listen",
         "workers",
+        "background_cpus",
         "nsid",
         "state_dir",
         "user",

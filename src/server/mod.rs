@@ -11,6 +11,7 @@ pub mod certificate;
 mod clock;
 mod connections;
 pub mod counters;
+pub mod cpus;
 mod encrypted;
 mod failures;
 mod framed;

@@ -1,5 +1,5 @@
-//! The system calls that have no safe form elsewhere: datagrams in batches, integer socket options, users and groups, signals
-//! to groups of processes.
+//! The system calls that have no safe form elsewhere: datagrams in batches, integer socket options, users and groups, CPUs of
+//! threads, signals to groups of processes.
 //!
 //! This is the only file with `unsafe`. What it gives out is safe to use in any order and with any argument.
 
@@ -7,6 +7,7 @@
 #![allow(clippy::unnecessary_cast, reason = "the C libraries differ in the types of lengths and flags")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -15,6 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
 use std::slice;
 
+use crate::config::MAX_CPU;
 use crate::dns::MAX_UDP_RESPONSE;
 
 /// Datagrams that one call receives or sends at most.
@@ -471,6 +473,43 @@ pub(super) fn release_free_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// In place of a thread's number, the one that asks.
+pub(super) const THIS_THREAD: u32 = 0;
+/// Room for CPUs 0 to [`MAX_CPU`].
+type CpuMask = [libc::c_ulong; (MAX_CPU + 1) / libc::c_ulong::BITS as usize];
+
+/// The CPUs that this thread may run on.
+///
+/// # Errors
+/// As sched_getaffinity(2).
+pub(super) fn cpus_of_this_thread() -> io::Result<BTreeSet<usize>> {
+    let mut mask: CpuMask = [0; _];
+    // SAFETY: writes within the mask, whose length it is told.
+    succeeded(unsafe {
+        libc::sched_getaffinity(THIS_THREAD as libc::pid_t, size_of_val(&mask), mask.as_mut_ptr().cast())
+    })?;
+    Ok((0..=MAX_CPU).filter(|cpu| mask[word(*cpu)] & bit(*cpu) != 0).collect())
+}
+
+/// Keeps a thread, and those that it starts from then on, to these CPUs. Those above [`MAX_CPU`] are left out.
+///
+/// # Errors
+/// As sched_setaffinity(2): none of the CPUs is there for this process, or the thread isn't.
+pub(super) fn keep_thread_to(thread: u32, cpus: &BTreeSet<usize>) -> io::Result<()> {
+    let mut mask: CpuMask = [0; _];
+    cpus.range(..=MAX_CPU).for_each(|cpu| mask[word(*cpu)] |= bit(*cpu));
+    // SAFETY: reads the mask, whose length it is told.
+    succeeded(unsafe { libc::sched_setaffinity(thread as libc::pid_t, size_of_val(&mask), mask.as_ptr().cast()) })
+}
+
+fn word(cpu: usize) -> usize {
+    cpu / libc::c_ulong::BITS as usize
+}
+
+fn bit(cpu: usize) -> libc::c_ulong {
+    1 << (cpu % libc::c_ulong::BITS as usize)
 }
 
 fn succeeded(result: c_int) -> io::Result<()> {

@@ -10,7 +10,8 @@ use meridian::admin::view::{Explanation, HealthReport, History};
 use meridian::admin::{self, Admin};
 use meridian::config;
 use meridian::operator::Operator;
-use meridian::reload::Reloader;
+use meridian::reload::{Prepared, Reloader};
+use meridian::snapshot::Publisher;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -34,11 +35,11 @@ impl Interface {
     pub(crate) fn start_with(configuration: &str, token_file: Option<PathBuf>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inside = runtime.enter();
-        let (loader, prepared) = prepared(configuration);
-        let reloader = Arc::new(Reloader::new(loader, prepared, tokio::sync::mpsc::channel(1).0));
+        let (loader, Prepared { compiled, prober, certificate }) = prepared(configuration);
+        let publisher = Arc::new(Publisher::new(compiled));
+        let operator = Arc::new(Operator::start(None, Arc::clone(&publisher), Instant::now(), 1_700_000_000).unwrap());
+        let reloader = Arc::new(Reloader::new(loader, publisher, prober, certificate, tokio::sync::mpsc::channel(1).0));
         let bound = admin::bind(&config::Admin { listen: "127.0.0.1:0".parse().unwrap(), token_file }).unwrap();
-        let publisher = Arc::clone(reloader.publisher());
-        let operator = Arc::new(Operator::start(None, publisher, Instant::now(), 1_700_000_000).unwrap());
         let admin = Admin::start(bound, Arc::clone(&reloader), operator, vec![Arc::default()], Arc::default()).unwrap();
         drop(inside);
         Self { address: admin.address(), admin, reloader, _runtime: runtime }
@@ -50,8 +51,12 @@ pub(crate) struct TokenFile(pub(crate) PathBuf);
 
 impl TokenFile {
     pub(crate) fn new(name: &str) -> Self {
+        Self::of(name, TOKEN)
+    }
+
+    pub(crate) fn of(name: &str, token: &str) -> Self {
         let path = std::env::temp_dir().join(format!("meridian-{name}-{}.token", std::process::id()));
-        fs::write(&path, TOKEN).unwrap();
+        fs::write(&path, token).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         Self(path)
     }

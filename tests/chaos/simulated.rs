@@ -199,7 +199,7 @@ impl Run<'_> {
                 let subject = self.site.subject(endpoint).parse().unwrap();
                 let since = unix_seconds.into();
                 let said = Override { subject, word, reason, author, since, expires: Some(since + seconds) };
-                operator.say(said, now).unwrap();
+                operator.say(said, now, || since).unwrap();
             }
             Act::Resume { pool } => {
                 let subject = Subject::Pool(format!("p{pool}"));

@@ -57,6 +57,44 @@ fn assert_refused_with(check_code: i32, what: &str, config: &std::path::Path, al
 }
 
 #[test]
+fn answers_have_the_cpus_that_the_background_leaves() {
+    /// The threads of a process by name, each with its CPUs as the kernel writes them.
+    fn threads(server: &Meridian) -> Vec<(String, String)> {
+        let entries = fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
+        let statuses = entries.filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("status")).ok());
+        let field = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        statuses.map(|status| (field(&status, "Name"), field(&status, "Cpus_allowed_list"))).collect()
+    }
+    let folder = Folder::new("cpus");
+    let serve = |cpus: Option<&str>| {
+        let key = cpus.map_or_else(String::new, |cpus| format!("server.background_cpus = \"{cpus}\"\n"));
+        Meridian::serve(&folder.put("meridian.toml", key + &config("")))
+    };
+    let given = threads(&serve(None))[0].1.clone();
+    let last = given.rsplit([',', '-']).next().unwrap();
+    if given == last {
+        // Where there is one CPU, it is shared, and that is said.
+        let server = serve(Some(last));
+        assert!(server.process.text().contains("no CPU would be left for answers"), "{}", server.process.text());
+        return;
+    }
+    let server = serve(Some(&format!("{last},8191")));
+    let threads = threads(&server);
+    let is_for_answers = |name: &str| name.starts_with("udp-") || name == "tcp";
+    let (answering, others): (Vec<_>, Vec<_>) = threads.iter().partition(|(name, _)| is_for_answers(name));
+    let workers = std::thread::available_parallelism().unwrap().get() - 1;
+    assert_eq!(answering.len(), workers + 1, "{threads:?}");
+    assert!(others.len() >= 3, "{threads:?}");
+    assert!(others.iter().all(|(_, cpus)| cpus == last), "{threads:?}");
+    assert!(answering.iter().all(|(_, cpus)| cpus == &answering[0].1 && !cpus.contains(last)), "{threads:?}");
+    let text = serve(Some("8191")).process.text();
+    assert!(text.contains(&format!("this process was given none of them, but {given}")), "{text}");
+}
+
+#[test]
 fn check_approves_what_serve_would_start() {
     let folder = Folder::new("check");
     let path = folder.put("meridian.toml", config(""));

@@ -61,6 +61,7 @@ pub(super) fn server(file: &Table<'_>, report: &Report) -> Option<Server> {
     });
     Some(Server {
         workers: table.or("workers", 0, |value| value.integer(0..=MAX_WORKERS)),
+        background_cpus: table.optional("background_cpus", |value| value.parsed("\"3\"")),
         nsid,
         state_dir: table.optional("state_dir", |value| value.path()),
         user: table.optional("user", |value| account(value, "the name of a user")),
