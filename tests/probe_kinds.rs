@@ -20,7 +20,7 @@ use meridian::health::probe::{MAX_PROGRAMS, Observation, Observe, Prober};
 use meridian::health::{Input, TargetKey};
 use meridian::reload::{Loader, Origin};
 use socket2::{Domain, Protocol, Socket, Type};
-use support::{run_in_child, skip};
+use support::{run_in_child, skip, tcp_and_udp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::sleep;
@@ -157,13 +157,7 @@ mod dns {
 
     /// Answers one query over each.
     async fn server(script: Script, over_tcp: Option<OverTcp>) -> u16 {
-        // The same port for both.
-        let (listener, socket) = loop {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-                break (listener, socket);
-            }
-        };
+        let (listener, socket) = tcp_and_udp().await;
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let other_port = UdpSocket::bind("127.0.0.1:0").await.unwrap();

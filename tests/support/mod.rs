@@ -11,6 +11,7 @@ pub(crate) mod health;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod tls;
+pub(crate) mod words;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -172,6 +173,16 @@ pub(crate) fn free_port() -> u16 {
     let is_free = |port: &u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let listeners = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.take(100).map(|listener| listener.local_addr().unwrap().port()).find(is_free).expect("a free port")
+}
+
+/// Listens at one port of 127.0.0.1 for both.
+pub(crate) async fn tcp_and_udp() -> (tokio::net::TcpListener, tokio::net::UdpSocket) {
+    loop {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(socket) = tokio::net::UdpSocket::bind(listener.local_addr().unwrap()).await {
+            return (listener, socket);
+        }
+    }
 }
 
 /// Waits until `condition` holds.
