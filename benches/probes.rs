@@ -370,7 +370,7 @@ async fn answer(mut stream: TcpStream, endpoint: u32) {
         let status = match MODE.load(Ordering::Relaxed) {
             ALL_HANG => continue,
             _ if endpoint % HANGING == 7 => continue,
-            A_THIRD_FAILS if endpoint % 3 == 0 => "503 Service Unavailable",
+            A_THIRD_FAILS if endpoint.is_multiple_of(3) => "503 Service Unavailable",
             _ => "200 OK",
         };
         let response = format!("HTTP/1.1 {status}\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n");
