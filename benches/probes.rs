@@ -1,6 +1,7 @@
 //! What it costs to probe very many endpoints, and whether queries feel it: `cargo bench --bench probes`, which prints one line for
 //! each number of endpoints. The server is the real binary. What it probes is another process, which notes when it is asked; so the
-//! schedule is measured from outside.
+//! schedule is measured from outside. Two CPUs are used: one for the server's background, the other for all else; where queries are
+//! measured, what is probed shares the former, as it would be elsewhere.
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a bench")]
 
 #[path = "../tests/support/mod.rs"]
@@ -10,7 +11,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ const POOLS: u32 = 20;
 const REGIONS: u32 = 4;
 const QUERIES_PER_SECOND: f64 = 10_000.0;
 const ROUNDS: usize = 3;
+/// For the server's answers and whoever asks, and for its background.
+const CPUS: [&str; 2] = ["0", "1"];
 /// Ticks of processor time in a second, as everywhere on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -40,6 +43,7 @@ fn main() {
         backends();
         return;
     }
+    keep(std::process::id(), CPUS[0]);
     let seconds = Duration::from_secs;
     run(&Scene { endpoints: 20_000, interval: seconds(5), window: seconds(40) });
     run(&Scene { endpoints: 100_000, interval: seconds(30), window: seconds(90) });
@@ -54,10 +58,20 @@ fn endpoint(address: IpAddr) -> u32 {
     address.to_bits().wrapping_sub(Ipv4Addr::new(127, 1, 0, 0).to_bits())
 }
 
-fn configuration(scene: &Scene, endpoints: u32, port: Option<u16>) -> String {
-    let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [zones.\"example.com\"]\nnameservers = [\"ns1.example.net\"]\n"
-        .to_owned();
+/// Whether the server's background has a CPU of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cpus {
+    Divided,
+    Shared,
+}
+
+fn configuration(scene: &Scene, endpoints: u32, port: Option<u16>, cpus: Cpus) -> String {
+    let mut text = "[server]\nlisten = [\"127.0.0.1:0\"]\n".to_owned();
+    if cpus == Cpus::Divided {
+        text += &format!("background_cpus = \"{}\"\n", CPUS[1]);
+    }
+    text += "[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [zones.\"example.com\"]\nnameservers = [\"ns1.example.net\"]\n";
     for region in 0..REGIONS {
         text += &format!("[regions.r{region}]\nlocation = [0, {}]\n", region * 30);
     }
@@ -87,85 +101,162 @@ fn processor_seconds(process: &Process) -> f64 {
     (user + system) / TICKS_PER_SECOND
 }
 
+/// Has all threads of a process keep to a CPU.
+fn keep(process: u32, cpu: &str) {
+    let id = process.to_string();
+    let kept = Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", cpu, &id]).output().unwrap();
+    assert!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
+}
+
+/// What the server does for its probes, and how late it is, from when this is made on.
+struct Meter<'s> {
+    server: &'s Meridian,
+    began: Instant,
+    processor: f64,
+    late: Buckets,
+    delay: Buckets,
+    missed: f64,
+    sockets: usize,
+}
+
+impl<'s> Meter<'s> {
+    fn start(server: &'s Meridian) -> Self {
+        Self {
+            server,
+            late: Buckets::read(server, LATENESS),
+            delay: Buckets::read(server, DELAY),
+            missed: server.metric(MISSED, ""),
+            sockets: 0,
+            processor: processor_seconds(&server.process),
+            began: Instant::now(),
+        }
+    }
+
+    fn run(&mut self, window: Duration) {
+        while self.began.elapsed() < window {
+            std::thread::sleep(Duration::from_millis(500));
+            let open = std::fs::read_dir(format!("/proc/{}/fd", self.server.process.id())).unwrap().count();
+            self.sockets = self.sockets.max(open);
+        }
+    }
+
+    /// In percent of a core.
+    fn processor(&self) -> f64 {
+        (processor_seconds(&self.server.process) - self.processor) / self.began.elapsed().as_secs_f64() * 100.0
+    }
+
+    fn lateness(&self) -> String {
+        let late = Buckets::read(self.server, LATENESS).since(&self.late);
+        format!("late {late}, {} missed", self.server.metric(MISSED, "") - self.missed)
+    }
+
+    fn delay(&self) -> Buckets {
+        Buckets::read(self.server, DELAY).since(&self.delay)
+    }
+}
+
 fn run(scene: &Scene) {
     let folder = Folder::new("probes-bench");
-    let serve = |name: &str, text: &str| Meridian::serve(&folder.put(name, text));
-    let mut backends = Process::start(Command::new(std::env::current_exe().unwrap()).arg("backends"));
+    let serve = |name: &str, text: &str| {
+        let both = ["--cpu-list", &CPUS.join(","), env!("CARGO_BIN_EXE_meridian"), "serve", "-c"];
+        Meridian::serve_by(Command::new("taskset").args(both).arg(folder.put(name, text)))
+    };
+    // Where all hang, it has as many connections as the server.
+    let own = std::env::current_exe().unwrap();
+    let raised = "ulimit -n $(ulimit -Hn); exec \"$0\" backends";
+    let mut backends = Process::start(Command::new("sh").arg("-c").arg(raised).arg(own));
     let port = backends.wait_for("a port", 0, |line| line.strip_prefix("port ")?.parse().ok());
+    keep(backends.id(), CPUS[0]);
 
-    let small = serve("small.toml", &configuration(scene, 1, Some(port)));
+    let small = serve("small.toml", &configuration(scene, 1, Some(port), Cpus::Divided));
     std::thread::sleep(Duration::from_secs(3));
     let small_kib = small.process.resident_kib();
     drop(small);
 
-    let server = serve("all.toml", &configuration(scene, scene.endpoints, Some(port)));
+    let server = serve("all.toml", &configuration(scene, scene.endpoints, Some(port), Cpus::Divided));
     // Until all have had their first run and are on their schedule.
     std::thread::sleep(scene.interval * 2);
-    let late = Lateness::read(&server);
-    let missed = server.metric("meridian_probes_missed_total", "");
+    let first = Buckets::read(&server, DELAY);
     backends.type_line("begin");
-    let (began, processor) = (Instant::now(), processor_seconds(&server.process));
-    let mut sockets = 0;
-    while began.elapsed() < scene.window {
-        std::thread::sleep(Duration::from_millis(500));
-        let open = std::fs::read_dir(format!("/proc/{}/fd", server.process.id())).unwrap().count();
-        sockets = sockets.max(open);
-    }
-    let share = (processor_seconds(&server.process) - processor) / began.elapsed().as_secs_f64();
+    let mut meter = Meter::start(&server);
+    meter.run(scene.window);
+    let processor = meter.processor();
     let written = backends.written();
     backends.type_line(&format!("end {}", scene.interval.as_micros()));
     let arrivals = backends.wait_for("the times", written, |line| line.strip_prefix("arrivals ").map(str::to_owned));
-    let late = Lateness::read(&server).since(&late);
-    let missed = server.metric("meridian_probes_missed_total", "") - missed;
+    let lateness = meter.lateness();
     let kib = server.process.resident_kib();
-    let delay = Lateness::of(&server, "meridian_verdict_delay_seconds");
-    drop(server);
-
     print!(
-        "{} endpoints every {:?}, one in {HANGING} times out: {:.0} % of a core; {arrivals}; late {late}; missed {missed}; \
-         verdicts to answers {delay}; {:.1} KiB per endpoint; {sockets} descriptors at most",
+        "{} endpoints every {:?}, one in {HANGING} times out: {processor:.0} % of a core; {arrivals}; {lateness}; first verdicts to \
+         answers {first}; {:.1} KiB per endpoint; {} descriptors at most",
         scene.endpoints,
         scene.interval,
-        share * 100.0,
         (kib - small_kib) as f64 / f64::from(scene.endpoints - 1),
+        meter.sockets,
     );
-    std::io::stdout().flush().unwrap();
-
-    // One after the other, so that each pair has the same neighbours on this machine.
-    let mut p99 = [const { Vec::new() }; 2];
-    for _ in 0..ROUNDS {
-        for (probes, measured) in [None, Some(port)].into_iter().zip(&mut p99) {
-            let server = serve("queries.toml", &configuration(scene, scene.endpoints, probes));
-            std::thread::sleep(Duration::from_secs(if probes.is_some() { 8 } else { 2 }));
-            measured.push(query(server.dns, Duration::from_secs(8)));
-        }
+    for what in ["third fails", "all hang", "as usual"] {
+        backends.type_line(what);
+        let mut meter = Meter::start(&server);
+        // As long as it takes for the last verdict to turn.
+        meter.run(scene.interval * 4);
+        print!(
+            "; {what}: {:.0} % of a core, {}, {} verdicts to answers {}, {} descriptors at most",
+            meter.processor(),
+            meter.lateness(),
+            meter.delay().count(),
+            meter.delay(),
+            meter.sockets,
+        );
+        std::io::stdout().flush().unwrap();
     }
-    let [(without, lost_without), (with, lost_with)] = p99.map(|mut measured| {
-        measured.sort_unstable();
-        measured[measured.len() / 2]
-    });
-    println!(
-        "; p99 of answers at {QUERIES_PER_SECOND}/s {without:?} without probes ({lost_without} lost), {with:?} with \
-         ({lost_with} lost): {:+.1} %",
-        (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0,
-    );
+    let kib = server.process.resident_kib();
+    print!("; then {:.1} KiB per endpoint", (kib - small_kib) as f64 / f64::from(scene.endpoints - 1));
+    drop(server);
+
+    keep(backends.id(), CPUS[1]);
+    for (cpus, name) in [(Cpus::Divided, "with background_cpus"), (Cpus::Shared, "on shared CPUs")] {
+        // One after the other, so that each pair has the same neighbours on this machine.
+        let mut p99 = [const { Vec::new() }; 2];
+        for _ in 0..ROUNDS {
+            for (probes, measured) in [None, Some(port)].into_iter().zip(&mut p99) {
+                let server = serve("queries.toml", &configuration(scene, scene.endpoints, probes, cpus));
+                std::thread::sleep(Duration::from_secs(if probes.is_some() { 8 } else { 2 }));
+                measured.push(query(server.dns, Duration::from_secs(8)));
+            }
+        }
+        let [(without, lost_without), (with, lost_with)] = p99.map(|mut measured| {
+            measured.sort_unstable();
+            measured[measured.len() / 2]
+        });
+        print!(
+            "; {name}, p99 of answers at {QUERIES_PER_SECOND}/s {without:?} without probes ({lost_without} lost), {with:?} with \
+             ({lost_with} lost): {:+.1} %",
+            (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0,
+        );
+        std::io::stdout().flush().unwrap();
+    }
+    println!();
 }
 
+const LATENESS: &str = "meridian_probe_lateness_seconds";
+const DELAY: &str = "meridian_verdict_delay_seconds";
+const MISSED: &str = "meridian_probes_missed_total";
+
 /// A histogram of the server's: upper bounds in seconds, and how many were no longer.
-struct Lateness(Vec<(f64, f64)>);
+struct Buckets(Vec<(f64, f64)>);
 
-impl Lateness {
-    fn read(server: &Meridian) -> Self {
-        Self::of(server, "meridian_probe_lateness_seconds")
-    }
-
-    fn of(server: &Meridian, name: &str) -> Self {
+impl Buckets {
+    fn read(server: &Meridian, name: &str) -> Self {
         let text = server.get("/metrics");
         let buckets = text.lines().filter_map(|line| {
             let (bound, count) = line.strip_prefix(name)?.strip_prefix("_bucket{le=\"")?.split_once("\"} ")?;
             Some((bound.parse().unwrap(), count.parse().unwrap()))
         });
         Self(buckets.collect())
+    }
+
+    fn count(&self) -> f64 {
+        self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
     fn since(mut self, before: &Self) -> Self {
@@ -175,9 +266,9 @@ impl Lateness {
 }
 
 /// The bounds that so many were within.
-impl fmt::Display for Lateness {
+impl fmt::Display for Buckets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.0.last().map_or(0.0, |(_, count)| *count);
+        let all = self.count();
         for (index, part) in [0.5, 0.99, 0.999].into_iter().enumerate() {
             let bound =
                 self.0.iter().find(|(_, count)| *count >= all * part).map_or(f64::INFINITY, |(bound, _)| *bound);
@@ -229,6 +320,12 @@ fn query(server: SocketAddr, duration: Duration) -> (Duration, usize) {
     (took[took.len() * 99 / 100], lost)
 }
 
+/// How endpoints fare.
+static MODE: AtomicU8 = AtomicU8::new(AS_USUAL);
+const AS_USUAL: u8 = 0;
+const A_THIRD_FAILS: u8 = 1;
+const ALL_HANG: u8 = 2;
+
 /// When which endpoint was asked, in microseconds.
 type Arrivals = Arc<Mutex<Vec<(u32, u64)>>>;
 
@@ -252,11 +349,15 @@ fn backends() {
         }
     });
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        match line.split_once(' ') {
-            None => arrivals.lock().unwrap().clear(),
-            Some((_, interval)) => {
+        match line.as_str() {
+            "begin" => arrivals.lock().unwrap().clear(),
+            "as usual" => MODE.store(AS_USUAL, Ordering::Relaxed),
+            "third fails" => MODE.store(A_THIRD_FAILS, Ordering::Relaxed),
+            "all hang" => MODE.store(ALL_HANG, Ordering::Relaxed),
+            line => {
+                let interval = line.strip_prefix("end ").unwrap().parse().unwrap();
                 let arrivals = std::mem::take(&mut *arrivals.lock().unwrap());
-                println!("arrivals {}", judge(&arrivals, interval.parse().unwrap()));
+                println!("arrivals {}", judge(&arrivals, interval));
                 std::io::stdout().flush().unwrap();
             }
         }
@@ -265,11 +366,15 @@ fn backends() {
 
 async fn answer(mut stream: TcpStream, endpoint: u32) {
     let mut request = [0; 1024];
-    let hangs = endpoint % HANGING == 7;
     while let Ok(1..) = stream.read(&mut request).await {
-        if !hangs {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n").await;
-        }
+        let status = match MODE.load(Ordering::Relaxed) {
+            ALL_HANG => continue,
+            _ if endpoint % HANGING == 7 => continue,
+            A_THIRD_FAILS if endpoint % 3 == 0 => "503 Service Unavailable",
+            _ => "200 OK",
+        };
+        let response = format!("HTTP/1.1 {status}\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n");
+        let _ = stream.write_all(response.as_bytes()).await;
     }
 }
 

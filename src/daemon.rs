@@ -4,6 +4,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -14,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
-use crate::cpus::{CpuSet, Placement};
+use crate::config::CpuSet;
 use crate::dns::WorkerContext;
 use crate::health::{Observed, Prober};
 use crate::logging::{self, Logging};
@@ -24,6 +25,7 @@ use crate::operator::Operator;
 use crate::reload::{
     Loader, Origin, Prepared, Reason, Reloader, warn_of_few_descriptors, warn_of_what_may_not_be_meant,
 };
+use crate::server::cpus::Placement;
 use crate::server::privileges::Identity;
 use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
 use crate::snapshot::{Event, Publisher};
@@ -207,8 +209,10 @@ impl Daemon {
             operator.keep_verdicts(true, Instant::now(), unix_seconds());
             let _ = kept.send(());
         });
-        if is_kept.recv_timeout(STATE_GRACE).is_err() {
-            warn!("the disk of state_dir hangs; the last verdicts are not kept");
+        match is_kept.recv_timeout(STATE_GRACE) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => warn!("the disk of state_dir hangs; the last verdicts are not kept"),
+            Err(RecvTimeoutError::Disconnected) => error!("a defect: the last verdicts are not kept; report this"),
         }
         drop(self.admin);
         drop(self.reloader);

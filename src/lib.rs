@@ -26,7 +26,6 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
-pub mod cpus;
 pub mod daemon;
 pub mod dns;
 pub mod geo;

@@ -41,17 +41,6 @@ impl Operator {
             Some(folder) => Journal::open(folder, AUDIT_RECORDS)?,
             None => Journal::in_memory(AUDIT_RECORDS),
         };
-        if let Some(folder) = folder {
-            let max_age = publisher.current().compiled.config.safety.restore_max_age;
-            if let Some(stored) = verdicts::read(folder, max_age, unix_seconds) {
-                publisher.restore(|table| stored.past(table), now);
-                // What was acknowledged after verdicts were last stored.
-                for subject in journal.resumed_after(stored.record) {
-                    publisher.resume(subject, now);
-                }
-            }
-        }
-        journal.overrides().expired(unix_seconds).for_each(tell_that_it_is_over);
         let operator = Self {
             publisher,
             refused: Arc::clone(journal.failures()),
@@ -60,8 +49,24 @@ impl Operator {
             folder: folder.map(Path::to_owned),
             keeper: folder.map(|folder| Keeper::new(folder.to_owned())),
         };
-        operator.publish(&operator.journal(), now, unix_seconds);
+        operator.take_up(now, unix_seconds);
         Ok(operator)
+    }
+
+    fn take_up(&self, now: Instant, unix_seconds: u64) {
+        let journal = self.journal();
+        journal.overrides().expired(unix_seconds).for_each(tell_that_it_is_over);
+        // Ahead of verdicts, which else would turn what a word holds up, and have it warm up anew.
+        self.publish(&journal, now, unix_seconds);
+        let max_age = self.publisher.current().compiled.config.safety.restore_max_age;
+        let stored = self.folder.as_ref().and_then(|folder| verdicts::read(folder, max_age, unix_seconds));
+        if let Some(stored) = stored {
+            self.publisher.restore(|table| stored.past(table), now);
+            // What was acknowledged after verdicts were last stored.
+            for subject in journal.resumed_after(stored.record) {
+                self.publisher.resume(subject, now);
+            }
+        }
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
@@ -101,14 +106,15 @@ impl Operator {
         (self.refused.load(Ordering::Relaxed), self.keeper.as_ref().map_or(0, Keeper::failures))
     }
 
-    /// Takes a word in. When this returns, it is kept and published. Blocks while it is written.
+    /// Takes a word in. When this returns, it is kept and published. Blocks while it is written; words that are over by then stay so,
+    /// so the seconds since 1970 are asked for.
     ///
     /// # Errors
     /// As [`Refusal`] says.
-    pub fn say(&self, said: Override, now: Instant) -> Result<(), Refusal> {
+    pub fn say(&self, said: Override, now: Instant, unix_seconds: impl Fn() -> u64) -> Result<(), Refusal> {
         let mut journal = self.journal();
         journal.set(said.clone())?;
-        self.publish(&journal, now, said.since);
+        self.publish(&journal, now, unix_seconds());
         let Override { subject, word, reason, author, expires, .. } = said;
         info!(%subject, %word, author, reason, expires, "an operator overrides");
         Ok(())
@@ -123,11 +129,12 @@ impl Operator {
         subject: &Subject,
         reason: Option<&str>,
         author: &str,
-        (now, unix_seconds): (Instant, u64),
+        now: Instant,
+        unix_seconds: impl Fn() -> u64,
     ) -> Result<Override, Refusal> {
         let mut journal = self.journal();
-        let was = journal.clear(subject, reason, author, unix_seconds)?;
-        self.publish(&journal, now, unix_seconds);
+        let was = journal.clear(subject, reason, author, unix_seconds())?;
+        self.publish(&journal, now, unix_seconds());
         info!(%subject, word = %was.word, author, reason, "an operator takes an override back");
         Ok(was)
     }
@@ -218,7 +225,8 @@ mod tests {
         for (name, expires) in [("first", 10), ("second", 20)] {
             let (subject, expires) = (Subject::Pool(name.to_owned()), Some(expires));
             let (reason, author) = (reason.clone(), author.clone());
-            operator.say(Override { subject, word: Word::Down, reason, author, since: 0, expires }, now).unwrap();
+            let said = Override { subject, word: Word::Down, reason, author, since: 0, expires };
+            operator.say(said, now, || 0).unwrap();
         }
         let (ended, left) = mpsc::channel();
         thread::scope(|scope| {
@@ -230,9 +238,10 @@ mod tests {
             assert_eq!(left.recv_timeout(Duration::from_secs(10)), Ok(1));
             drop(slow);
         });
-        // What is said next doesn't bring it back, though nobody took note yet.
+        // What is said next doesn't bring it back, though nobody took note yet, and though it was said before that was over.
         let subject = Subject::Pool("third".to_owned());
-        operator.say(Override { subject, word: Word::Up, reason, author, since: 11, expires: None }, now).unwrap();
+        let said = Override { subject: subject.clone(), word: Word::Up, reason, author, since: 9, expires: None };
+        operator.say(said, now, || 11).unwrap();
         assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 3));
         operator.keep_expiries(11);
         assert_eq!((operator.overrides().len(), operator.trail().len()), (2, 4));

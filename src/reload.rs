@@ -21,7 +21,7 @@ use crate::health::probe::MAX_PROGRAMS;
 use crate::health::scheduler::probes_in_flight;
 use crate::health::{Memory, Observed, Prober, Punctuality, Scheduler};
 use crate::measurements::Measurements;
-use crate::server::{Certificate, certificate, raise_descriptor_limit, release_free_memory};
+use crate::server::{Certificate, certificate, cpus, raise_descriptor_limit, release_free_memory};
 use crate::snapshot::{
     Carried, Compiled, Geography, Outdated, OutdatedZone, Publisher, assemble, compile, load_cookie_secrets,
     load_database, load_geo_maps, load_measurements,
@@ -118,7 +118,7 @@ impl Loader {
         let prober = prober.map_err(|found| problems.0.extend(found.0)).ok();
         let certificate = self.load_certificate(&config).map_err(|found| problems.0.extend(found.0)).ok();
         let limiter = self.rate_limiter(&config);
-        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let carried = self.carried.get_or_insert_with(|| Carried::new(cpus::threads(&config.server)));
         let compiled = compile(config, geography, cookies, limiter, carried, serving);
         let compiled = compiled.map_err(|found| problems.0.extend(found.0)).ok();
         match (compiled, prober, certificate) {
@@ -146,7 +146,7 @@ impl Loader {
         let config = serving.config.clone();
         let cookies = serving.cookies.clone();
         let limiter = serving.rate_limiter.clone();
-        let carried = self.carried.get_or_insert_with(|| Carried::new(config.server.threads()));
+        let carried = self.carried.get_or_insert_with(|| Carried::new(cpus::threads(&config.server)));
         Ok(assemble(config, Arc::clone(&serving.tree), serving.outdated.clone(), geography, cookies, limiter, carried)?)
     }
 
@@ -510,7 +510,7 @@ fn descriptors_needed(config: &Config, probes: usize) -> usize {
     let encrypted_sockets =
         encrypted.map_or(0, |encrypted| encrypted.tls.len() + encrypted.https.len() + encrypted.quic.len());
     // Each address has a socket for each UDP worker and one for TCP.
-    let sockets = server.threads() + server.listen.len() + encrypted_sockets;
+    let sockets = cpus::threads(server) + server.listen.len() + encrypted_sockets;
     server.tcp.connections * threads_with_connections + probes + sockets + OTHERS
 }
 

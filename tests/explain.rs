@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::admin::view::{Explanation, Question, Source};
 use meridian::config::{Adaptive, Balance, Performance, Target};
+use meridian::health::overrides::{Override, Subject, Word};
 use meridian::health::report::Age;
-use meridian::health::{Details, Failure, Load, Observation, Pushed};
+use meridian::health::{Details, Failure, Load, Observation, Overrides, Pushed};
 use meridian::reload::{Loader, Origin};
 use meridian::snapshot::Publisher;
 use serde::Deserialize;
@@ -22,6 +24,8 @@ use serde::Deserialize;
 /// The second since 1970 at which everything happens: 2026-11-21T12:00:00Z.
 const NOW: u32 = 1_795_262_400;
 const SEED: u64 = 1;
+/// The interval of the probes.
+const APART: Duration = Duration::from_secs(10);
 /// Each has a file, and so has each balance.
 const STRATEGIES: [&str; 7] = [
     "steering-proximity",
@@ -74,9 +78,15 @@ struct Input {
     ask: String,
     /// The client's subnet.
     client: Option<String>,
-    /// Probed endpoints that fail.
+    /// What fails: addresses, or targets as they are shown.
     #[serde(default)]
-    down: Vec<IpAddr>,
+    down: Vec<String>,
+    /// What fails in each of several runs that are [`APART`], in place of `down`.
+    #[serde(default)]
+    runs: Vec<Vec<String>>,
+    /// What operators say.
+    #[serde(default)]
+    words: BTreeMap<Subject, Word>,
     /// Files beside the configuration, where it says `@FOLDER@`.
     #[serde(default)]
     files: BTreeMap<String, String>,
@@ -116,26 +126,32 @@ fn explained(input: &Input, folder: &Path) -> String {
     let config = input.config.replace("@FOLDER@", folder.to_str().unwrap());
     let text = format!("geoip.database = {database:?}\n{beside}{config}");
     let prepared = Loader::new(Origin::Embedded(text)).load().unwrap_or_else(|problems| panic!("{problems}"));
-    let now = Instant::now();
+    let mut now = Instant::now();
     let publisher = Publisher::starting_at(prepared.compiled, now, NOW);
-    let targets = publisher.current().compiled.targets.clone();
-    let observations = targets.into_iter().map(|key| {
-        let Target::Address(address) = key.target else { panic!("a probed hostname") };
-        let outcome = if input.down.contains(&address) { Err(Failure::Refused) } else { Ok(()) };
-        (
-            Arc::new(key),
-            Observation {
-                took: Duration::from_millis(20),
-                address: Some(address),
-                outcome,
-                details: Details::default(),
-            },
-        )
-    });
-    publisher.observe(observations, now);
+    let runs = if input.runs.is_empty() { slice::from_ref(&input.down) } else { &input.runs };
+    for (run, down) in (0..).zip(runs) {
+        now += if run == 0 { Duration::ZERO } else { APART };
+        let targets = publisher.current().compiled.targets.clone();
+        let observations = targets.into_iter().map(|key| {
+            let Target::Address(address) = key.target else { panic!("a probed hostname") };
+            let fails = down.contains(&address.to_string()) || down.contains(&key.to_string());
+            let outcome = if fails { Err(Failure::Refused) } else { Ok(()) };
+            (
+                Arc::new(key),
+                Observation {
+                    took: Duration::from_millis(20),
+                    address: Some(address),
+                    outcome,
+                    details: Details::default(),
+                },
+            )
+        });
+        publisher.observe(observations, now);
+    }
     let reports: Vec<_> = input.loads.iter().map(|(address, told)| Ok(pushed(*address, told))).collect();
     let (outcomes, _) = publisher.push(&reports, now);
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    publisher.obey(&Arc::new(said(&input.words)), now);
     publisher.tick(now, NOW);
     publisher.follow_demand(now);
     let question = Question::parse("www.example.com", Some(&input.ask), input.client.as_deref()).unwrap();
@@ -155,6 +171,22 @@ fn pushed(address: IpAddr, told: &Told) -> Pushed {
         successes: 0,
         failures: 0,
     }
+}
+
+fn said(words: &BTreeMap<Subject, Word>) -> Overrides {
+    let mut said = Overrides::default();
+    for (subject, word) in words {
+        said.set(Override {
+            subject: subject.clone(),
+            word: *word,
+            reason: "a test".to_owned(),
+            author: "a tester".to_owned(),
+            since: NOW.into(),
+            expires: None,
+        })
+        .unwrap();
+    }
+    said
 }
 
 #[test]

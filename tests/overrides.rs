@@ -12,7 +12,7 @@ use meridian::admin::view::{Explanation, Found, Part, Question, Source};
 use meridian::config::Target;
 use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
 use meridian::health::overrides::{Override, Said, Word};
-use meridian::health::{Failure, Hold};
+use meridian::health::{Failure, Hold, Verdict};
 use meridian::operator::Operator;
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::Publisher;
@@ -253,6 +253,26 @@ fn verdicts_from_before_a_restart_hold_until_probes_say_otherwise() {
 }
 
 #[test]
+fn what_a_word_holds_up_is_as_warm_after_a_restart() {
+    let restarts = Restarts::new(CONFIGURATION.replace("drain_time", "slow_start = \"5m\"\ndrain_time"));
+    let (publisher, operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[1], restarts.at(0));
+    let (subject, reason, author) = ("pool/web".parse().unwrap(), "its probe is wrong".into(), "me".into());
+    let said = Override { subject, word: Word::Up, reason, author, since: UNIX, expires: None };
+    operator.say(said, restarts.at(1), || UNIX).unwrap();
+    operator.keep_verdicts(true, restarts.at(600), UNIX + 600);
+    drop(operator);
+    let (publisher, _operator) = restarts.start(610, UNIX + 610);
+    assert_eq!(answered(&publisher), "12/12/12");
+    let health = publisher.health();
+    assert_eq!(
+        health.get(health.id(&health.keys().next().unwrap()).unwrap()).unwrap().machine.verdict(),
+        Verdict::Down
+    );
+    assert!(health.endpoints().all().iter().all(|known| known.warmth(restarts.at(610)) == 16));
+}
+
+#[test]
 fn a_resumption_that_was_acknowledged_is_not_lost() {
     let restarts = Restarts::new(held());
     let (mut publisher, mut operator) = restarts.start(0, UNIX);
@@ -306,7 +326,7 @@ fn words_end_by_the_calendar_whatever_the_clock_did() {
         let subject = format!("endpoint/web/near/192.0.2.{octet}").parse().unwrap();
         let (reason, author) = ("because".to_owned(), "me".to_owned());
         let said = Override { subject, word: Word::Down, reason, author, since, expires };
-        operator.say(said, restarts.at(0)).unwrap();
+        operator.say(said, restarts.at(0), || since).unwrap();
     };
     let expire = |unix_seconds| {
         operator.expire(restarts.at(1), unix_seconds);

@@ -930,9 +930,10 @@ fn what_keeps_endpoints_down_is_shown() {
     assert_eq!(shown, "resume 20 resume, 20 20 resume, 20, resume, 20 20 -");
     assert!(text[2].contains("down for 10 s, held down for 20 s more ("), "{}", text[2]);
     assert!(text[3].contains("down for 10 s, waits for `meridian resume` ("), "{}", text[3]);
+    let b = "b down, held down for 20 s more (connection refused, 10 s ago)";
     let inputs =
-        "; of tcp://192.0.2.2:82 down, held down for 20 s more, tcp://192.0.2.2:83 down, waits for `meridian resume`";
-    assert!(text[1].contains(inputs), "{}", text[1]);
+        format!("down for 10 s, held down for 20 s more; needs 1 of 2: {b}, c down, waits for `meridian resume` (");
+    assert!(text[1].contains(&inputs), "{}", text[1]);
     // What an operator says goes before it.
     run.obey("down pool/b, up pool/c");
     assert_eq!(holds(&run).0, "resume 20 resume, 20 20 resume, -, -, 20 20 -");
@@ -941,6 +942,27 @@ fn what_keeps_endpoints_down_is_shown() {
     run.at(40);
     run.obey("");
     assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - -");
+}
+
+#[test]
+fn of_several_inputs_the_one_that_decides_is_told() {
+    let health = "[{ probe = \"a\", monitoring_only = true }, { probe = \"b\" }, { probe = \"c\" }]";
+    let pool = |name: &str, require: &str| {
+        let endpoints = "endpoints = [{ region = \"near\", address = \"192.0.2.1\" }]";
+        format!("[pools.{name}]\nhealth = {health}\nrequire = \"{require}\"\n{endpoints}\n")
+    };
+    let mut run = Run::new(&(pool("all", "all") + &pool("any", "any")));
+    run.find("1a- 1b+ 1c+");
+    run.at(10);
+    run.find("1c-");
+    let (snapshot, health) = run.publisher.current_with_health();
+    let report = HealthReport::new(&snapshot, &health, None, run.now());
+    let told = report.endpoints.iter().map(|placed| {
+        let endpoint = &placed.endpoint;
+        format!("{} {} {:?}", endpoint.verdict, endpoint.probe.as_deref().unwrap(), endpoint.verdict_seconds)
+    });
+    let (c, b) = ("down tcp://192.0.2.1:83 Some(0)", "up tcp://192.0.2.1:82 Some(10)");
+    assert_eq!(told.collect::<Vec<_>>(), [c, b]);
 }
 
 #[test]

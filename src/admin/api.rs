@@ -20,8 +20,8 @@ use super::latency;
 use super::view::{Explanation, HealthReport, History, Question, Source};
 use super::write::{guarded, whole, writes};
 use super::{Work, connection, heartbeats, overrides, reports};
+use crate::health::Table;
 use crate::health::overrides::Subject;
-use crate::health::{Table, Verdict};
 use crate::logging;
 use crate::metrics::prometheus::{self, Operators, Reloads, Scrape};
 use crate::snapshot::Snapshot;
@@ -118,7 +118,7 @@ async fn require_token(State(state): Shared, request: Request, next: Next) -> Re
     let failure = Failure::new(
         StatusCode::UNAUTHORIZED,
         "this needs the token in the server's token_file",
-        "send the header `Authorization: Bearer TOKEN`, or use `meridian explain --token-file FILE`",
+        "send the header `Authorization: Bearer TOKEN`; `meridian explain`, `history`, `override` and `resume` take `--token-file FILE`",
     );
     ([(WWW_AUTHENTICATE, "Bearer realm=\"meridian\"")], failure).into_response()
 }
@@ -181,11 +181,12 @@ struct Readiness {
 
 async fn ready(State(state): Shared) -> (StatusCode, Json<Readiness>) {
     let ready = !state.stopping.load(Ordering::Relaxed);
-    let (snapshot, health) = state.read();
-    let unknown = health.targets().iter().filter(|target| target.machine.verdict() == Verdict::Unknown).count();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let generation = snapshot.generation;
-    (status, Json(Readiness { ready, generation, targets: health.targets().len(), unknown_targets: unknown }))
+    let publisher = state.reloader.publisher();
+    let generation = publisher.current().generation;
+    // Anyone may ask this, as often as they like: nothing is copied or counted for it.
+    let (targets, unknown_targets) = publisher.targets();
+    (status, Json(Readiness { ready, generation, targets, unknown_targets }))
 }
 
 async fn health(State(state): Shared) -> Result<Response, Failure> {

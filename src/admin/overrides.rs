@@ -128,7 +128,7 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let author = text("author", &author, MAX_AUTHOR_OCTETS, SET_HINT)?;
     endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
-    state.operator.say(said.clone(), Instant::now()).map_err(|refusal| refused(&refusal))?;
+    state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
     Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said) }).into_response())
 }
 
@@ -137,7 +137,7 @@ pub(super) fn clear(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let Clear { subject, reason, author } = read(body, CLEAR_HINT)?;
     let reason = reason.map(|reason| text("reason", &reason, MAX_REASON_OCTETS, CLEAR_HINT)).transpose()?;
     let author = text("author", &author, MAX_AUTHOR_OCTETS, CLEAR_HINT)?;
-    let cleared = state.operator.take_back(&subject, reason.as_deref(), &author, (Instant::now(), unix_seconds()));
+    let cleared = state.operator.take_back(&subject, reason.as_deref(), &author, Instant::now(), unix_seconds);
     let said = shown(state, cleared.map_err(|refusal| refused(&refusal))?);
     Ok(Json(Changed { kept_in: kept_in(state), said }).into_response())
 }

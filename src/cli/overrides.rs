@@ -20,9 +20,10 @@ A SUBJECT is one of
   service/NAME                  all endpoints of a service's pools, for that service alone
 
 Examples:
-  meridian override drain region/eu-central --reason \"maintenance\" --for 2h --token-file FILE
-  meridian override up endpoint/web/us-east/192.0.2.1 --reason \"its probe is wrong\" --token-file FILE
-  meridian override clear region/eu-central --token-file FILE";
+  export MERIDIAN_TOKEN_FILE=/etc/meridian/admin.token
+  meridian override drain region/eu-central --reason \"maintenance\" --for 2h
+  meridian override up endpoint/web/us-east/192.0.2.1 --reason \"its probe is wrong\" --for 1d
+  meridian override clear region/eu-central";
 
 /// Say of endpoints, regions, pools or services what is to hold, whatever probes and configuration say.
 ///

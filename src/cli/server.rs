@@ -1,11 +1,12 @@
 //! The running server that a command asks.
 
+use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,8 @@ use crate::health::probe::nobody;
 
 pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// Names the file with the token where no argument does. An argument that is not given can stand beside `-c`.
+const TOKEN_FILE_VARIABLE: &str = "MERIDIAN_TOKEN_FILE";
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,7 +27,8 @@ pub(super) struct Server {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8053")]
     admin: SocketAddr,
 
-    /// The file with the admin interface's token, where it asks for one
+    /// The file with the admin interface's token, where it asks for one; without it the file that the environment's
+    /// MERIDIAN_TOKEN_FILE names
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -47,13 +51,18 @@ impl Server {
         json: Option<String>,
         otherwise: &str,
     ) -> Result<T, Error> {
-        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        let token = self.token_file().as_deref().map(Token::read).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut url = Url::parse(&format!("http://{}/api/v1/{page}", self.admin))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
         Ok(runtime.block_on(self.send(method, url, token.as_ref(), json, otherwise))?)
+    }
+
+    fn token_file(&self) -> Option<PathBuf> {
+        let named = || env::var_os(TOKEN_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.token_file.clone().or_else(named)
     }
 
     async fn send<T: DeserializeOwned>(
@@ -93,6 +102,15 @@ impl Server {
         if !response.status().is_success() {
             let status = response.status();
             return Err(match response.json::<Failure>().await {
+                Ok(_) if status == StatusCode::UNAUTHORIZED && token.is_some() => {
+                    format!(
+                        "the server at {admin} has another token than the one given: name the file that its token_file names"
+                    )
+                }
+                Ok(_) if status == StatusCode::UNAUTHORIZED => format!(
+                    "the server at {admin} asks for its token: name the file with it by `--token-file FILE`, or by \
+                     `export {TOKEN_FILE_VARIABLE}=FILE` for all commands"
+                ),
                 Ok(Failure { error, hint }) => format!("the server at {admin} says: {error}; {hint}"),
                 Err(_) => {
                     format!("what answers at {admin} is no Meridian: it says {status}; name its address with --admin")

@@ -6,6 +6,7 @@
 //! databases are named by absolute or TOML-relative paths that are already resolved.
 
 mod balance;
+mod cpu_set;
 pub mod diagnostic;
 pub mod health;
 mod names;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use balance::{Adaptive, AdaptiveChoice, AnswerOrder, Balance, Performance, Sticky};
+pub use cpu_set::{CpuSet, MAX_CPU};
 pub use diagnostic::{Problem, Problems, Source};
 pub use health::{HealthInput, InputOf, PoolHealth};
 pub(crate) use network::{NetworkError, parse_network};
@@ -41,7 +43,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use units::show_duration;
 
-use crate::cpus::{self, CpuSet};
 use crate::geo::latency::Rules;
 use crate::geo::{Continent, Coordinates, CountryCode, Matcher, Subdivision};
 pub use crate::health::Measure;
@@ -180,7 +181,7 @@ pub struct Server {
     pub background_cpus: Option<CpuSet>,
     /// RFC 5001 identifier, 1 to 64 octets.
     pub nsid: Option<Vec<u8>>,
-    /// Reserved for operator overrides and last known health; nothing is kept there yet.
+    /// Where what operators say and the last verdicts outlive a restart; without it they are forgotten.
     pub state_dir: Option<PathBuf>,
     /// The user to become once the sockets are bound.
     pub user: Option<String>,
@@ -208,25 +209,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// UDP threads per address, with 0 resolved.
-    pub fn workers_per_address(&self) -> usize {
-        match self.workers {
-            0 => cpus::for_answers(self.background_cpus.as_ref()),
-            workers => workers,
-        }
-    }
-
     /// The files of the certificate and its key, as far as they are given.
     pub fn certificate_paths(&self) -> impl Iterator<Item = &Path> {
         self.encrypted
             .iter()
             .flat_map(|encrypted| [&encrypted.certificate, &encrypted.key])
             .map(|(path, _)| path.as_path())
-    }
-
-    /// All threads that answer: the UDP workers, one for TCP, and one for all that is encrypted.
-    pub fn threads(&self) -> usize {
-        self.listen.len() * self.workers_per_address() + 1 + usize::from(self.encrypted.is_some())
     }
 }
 

@@ -113,6 +113,11 @@ impl Settling {
         self.suspicion.since().is_some()
     }
 
+    /// Targets for endpoints that have no verdict.
+    pub(super) fn unknown(&self) -> usize {
+        self.targets.saturating_sub(self.judged)
+    }
+
     /// Takes note of a target that has a verdict from before the start.
     pub(super) fn resumed(&mut self, verdict: Verdict) {
         self.judged += 1;
@@ -408,14 +413,18 @@ impl Table {
         })
     }
 
+    /// The first input of an endpoint that says what they say together.
+    pub fn decisive_input_of<'t>(&'t self, endpoint: &'t EndpointHealth, found: Verdict) -> Option<SaidBy<'t>> {
+        self.inputs_of(endpoint).find(|said| !said.of.monitoring_only && said.verdict == found)
+    }
+
     /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, for people.
     fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, now: Instant) -> String {
         if endpoint.word().is_some() {
             return "an operator says so".to_owned();
         }
         let found = self.found(endpoint, now).verdict;
-        let mut acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
-        let why = match acting.find(|said| said.verdict == found) {
+        let why = match self.decisive_input_of(endpoint, found) {
             _ if held.is_some() && found != Verdict::Down => "its breaker isn't closed".to_owned(),
             Some(SaidBy { target: Some(target), .. }) => {
                 let last = target.last.as_ref().map(|(_, observation)| observation.to_string());

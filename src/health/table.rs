@@ -163,6 +163,11 @@ impl Table {
         &self.targets
     }
 
+    /// How many targets of endpoints nothing is known of yet.
+    pub fn unknown(&self) -> usize {
+        self.settling.unknown()
+    }
+
     /// What is probed.
     pub fn keys(&self) -> impl Iterator<Item = Arc<TargetKey>> {
         self.targets.iter().map(|target| Arc::clone(&target.key))

@@ -11,6 +11,7 @@ pub mod certificate;
 mod clock;
 mod connections;
 pub mod counters;
+pub mod cpus;
 mod encrypted;
 mod failures;
 mod framed;
@@ -40,7 +41,7 @@ pub use counters::{ConnectionCounters, ServerCounters};
 use responder::Responder;
 pub use sockets::{BindError, BindFailure, MAX_WORKERS, Sockets};
 pub use sys::MAX_REQUEST_BYTES;
-pub(crate) use sys::{THIS_THREAD, cpus_of_this_thread, keep_thread_to, kill_group};
+pub(crate) use sys::kill_group;
 
 use crate::dns::{Transport, WorkerContext};
 use crate::snapshot::Published;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys;
+use super::{cpus, sys};
 use crate::config;
 use crate::dns::Transport;
 
@@ -53,7 +53,7 @@ impl Sockets {
     pub fn bind(settings: &config::Server) -> Result<Sockets, BindError> {
         let mut sockets = Sockets { udp: Vec::new(), tcp: Vec::new(), addresses: Vec::new(), encrypted: None };
         let mut failures = Vec::new();
-        let workers = settings.workers_per_address().clamp(1, MAX_WORKERS);
+        let workers = cpus::workers_per_address(settings).clamp(1, MAX_WORKERS);
         for &address in &settings.listen {
             if let Err(failed) = sockets.bind_address(address, workers) {
                 failures.extend(failed);

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
 use std::slice;
 
-use crate::cpus::MAX_CPU;
+use crate::config::MAX_CPU;
 use crate::dns::MAX_UDP_RESPONSE;
 
 /// Datagrams that one call receives or sends at most.
@@ -476,7 +476,7 @@ pub(super) fn release_free_memory() {
 }
 
 /// In place of a thread's number, the one that asks.
-pub(crate) const THIS_THREAD: u32 = 0;
+pub(super) const THIS_THREAD: u32 = 0;
 /// Room for CPUs 0 to [`MAX_CPU`].
 type CpuMask = [libc::c_ulong; (MAX_CPU + 1) / libc::c_ulong::BITS as usize];
 
@@ -484,7 +484,7 @@ type CpuMask = [libc::c_ulong; (MAX_CPU + 1) / libc::c_ulong::BITS as usize];
 ///
 /// # Errors
 /// As sched_getaffinity(2).
-pub(crate) fn cpus_of_this_thread() -> io::Result<BTreeSet<usize>> {
+pub(super) fn cpus_of_this_thread() -> io::Result<BTreeSet<usize>> {
     let mut mask: CpuMask = [0; _];
     // SAFETY: writes within the mask, whose length it is told.
     succeeded(unsafe {
@@ -497,7 +497,7 @@ pub(crate) fn cpus_of_this_thread() -> io::Result<BTreeSet<usize>> {
 ///
 /// # Errors
 /// As sched_setaffinity(2): none of the CPUs is there for this process, or the thread isn't.
-pub(crate) fn keep_thread_to(thread: u32, cpus: &BTreeSet<usize>) -> io::Result<()> {
+pub(super) fn keep_thread_to(thread: u32, cpus: &BTreeSet<usize>) -> io::Result<()> {
     let mut mask: CpuMask = [0; _];
     cpus.range(..=MAX_CPU).for_each(|cpu| mask[word(*cpu)] |= bit(*cpu));
     // SAFETY: reads the mask, whose length it is told.

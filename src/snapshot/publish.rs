@@ -263,6 +263,7 @@ impl Publisher {
         let mut next = 0;
         let (mut is_torn, mut ends_drain) = (false, false);
         let begun = self.current();
+        let _tear = Tear(self);
         loop {
             let mut known = self.known();
             if !is_same_configuration(&self.current().compiled, &begun.compiled) {
@@ -382,6 +383,12 @@ impl Publisher {
         !urgent.is_empty()
     }
 
+    /// How many targets there are, and of how many of them nothing is known yet.
+    pub fn targets(&self) -> (usize, usize) {
+        let known = self.known();
+        (known.table.targets().len(), known.table.unknown())
+    }
+
     /// What operators say now.
     pub fn overrides(&self) -> Arc<Overrides> {
         Arc::clone(&self.known().overrides)
@@ -464,6 +471,17 @@ impl Publisher {
         let next = Arc::new(Snapshot { generation: self.published.load().generation + 1, compiled, live });
         self.published.store(Arc::clone(&next));
         next
+    }
+}
+
+/// Has everything laid out anew by the next tick where this one breaks off, whose findings are lost then.
+struct Tear<'p>(&'p Publisher);
+
+impl Drop for Tear<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.known().is_torn = true;
+        }
     }
 }
 

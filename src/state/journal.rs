@@ -170,6 +170,8 @@ pub struct Journal {
     disk: Option<Disk>,
     /// Changes that could not be kept.
     failures: Arc<AtomicU64>,
+    /// Whether the latest try to take note of those that are over failed.
+    owes_expiries: bool,
 }
 
 /// Where records are kept.
@@ -198,6 +200,7 @@ impl Journal {
             most_records: 0,
             disk: None,
             failures: Arc::default(),
+            owes_expiries: false,
         };
         journal.set_most_records();
         journal
@@ -272,7 +275,7 @@ impl Journal {
         self.disk.as_ref().map(|disk| disk.folder.as_path())
     }
 
-    /// How many changes could not be kept.
+    /// How much that operators did could not be kept.
     pub fn failures(&self) -> &Arc<AtomicU64> {
         &self.failures
     }
@@ -285,7 +288,7 @@ impl Journal {
         let mut next = Overrides::clone(&self.overrides);
         next.set(said.clone()).map_err(|_| Refusal::Full)?;
         let Override { subject, word, reason, author, since, expires } = said;
-        self.append(since, [Event::Set { subject, word, reason, author, expires }])?;
+        self.keep(since, Event::Set { subject, word, reason, author, expires })?;
         self.overrides = Arc::new(next);
         Ok(())
     }
@@ -303,7 +306,7 @@ impl Journal {
     ) -> Result<Override, Refusal> {
         let Some(cleared) = self.overrides.get(subject).cloned() else { return Err(Refusal::None(subject.clone())) };
         let (reason, author) = (reason.map(str::to_owned), author.to_owned());
-        self.append(time, [Event::Clear { subject: subject.clone(), reason, author }])?;
+        self.keep(time, Event::Clear { subject: subject.clone(), reason, author })?;
         Arc::make_mut(&mut self.overrides).clear(subject);
         Ok(cleared)
     }
@@ -314,21 +317,38 @@ impl Journal {
     /// As [`Refusal`] says.
     pub fn resume(&mut self, subject: &Subject, reason: &str, author: &str, time: u64) -> Result<(), Refusal> {
         let (reason, author) = (reason.to_owned(), author.to_owned());
-        self.append(time, [Event::Resume { subject: subject.clone(), reason, author }])
+        self.keep(time, Event::Resume { subject: subject.clone(), reason, author })
     }
 
-    /// Takes those back whose time is over at `now`, in seconds since 1970, and returns them. They are over whether that can be
-    /// kept or not: their records say until when they hold. However many those are, they are kept in one go.
-    pub fn expire(&mut self, now: u64) -> Vec<Override> {
-        if self.overrides.expired(now).next().is_none() {
-            return Vec::new();
+    /// Takes those back whose time is over at `now`, in seconds since 1970, and returns how many. However many those are, they are kept
+    /// in one go. Where that fails, it is told once and to be tried again: they are over all the same, as their records say.
+    pub fn expire(&mut self, now: u64) -> usize {
+        let events: Vec<Event> =
+            self.overrides.expired(now).map(|said| Event::Expire { subject: said.subject.clone() }).collect();
+        if events.is_empty() {
+            return 0;
         }
-        let expired = Arc::make_mut(&mut self.overrides).expire(now);
-        let events = expired.iter().map(|said| Event::Expire { subject: said.subject.clone() });
-        if let Err(problem) = self.append(now, events) {
-            warn!(%problem, overrides = expired.len(), "that overrides are over can't be kept");
+        let overrides = events.len();
+        match self.append(now, events) {
+            Ok(()) => {
+                Arc::make_mut(&mut self.overrides).expire(now);
+                self.owes_expiries = false;
+                overrides
+            }
+            Err(problem) => {
+                if !std::mem::replace(&mut self.owes_expiries, true) {
+                    warn!(%problem, overrides, "that overrides are over can't be kept yet");
+                }
+                0
+            }
         }
-        expired
+    }
+
+    /// Keeps what an operator does.
+    fn keep(&mut self, time: u64, event: Event) -> Result<(), Refusal> {
+        self.append(time, [event]).inspect_err(|_| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     fn append(&mut self, time: u64, events: impl IntoIterator<Item = Event>) -> Result<(), Refusal> {
@@ -337,9 +357,7 @@ impl Journal {
         let more: Vec<Record> =
             numbered.map(|(next, event)| Record { sequence: latest.saturating_add(next), time, event }).collect();
         if let Some(disk) = &mut self.disk {
-            disk.append(&self.records, &more).inspect_err(|_| {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-            })?;
+            disk.append(&self.records, &more)?;
         }
         self.records.extend(more);
         if self.records.len() > self.most_records {
@@ -627,8 +645,7 @@ mod tests {
         clear(&mut journal, "pool/web").unwrap();
         assert!(matches!(clear(&mut journal, "pool/web"), Err(Refusal::None(_))));
         journal.set(said("endpoint/web/eu/2001:db8::1", 4, None)).unwrap();
-        let expired = journal.expire(10);
-        assert_eq!(expired, [said("region/eu", 2, Some(10))]);
+        assert_eq!(journal.expire(10), 1);
         assert_eq!(subjects(&journal), ["endpoint/web/eu/2001:db8::1", "service/*.example.com"]);
         let (overrides, trail) = (Arc::clone(journal.overrides()), journal.trail().to_vec());
         assert_eq!(trail.len(), 3);
@@ -671,15 +688,17 @@ mod tests {
         // No whole file can be written, which is what the next attempt would be.
         fs::create_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
         journal.disk.as_mut().unwrap().file = None;
-        assert_eq!((journal.expire(10).len(), journal.failures().load(Ordering::Relaxed)), (5, 1));
-        assert_eq!((subjects(&journal), journal.latest()), (vec!["pool/stays".to_owned()], 6));
+        assert_eq!((journal.expire(10), journal.latest()), (0, 6));
+        assert_eq!(journal.failures().load(Ordering::Relaxed), 0, "nothing that anyone did was refused");
         fs::remove_dir(folder.0.join(TEMPORARY_NAME)).unwrap();
+        assert_eq!((journal.expire(10), journal.latest()), (5, 11), "tried again");
+        assert_eq!(subjects(&journal), ["pool/stays"]);
         journal.set(said("pool/0", 11, Some(12))).unwrap();
         journal.set(said("pool/1", 11, Some(12))).unwrap();
-        assert_eq!(journal.expire(12).len(), 3);
+        assert_eq!(journal.expire(12), 3);
         drop(journal);
         let journal = folder.open();
-        assert_eq!((subjects(&journal).len(), journal.latest()), (3, 11), "that three were over was not kept");
+        assert_eq!((subjects(&journal).len(), journal.latest()), (0, 16));
     }
 
     #[test]

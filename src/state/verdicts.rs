@@ -272,13 +272,14 @@ impl Keeper {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Writes what is known after a `record` of the journal, unless nothing of it changed since it was last written, less than
-    /// `stays_good` ago. Blocks while it does. That it fails is told once, and again after it succeeded.
+    /// Writes what is known at `now`, after a `record` of the journal, unless what was last written is of later, or nothing of it
+    /// changed and it is of less than `stays_good` before. Blocks while it does. That it fails is told once, and again after it succeeded.
     pub fn keep(&self, table: &Table, record: u64, stays_good: Duration, now: Instant, unix_seconds: u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let verdicts = hash_of(table);
-        let is_kept =
-            |(then, written): (Instant, u64)| written == verdicts && now.saturating_duration_since(then) < stays_good;
+        let is_kept = |(then, written): (Instant, u64)| {
+            then > now || written == verdicts && now.saturating_duration_since(then) < stays_good
+        };
         if last.written.is_some_and(is_kept) {
             return;
         }

@@ -7,8 +7,11 @@ use meridian::admin::view::{Explanation, History};
 use crate::http::{Interface, TokenFile};
 use crate::support::observe;
 
+const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml");
+
 fn explain(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_meridian")).arg("explain").args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+    command.arg("explain").args(arguments).env_remove("MERIDIAN_TOKEN_FILE").output().unwrap()
 }
 
 fn text(octets: &[u8]) -> &str {
@@ -32,15 +35,25 @@ fn asks_a_server() {
     let explanation: Explanation = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(explanation.answer.answer[0].data, "2001:db8::1");
 
-    let refused = explain(&question);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("--token-file"), "{}", text(&refused.stderr));
+    for (question, named, status, expected) in [
+        (&question[..], "", 1, "--token-file FILE`, or by `export MERIDIAN_TOKEN_FILE=FILE`"),
+        (&question, token_file, 0, ""),
+        (&question, "/nowhere/admin.token", 1, "/nowhere/admin.token"),
+        (&["www.gslb.example.com", "-c", MINIMAL], "/nowhere/admin.token", 0, ""),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        let output = command.arg("explain").args(question).env("MERIDIAN_TOKEN_FILE", named).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{named}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(expected), "{named}: {}", text(&output.stderr));
+    }
+    let other = TokenFile::of("command-other", "another-token-for-tests");
+    let refused = explain(&[&question[..], &["--token-file", other.0.to_str().unwrap()]].concat());
+    assert!(text(&refused.stderr).contains("has another token than the one given"), "{}", text(&refused.stderr));
 }
 
 #[test]
 fn reads_a_file() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml");
-    let shown = explain(&["www.gslb.example.com", "-c", path]);
+    let shown = explain(&["www.gslb.example.com", "-c", MINIMAL]);
     assert!(shown.status.success(), "{}", text(&shown.stderr));
     assert!(text(&shown.stdout).contains("read from a file"), "{}", text(&shown.stdout));
     let missing = explain(&["www.gslb.example.com", "-c", "/nowhere/meridian.toml"]);

@@ -51,8 +51,12 @@ pub(crate) struct TokenFile(pub(crate) PathBuf);
 
 impl TokenFile {
     pub(crate) fn new(name: &str) -> Self {
+        Self::of(name, TOKEN)
+    }
+
+    pub(crate) fn of(name: &str, token: &str) -> Self {
         let path = std::env::temp_dir().join(format!("meridian-{name}-{}.token", std::process::id()));
-        fs::write(&path, TOKEN).unwrap();
+        fs::write(&path, token).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         Self(path)
     }

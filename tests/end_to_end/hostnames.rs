@@ -2,7 +2,6 @@
 //! /etc/resolv.conf that only the server sees.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -67,19 +66,6 @@ fn answer(query: &[u8], says: &Says) -> Option<Vec<u8>> {
     Some([&header, &query[12..end], &records].concat())
 }
 
-/// What becomes the server, where it may: in a mount namespace of its own its resolv.conf is this one.
-fn with_resolv_conf(folder: &Folder, config: &std::path::Path) -> Option<Command> {
-    let resolv_conf = folder.put("resolv.conf", format!("nameserver {NAME_SERVER}\n"));
-    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
-    let command = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script]).arg(&resolv_conf).arg(program).args(arguments);
-        command
-    };
-    let is_possible = command("true", &[]).output().is_ok_and(|output| output.status.success());
-    is_possible.then(|| command(env!("CARGO_BIN_EXE_meridian"), &["serve", "-c", config.to_str().unwrap()]))
-}
-
 #[test]
 fn a_hostname_is_probed_where_it_leads_now() {
     let [first, second, mut third] = Backend::start_all([1, 2, 3].map(|host| Ipv4Addr::new(127, 0, 32, host)));
@@ -116,7 +102,9 @@ failover = ["spare"]
 "#,
         first.address.port()
     );
-    let Some(mut command) = with_resolv_conf(&folder, &folder.put("meridian.toml", config)) else {
+    let resolv_conf = folder.put("resolv.conf", format!("nameserver {NAME_SERVER}\n"));
+    let mount = "mount --bind \"$0\" /etc/resolv.conf";
+    let Some(mut command) = Meridian::within_mounts(mount, &resolv_conf, &folder.put("meridian.toml", config)) else {
         println!("skipped: this user may not mount a file in a namespace of its own");
         return;
     };

@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod demo;
+mod disk;
 mod encrypted;
 mod failover;
 mod flood;
 mod geoip;
 mod hostile;
 mod hostnames;
+mod inputs;
 mod latency;
 mod logs;
 mod overrides;
+mod pause;
 mod probes;
 mod reload;
 mod reports;

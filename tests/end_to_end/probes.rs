@@ -25,7 +25,7 @@ use crate::support::backend::Backend;
 use crate::support::binary::{Meridian, request};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
-use crate::support::tls::{Identity, NAME};
+use crate::support::tls::{EXPIRES, Identity, NAME};
 use crate::support::wait_until;
 use crate::{REGIONS, SERVER};
 
@@ -40,7 +40,7 @@ const WATCH: Duration = Duration::from_secs(3);
 /// A type of probe, which is also the name of a probe of that type, of its pool and of its service; the time between its
 /// runs in milliseconds, and what they find where their target is ill.
 const KINDS: [(&str, u64, &str); 9] = [
-    ("http", 400, "status 503 (expected 200)"),
+    ("http", 400, "status 503 (expected 404)"),
     ("https", 1_000, "body lacks \"all good\" in its first 8 bytes"),
     ("tcp", 500, "answer lacks \"+PONG\" in its first 10 bytes"),
     ("tls", 700, "TLS failed: the answer is not TLS"),
@@ -180,7 +180,7 @@ fn put_files(folder: &Folder, switches: &[Switch; KINDS.len()]) {
 async fn start(kind: &'static str, address: Ipv4Addr, is_ill: Switch, tls: TlsAcceptor) -> String {
     let trust = format!("ca_file = \"certificate.pem\"\nserver_name = \"{NAME}\"\n");
     let keys = match kind {
-        "http" => "path = \"/healthz\"\nexpect_status = [200]\n".to_owned(),
+        "http" => "path = \"/healthz\"\nhost = \"shop.example.com\"\nexpect_status = [404]\n".to_owned(),
         "https" => format!("{trust}expect_body = \"all good\"\n"),
         "tcp" => "send = \"PING\\r\\n\"\nexpect = \"+PONG\"\n".to_owned(),
         "tls" => trust,
@@ -212,10 +212,19 @@ async fn start(kind: &'static str, address: Ipv4Addr, is_ill: Switch, tls: TlsAc
 /// One connection. Errors mean that the prober went away, which is its right.
 async fn converse(kind: &str, mut stream: TcpStream, is_ill: bool, tls: TlsAcceptor) {
     match kind {
-        "http" => respond(stream, if is_ill { "503 Busy" } else { "200 OK" }, "").await,
+        // Well where that page of that host isn't there.
+        "http" => {
+            let status =
+                |head: &str| match head.starts_with("GET /healthz ") && head.contains("host: shop.example.com\r\n") {
+                    true if is_ill => "503 Busy",
+                    true => "404 Not Found",
+                    false => "200 OK",
+                };
+            respond(stream, status, "").await;
+        }
         "https" => {
             if let Ok(stream) = tls.accept(stream).await {
-                respond(stream, "200 OK", if is_ill { "all lost" } else { "all good" }).await;
+                respond(stream, |_| "200 OK", if is_ill { "all lost" } else { "all good" }).await;
             }
         }
         "tcp" => {
@@ -241,8 +250,8 @@ async fn converse(kind: &str, mut stream: TcpStream, is_ill: bool, tls: TlsAccep
     }
 }
 
-/// Reads a request of HTTP/1.1, and answers.
-async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: &str, body: &str) {
+/// Reads a request of HTTP/1.1, and answers with a status that may depend on its head.
+async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: impl Fn(&str) -> &'static str, body: &str) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -250,6 +259,7 @@ async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: &str, 
             Err(_) => return,
         }
     }
+    let status = status(std::str::from_utf8(&head).unwrap());
     let response = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let _ = stream.write_all(response.as_bytes()).await;
     let _ = stream.shutdown().await;
@@ -329,6 +339,60 @@ fn each_kind_runs_at_its_own_interval() {
         // The first and the last may be just outside, and a busy machine loses a few.
         assert!(runs <= most + 1.0 && runs >= most * 0.6 - 1.0, "{name}: {runs} runs in {watched:?}");
     }
+}
+
+#[test]
+fn the_phases_of_a_run_and_the_end_of_a_certificate_are_exported() {
+    let site = Site::start();
+    site.wait_until_up(|_| true);
+    let metrics = site.read("/metrics");
+    let values = |metric: &str, labels: &str| -> Vec<f64> {
+        let is_of = |line: &&str| line.starts_with(metric) && line.contains(labels);
+        metrics.lines().filter(is_of).map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+    };
+    for (kind, phases) in [("https", &["connect", "tls", "first_byte"][..]), ("tls", &["connect", "tls"])] {
+        let endpoint = address(KINDS.iter().position(|(name, ..)| *name == kind).unwrap());
+        for phase in ["resolve", "connect", "tls", "first_byte"] {
+            let labels = format!("{{pool=\"{kind}\",region=\"us-east\",endpoint=\"{endpoint}\",phase=\"{phase}\"}}");
+            let found = values("meridian_probe_phase_seconds", &labels);
+            let is_timed = matches!(found[..], [seconds] if seconds > 0.0 && seconds < 1.0);
+            assert_eq!(is_timed, phases.contains(&phase), "{kind}, {phase}: {found:?}");
+        }
+        let labels = format!("{{pool=\"{kind}\",region=\"us-east\",endpoint=\"{endpoint}\"}}");
+        assert_eq!(values("meridian_certificate_expiry_timestamp_seconds", &labels), [EXPIRES as f64], "{kind}");
+    }
+}
+
+#[test]
+fn a_check_that_pools_share_is_made_once() {
+    let [backend] = Backend::start_all([Ipv4Addr::new(127, 0, 31, 70)]);
+    let port = backend.address.port();
+    let mut config = format!("{REGIONS}{SERVER}");
+    for name in ["one", "two"] {
+        config += &format!(
+            r#"
+[probes.{name}]
+type = "http"
+port = {port}
+path = "/"
+interval = "100ms"
+timeout = "90ms"
+[pools.{name}]
+probe = "{name}"
+endpoints = [{{ region = "us-east", address = "127.0.31.70" }}]
+[services."{name}.geo.example"]
+pool = "{name}"
+"#
+        );
+    }
+    let folder = Folder::new("shared");
+    let meridian = Meridian::serve(&folder.put("meridian.toml", config));
+    meridian.wait_for_verdicts(&[]);
+    let (began, before) = (Instant::now(), backend.requests());
+    wait_until("there are twenty runs", || backend.requests() >= before + 20);
+    // Twice as fast, if each pool had a run of its own.
+    assert!(began.elapsed() > Duration::from_millis(1_500), "{:?}", began.elapsed());
+    assert_eq!(meridian.verdicts().len(), 2);
 }
 
 #[test]

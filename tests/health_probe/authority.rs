@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -41,10 +42,21 @@ impl Authority {
 
     /// A server's configuration for these names. With an authority for clients, those must show a certificate of it.
     pub(super) fn config(&self, names: &[&str], until: u64, clients: Option<&Self>) -> ServerConfig {
+        self.config_of(rustls::DEFAULT_VERSIONS, names, until, clients)
+    }
+
+    /// The same with these versions of TLS.
+    pub(super) fn config_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        names: &[&str],
+        until: u64,
+        clients: Option<&Self>,
+    ) -> ServerConfig {
         let (certificate, key) = self.pair(names, until);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_protocol_versions(versions).unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(authority) => {

@@ -8,6 +8,7 @@ mod bounds;
 mod connections;
 mod grpc;
 mod http2;
+mod keys;
 mod secure;
 #[path = "../support/mod.rs"]
 mod support;

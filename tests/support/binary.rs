@@ -1,6 +1,6 @@
 //! The real binary.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -29,6 +29,19 @@ impl Meridian {
     /// Starts it with this configuration, and returns as soon as it says that it has started.
     pub(crate) fn serve(config: &Path) -> Self {
         Self::serve_by(Self::command(&["serve", "-c"]).arg(config))
+    }
+
+    /// A command that serves within a mount namespace of its own, after this preparation by the shell, to which `$0` is a path;
+    /// nothing where this user may have none.
+    pub(crate) fn within_mounts(preparation: &str, path: &Path, config: &Path) -> Option<Command> {
+        let script = format!("{preparation} && exec \"$@\"");
+        let command = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", &script]).arg(path).arg(program).args(arguments);
+            command
+        };
+        let is_possible = command("true", &[]).output().is_ok_and(|output| output.status.success());
+        is_possible.then(|| command(env!("CARGO_BIN_EXE_meridian"), &["serve", "-c", config.to_str().unwrap()]))
     }
 
     /// As [`Self::serve`], by a command that becomes the binary.
@@ -108,13 +121,19 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> String {
 
 /// The same of a request with this method and path, these further header lines, and this body.
 pub(crate) fn request(server: SocketAddr, what: &str, headers: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(server).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n{body}").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    let response = response(server, what, headers, body).unwrap();
     match response.split_once("\r\n\r\n") {
         Some((head, body)) if head.starts_with("HTTP/1.1 200") => body.to_owned(),
         _ => panic!("{what}: {response}"),
     }
+}
+
+/// All that comes back, whatever its status; an error where the server ends meanwhile.
+pub(crate) fn response(server: SocketAddr, what: &str, headers: &str, body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "{what} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n{body}")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }

@@ -61,7 +61,7 @@ impl Server {
         let settings = &mut prepared.compiled.config.server;
         settings.tcp = limits;
         let sockets = Sockets::bind(settings).unwrap();
-        assert_eq!(sockets.worker_count(), settings.threads());
+        assert_eq!(sockets.worker_count(), meridian::server::cpus::threads(settings));
         let publisher = Publisher::new(prepared.compiled);
         let counters = Arc::new(ServerCounters::default());
         let certificate = prepared.certificate.map(Certificate::new).map(Arc::new);
@@ -186,8 +186,13 @@ pub(crate) async fn tcp_and_udp() -> (tokio::net::TcpListener, tokio::net::UdpSo
 }
 
 /// Waits until `condition` holds.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_within(PATIENCE, what, condition);
+}
+
+/// As [`wait_until`], for what takes long on purpose.
+pub(crate) fn wait_until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));

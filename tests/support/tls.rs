@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -11,6 +12,9 @@ use super::folder::Folder;
 
 /// The name in every certificate.
 pub(crate) const NAME: &str = "ns.example.net";
+
+/// The end of every certificate, in seconds since 1970: that of the year 2099.
+pub(crate) const EXPIRES: u64 = 4_102_444_800;
 
 /// A certificate that nobody else signed, and its key.
 pub(crate) struct Identity {
@@ -24,11 +28,14 @@ pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(EXPIRES);
+        let certificate = params.self_signed(&key).unwrap();
         Self {
-            certificate: made.cert.der().clone(),
-            certificate_pem: made.cert.pem(),
-            key_pem: made.signing_key.serialize_pem(),
+            certificate: certificate.der().clone(),
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
         }
     }
 

@@ -1,15 +1,16 @@
 //! Endpoints and what is known of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::EndpointState;
+use crate::config::{EndpointState, InputOf, Probe};
 use crate::health::endpoint::STEPS;
 use crate::health::guard::Held;
 use crate::health::overrides::Word;
-use crate::health::{self, EndpointHealth, SaidBy, Table};
+use crate::health::{self, EndpointHealth, SaidBy, Table, TargetHealth};
 use crate::routing::live::WHOLE;
 use crate::snapshot::Snapshot;
 use crate::unix_time;
@@ -34,9 +35,11 @@ pub struct Endpoint {
     /// What keeps it down though its probes may soon say otherwise.
     #[serde(flatten)]
     pub hold: Hold,
-    /// What decides for it, where that is more than one probe.
+    /// What is asked about it, where that is more than one probe.
     pub inputs: Vec<Input>,
-    /// What is probed, or the first of what is.
+    /// What those inputs that act and serve must weigh together; nothing without inputs.
+    pub required_weight: Option<u64>,
+    /// What is probed; of several inputs the first that says what they say together. Nothing where that is a pool.
     pub probe: Option<String>,
     /// What the latest probe found.
     pub last_probe: Option<String>,
@@ -44,7 +47,7 @@ pub struct Endpoint {
     pub last_probe_seconds: Option<u64>,
     /// How long the parts of the latest probe took.
     pub last_probe_phases: Phases,
-    /// How many days are left until the certificate expires that it showed to the latest probe; 0 where none is.
+    /// How many days are left until the certificate expires that it showed to the latest probe, the first of several; 0 where none is.
     pub certificate_days_left: Option<u64>,
     /// The part of its weight that counts now, in percent; 0 while its circuit breaker is open.
     pub weight_percent: f64,
@@ -63,6 +66,8 @@ pub struct Endpoint {
 /// Something that an endpoint's health depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
+    /// The name of the probe; nothing where it is a pool.
+    pub probe: Option<String>,
     /// What is probed, or `pool NAME`.
     pub input: String,
     /// What it says: up, degraded, down or unknown.
@@ -83,9 +88,13 @@ pub struct Input {
 }
 
 impl Input {
-    fn new(said: SaidBy<'_>, now: Instant) -> Self {
+    fn new(said: SaidBy<'_>, probes: &[Arc<Probe>], now: Instant) -> Self {
         let last = said.target.and_then(|target| target.last.as_ref());
         Self {
+            probe: match said.of.of {
+                InputOf::Probe(probe) => probes.get(probe).map(|probe| probe.name.clone()),
+                InputOf::Pool(_) => None,
+            },
             input: said.to_string(),
             verdict: said.verdict.to_string(),
             hold: said.hold(now).into(),
@@ -169,8 +178,10 @@ impl Endpoint {
     pub(super) fn new(index: u32, snapshot: &Snapshot, health: &Table, (now, unix_seconds): (Instant, u32)) -> Self {
         let endpoint = &snapshot.compiled.endpoints[index as usize];
         let known = health.endpoints().get(index);
-        let target = known.and_then(|known| health.targets_of(known).next());
         let found = known.map(|known| health.found(known, now));
+        let decisive = known.zip(found).and_then(|(known, found)| health.decisive_input_of(known, found.verdict));
+        let target = decisive.and_then(|said| said.target);
+        let with_inputs = known.filter(|known| known.placed.inputs.len() > 1);
         let said = known.map(|known| *known.operators()).unwrap_or_default();
         let is_probed = known.is_some_and(|known| !known.placed.inputs.is_empty());
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
@@ -188,15 +199,17 @@ impl Endpoint {
             verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
             held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
             hold: known.map(|known| health.hold(known, now).into()).unwrap_or_default(),
-            inputs: known
-                .filter(|known| known.placed.inputs.len() > 1)
-                .map_or_else(Vec::new, |known| health.inputs_of(known).map(|input| Input::new(input, now)).collect()),
+            inputs: with_inputs.map_or_else(Vec::new, |known| {
+                let probes = &snapshot.compiled.config.probes;
+                health.inputs_of(known).map(|input| Input::new(input, probes, now)).collect()
+            }),
+            required_weight: with_inputs.map(|known| known.placed.rules.health.required),
             probe: target.map(|target| target.key.to_string()),
             last_probe: last.map(|(_, observation)| observation.to_string()),
             last_probe_seconds: last.map(|(then, _)| seconds_since(*then)),
             last_probe_phases: last.map(|(_, observation)| observation.details.phases.into()).unwrap_or_default(),
-            certificate_days_left: last
-                .and_then(|(_, observation)| observation.details.certificate_expires)
+            certificate_days_left: known
+                .and_then(|known| health.targets_of(known).filter_map(certificate_expires).min())
                 .map(|expires| expires.saturating_sub(unix_time::unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
@@ -206,6 +219,11 @@ impl Endpoint {
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }
     }
+}
+
+/// When the certificate expires that a target showed to the latest probe, in seconds since 1970.
+fn certificate_expires(target: &TargetHealth) -> Option<u64> {
+    target.last.as_ref().and_then(|(_, observation)| observation.details.certificate_expires)
 }
 
 /// For how many seconds the prober has suspected itself.

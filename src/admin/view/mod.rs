@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::health::overrides::Word;
-pub use endpoint::{Endpoint, HealthReport, Hold, Load, Phases, PlacedEndpoint};
+pub use endpoint::{Endpoint, HealthReport, Hold, Input, Load, Phases, PlacedEndpoint};
 pub use explain::Source;
 pub use history::{History, PastChange};
 pub use question::{Client, InvalidQuestion, Question};

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::{
     AdaptiveChange, Answer, Asker, AskerKnownBy, Beside, Endpoint, Explanation, Fate, Found, Group, GroupEndpoint,
-    Hold, Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record, ServiceDecision,
-    Source,
+    Hold, Input, Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record,
+    ServiceDecision, Source,
 };
 
 impl Display for Explanation {
@@ -257,16 +257,13 @@ impl Display for Endpoint {
             }
         }
         write!(f, "{}", self.hold)?;
-        if let (Some(probe), Some(seconds)) = (&self.last_probe, self.last_probe_seconds) {
-            write!(f, " ({probe}, {}{} ago)", self.last_probe_phases, Age(seconds))?;
+        match (&self.last_probe, self.last_probe_seconds) {
+            _ if !self.inputs.is_empty() => self.write_inputs(f)?,
+            (Some(probe), Some(seconds)) => write!(f, " ({probe}, {}{} ago)", self.last_probe_phases, Age(seconds))?,
+            _ => {}
         }
         if let Some(days) = self.certificate_days_left {
             write!(f, "; certificate for {days} more days")?;
-        }
-        if !self.inputs.is_empty() {
-            let inputs: Vec<String> =
-                self.inputs.iter().map(|it| format!("{} {}{}", it.input, it.verdict, it.hold)).collect();
-            write!(f, "; of {}", inputs.join(", "))?;
         }
         if self.weight_percent != 100.0 {
             let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
@@ -280,6 +277,50 @@ impl Display for Endpoint {
             write!(f, "; load {} ({} ago)", self.load, Age(seconds))?;
         }
         Ok(())
+    }
+}
+
+impl Endpoint {
+    /// What of its inputs is needed, and what each says; those that are only watched come last.
+    fn write_inputs(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (watched, acting): (Vec<&Input>, Vec<&Input>) = self.inputs.iter().partition(|input| input.monitoring_only);
+        let weight: u64 = acting.iter().map(|input| u64::from(input.weight)).sum();
+        match self.required_weight {
+            Some(required) if required < weight && weight > acting.len() as u64 => {
+                write!(f, "; needs a weight of {required} of {weight}: ")?;
+            }
+            Some(required) if required < weight => write!(f, "; needs {required} of {weight}: ")?,
+            _ => f.write_str("; needs all: ")?,
+        }
+        write_list(f, &acting)?;
+        if !watched.is_empty() {
+            f.write_str("; only watched: ")?;
+            write_list(f, &watched)?;
+        }
+        Ok(())
+    }
+}
+
+/// With commas between them.
+fn write_list(f: &mut Formatter<'_>, inputs: &[&Input]) -> fmt::Result {
+    inputs.iter().enumerate().try_for_each(|(place, input)| {
+        f.write_str(if place == 0 { "" } else { ", " })?;
+        input.fmt(f)
+    })
+}
+
+/// What the latest run found is told where the input isn't simply up.
+impl Display for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.probe.as_ref().unwrap_or(&self.input), self.verdict, self.hold)?;
+        let last = self.last_probe.as_ref().zip(self.last_probe_seconds).filter(|_| self.verdict != "up");
+        let parts = [
+            (self.weight != 1).then(|| format!("weight {}", self.weight)),
+            self.must_pass.then(|| "must pass".to_owned()),
+            last.map(|(probe, seconds)| format!("{probe}, {} ago", Age(seconds))),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join("; ")) }
     }
 }
 

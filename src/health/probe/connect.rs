@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::clock;
 use super::failure::coarse;
 use super::trust::{self, Clients, Protocol};
 use super::{Details, Failure, Phase, Phases};
@@ -172,7 +173,8 @@ pub(super) async fn open(
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     details.certificate_expires = certificate.and_then(trust::expires);
     if let Some(expires) = details.certificate_expires {
-        let seconds_left = expires.saturating_sub(unix_seconds());
+        let now = unix_seconds();
+        let seconds_left = expires.saturating_sub(now.min(clock::steady(now)));
         if seconds_left < u64::from(min_days_left) * SECONDS_PER_DAY {
             details.poor = Some(format!("certificate expires in {}", coarse(seconds_left)));
         }

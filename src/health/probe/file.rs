@@ -3,10 +3,10 @@
 //! A file that can't be read says nothing, and nor does a broken line of those whom it names: their verdicts stay as they are.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -31,46 +31,36 @@ const MAX_TOLD: usize = 10;
 
 /// The files that probes look at, each with what it says.
 #[derive(Debug, Default)]
-pub(super) struct Files(Mutex<HashMap<PathBuf, Arc<AsyncMutex<Watched>>>>);
+pub(super) struct Files(Mutex<HashMap<PathBuf, Arc<File>>>);
+
+/// One file.
+#[derive(Debug)]
+struct File {
+    /// When a change of it was last read; of one that never was, when it was first asked for.
+    written: Mutex<Instant>,
+    /// A disk that hangs keeps this lock, and one thread.
+    watched: Arc<AsyncMutex<Watched>>,
+}
 
 impl Files {
     /// What the file says of a target; nothing where it says nothing.
     pub(super) async fn observe(&self, check: &FileCheck, target: &Target, time: Duration) -> Option<Observation> {
         let path = check.path.as_path();
-        let watched = {
+        let file = {
             let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match files.get(path) {
-                Some(watched) => Arc::clone(watched),
-                None => Arc::clone(files.entry(path.to_owned()).or_default()),
+                Some(file) => Arc::clone(file),
+                None => Arc::clone(files.entry(path.to_owned()).or_insert_with(|| Arc::new(File::new()))),
             }
         };
-        let local =
-            |problem: String| Some(Observation::failed(Failure::Local(format!("{}: {problem}", path.display()))));
-        let deadline = Deadline::after(time);
-        // A disk that hangs keeps this lock, and one thread.
-        let Ok(mut held) = deadline.within(Phase::Response, watched.lock_owned()).await else {
-            return local("it can't be read in time".into());
-        };
-        if held.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL) {
-            let own = path.to_owned();
-            let look = tokio::task::spawn_blocking(move || {
-                held.look(&own);
-                held
-            });
-            held = match deadline.within(Phase::Response, look).await {
-                Ok(Ok(held)) => held,
-                Ok(Err(panicked)) => return local(panicked.to_string()),
-                Err(_) => return local("it can't be read in time".into()),
-            };
-        }
-        if let Some(most) = check.max_silence.filter(|most| held.written.is_some_and(|then| then.elapsed() > *most)) {
+        let said = file.says(path, target, Deadline::after(time)).await;
+        // Silence is one however it comes about.
+        if let Some(most) = check.max_silence.filter(|most| lock(&file.written).elapsed() > *most) {
             return Some(Observation::failed(Failure::Unwritten(most)));
         }
-        match held.states.as_ref().map(|states| states.of(target)) {
-            Ok(Some(Ok(word))) => Some(word.observation("the file says")),
-            Ok(Some(Err(line))) => local(format!("line {line} is broken")),
-            Ok(None) => None,
-            Err(problem) => local(problem.clone()),
+        match said {
+            Ok(word) => word.map(|word| word.observation("the file says")),
+            Err(problem) => Some(Observation::failed(Failure::Local(format!("{}: {problem}", path.display())))),
         }
     }
 
@@ -80,64 +70,122 @@ impl Files {
     }
 }
 
-/// One file.
+fn lock(written: &Mutex<Instant>) -> MutexGuard<'_, Instant> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl File {
+    fn new() -> Self {
+        Self { written: Mutex::new(Instant::now()), watched: Arc::default() }
+    }
+
+    /// What it says of a target, or why that can't be told.
+    async fn says(self: &Arc<Self>, path: &Path, target: &Target, deadline: Deadline) -> Result<Option<Word>, String> {
+        let too_late = |_| "it can't be read in time".to_owned();
+        let watched = Arc::clone(&self.watched).lock_owned();
+        let mut watched = deadline.within(Phase::Response, watched).await.map_err(too_late)?;
+        if watched.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL) {
+            let (own, path) = (Arc::clone(self), path.to_owned());
+            let look = tokio::task::spawn_blocking(move || {
+                watched.look(&path, &own.written);
+                watched
+            });
+            let looked = deadline.within(Phase::Response, look).await.map_err(too_late)?;
+            watched = looked.map_err(|panicked| panicked.to_string())?;
+        }
+        match watched.states.as_ref().map(|states| states.of(target)) {
+            Ok(Some(Ok(word))) => Ok(Some(word.clone())),
+            Ok(Some(Err(line))) => Err(format!("line {line} is broken")),
+            Ok(None) => Ok(None),
+            Err(problem) => Err(problem.clone()),
+        }
+    }
+}
+
+/// What was found in a file.
 #[derive(Debug)]
 struct Watched {
     looked: Option<Instant>,
-    read: Fingerprint,
+    seen: Fingerprint,
     /// Whether it changed at the latest look: it may have changed again at once, which its times need not show.
     is_fresh: bool,
-    /// When a change of it was last read; of one that never was, when it was first looked at.
-    written: Option<Instant>,
+    /// Whether it changed since it was last read.
+    is_unread: bool,
     /// Or why it can't be read.
     states: Result<States, String>,
+    /// Its first broken lines, which were told of.
+    broken: Vec<(usize, String)>,
 }
 
 impl Default for Watched {
     fn default() -> Self {
-        let states = Ok(States::default());
-        Self { looked: None, read: Fingerprint::default(), is_fresh: false, written: None, states }
+        Self {
+            looked: None,
+            seen: Fingerprint::default(),
+            is_fresh: false,
+            is_unread: true,
+            states: Ok(States::default()),
+            broken: Vec::new(),
+        }
     }
 }
 
 impl Watched {
-    /// Reads the file where it is another one. Blocks while it does.
-    fn look(&mut self, path: &Path) {
+    /// Reads the file where it is another one or could not be read, and notes when one was `written` that can be. Blocks while it does.
+    fn look(&mut self, path: &Path, written: &Mutex<Instant>) {
         let found = Fingerprint::of([path].into_iter());
-        let is_other = self.looked.is_none() || found != self.read;
+        let is_other = self.looked.is_none() || found != self.seen;
         let now = Instant::now();
-        if is_other || self.is_fresh {
-            let states = read(path);
-            if let Err(problem) = &states
-                && self.states.as_ref().err() != Some(problem)
-            {
-                warn!(file = %path.display(), %problem, "a probe's file can't be read; verdicts stay as they are");
+        self.is_unread |= is_other;
+        if self.is_unread || self.is_fresh {
+            match read(path) {
+                Ok((states, broken)) => {
+                    self.tell(path, broken);
+                    self.states = Ok(states);
+                    if std::mem::take(&mut self.is_unread) {
+                        *lock(written) = now;
+                    }
+                }
+                Err(problem) => {
+                    if self.states.as_ref().err() != Some(&problem) {
+                        warn!(file = %path.display(), %problem, "a probe's file can't be read; verdicts stay as they are");
+                    }
+                    self.states = Err(problem);
+                }
             }
-            if is_other && states.is_ok() {
-                self.written = Some(now);
-            }
-            self.states = states;
         }
         self.is_fresh = is_other;
-        self.read = found;
+        self.seen = found;
         self.looked = Some(now);
-        self.written.get_or_insert(now);
+    }
+
+    /// Tells of broken lines, if they are others than before.
+    fn tell(&mut self, path: &Path, mut broken: Vec<(usize, String)>) {
+        broken.truncate(MAX_TOLD);
+        if broken != self.broken {
+            for (line, problem) in &broken {
+                warn!(file = %path.display(), line, %problem, "a probe's file has a broken line, which is passed over");
+            }
+            self.broken = broken;
+        }
     }
 }
 
-/// Reads the file, and tells of its broken lines.
-fn read(path: &Path) -> Result<States, String> {
+/// Reads the file, and says which of its lines are broken.
+fn read(path: &Path) -> Result<(States, Vec<(usize, String)>), String> {
+    let failed = |error: io::Error| error.to_string();
+    let too_large = || format!("larger than {} MiB", MAX_FILE_BYTES >> 20);
+    let file = regular_file::open(path).map_err(failed)?;
+    // It is tried again and again.
+    if file.metadata().map_err(failed)?.len() > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
     let mut octets = Vec::new();
-    let read = regular_file::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut octets));
-    let length = read.map_err(|error| error.to_string())?;
+    let length = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut octets).map_err(failed)?;
     if length as u64 > MAX_FILE_BYTES {
-        return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+        return Err(too_large());
     }
-    let (states, broken) = States::read(&String::from_utf8_lossy(&octets));
-    for (line, problem) in broken.iter().take(MAX_TOLD) {
-        warn!(file = %path.display(), line, %problem, "a probe's file has a broken line, which is passed over");
-    }
-    Ok(states)
+    Ok(States::read(&String::from_utf8_lossy(&octets)))
 }
 
 /// A state and why, or the number of the line that is broken.
@@ -213,6 +261,45 @@ mod tests {
             Err(_) => Target::Hostname(crate::zone::Name::vec_from_str(address).unwrap()),
         };
         states.of(&target).map(|line| line.as_ref().map(|word| (word.grade, word.words.clone())).map_err(|line| *line))
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_though_it_stays_the_same() {
+        let path = std::env::temp_dir().join(format!("meridian-unread-{}", std::process::id()));
+        std::fs::write(&path, "* up\n").unwrap();
+        // As where the process is out of descriptors at two looks.
+        let mut watched = Watched {
+            looked: Some(Instant::now()),
+            seen: Fingerprint::of([path.as_path()].into_iter()),
+            states: Err("Too many open files".into()),
+            ..Watched::default()
+        };
+        let long_ago = Instant::now() - Duration::from_secs(3_600);
+        let written = Mutex::new(long_ago);
+        watched.look(&path, &written);
+        assert_eq!(said(watched.states.as_ref().unwrap(), "192.0.2.1"), Some(Ok((Grade::Good, String::new()))));
+        let first = *lock(&written);
+        assert!(first > long_ago, "a change that is read is one that was written");
+        watched.look(&path, &written);
+        assert_eq!(*lock(&written), first);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_silent() {
+        let (files, file) = (Files::default(), Arc::new(File::new()));
+        files.0.lock().unwrap().insert("states".into(), Arc::clone(&file));
+        let _hanging = Arc::clone(&file.watched).lock_owned().await;
+        let check = FileCheck { path: "states".into(), max_silence: Some(Duration::from_secs(60)) };
+        let target = Target::Address([192, 0, 2, 1].into());
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            let observation = files.observe(&check, &target, Duration::from_secs(2)).await.unwrap();
+            found.push(observation.outcome.unwrap_err());
+            tokio::time::advance(Duration::from_secs(28)).await;
+        }
+        let in_time = || Failure::Local("states: it can't be read in time".into());
+        assert_eq!(found, [in_time(), in_time(), Failure::Unwritten(Duration::from_secs(60))]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run of a probe: connect to a target, ask, and say what came of it.
 
 mod body;
+mod clock;
 mod connect;
 mod dns;
 mod exchange;

@@ -14,6 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, SignatureScheme,
 };
 
+use super::clock;
 use crate::config::{ClientCertificate, Problem, Trust};
 use crate::pem;
 
@@ -45,7 +46,8 @@ impl Clients {
                 None => system()?,
             };
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-            verifier.map_err(|error| Problem::new(format!("certificate authorities: {error}")))?
+            let verifier = verifier.map_err(|error| Problem::new(format!("certificate authorities: {error}")))?;
+            Arc::new(Verified { verifier, steady: clock::steady })
         } else {
             Arc::new(Unverified(Arc::clone(&provider)))
         };
@@ -145,6 +147,59 @@ fn mismatch(client: &ClientCertificate, error: &Error) -> Problem {
     }
 }
 
+/// Takes certificates that are valid now, or would be if the clock had not jumped: on a server whose clock is wrong, every target
+/// would be down.
+#[derive(Debug)]
+struct Verified {
+    verifier: Arc<WebPkiServerVerifier>,
+    /// As [`clock::steady`].
+    steady: fn(u64) -> u64,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        let verify = |now| self.verifier.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        let steady = (self.steady)(now.as_secs());
+        match verify(now) {
+            Err(Error::InvalidCertificate(
+                error @ (Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }),
+            )) if steady != now.as_secs() => verify(UnixTime::since_unix_epoch(Duration::from_secs(steady)))
+                .map_err(|_| Error::InvalidCertificate(error)),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
 /// Takes any certificate; only that the server has its key is proved.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
@@ -202,6 +257,43 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use super::*;
+
+    /// Half of its certificates' life, in seconds.
+    const HALF: u64 = 1_000_000;
+
+    #[test]
+    fn a_clock_that_jumps_ends_no_certificate() {
+        let now = UnixTime::now().as_secs();
+        let at = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        let mut params = rcgen::CertificateParams::new(vec!["www.example.com".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (at(now - HALF), at(now + HALF));
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let name = |name: &'static str| ServerName::try_from(name).unwrap();
+        let verify = |steady: fn(u64) -> u64, seconds: u64, name: ServerName<'_>| {
+            let verified = Verified { verifier: Arc::clone(&verifier), steady };
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            verified.verify_server_cert(certificate.der(), &[], &name, &[], now).map_err(|error| error.to_string())
+        };
+        let host = || name("www.example.com");
+        assert!(verify(|now| now, now, host()).is_ok());
+        // By a clock that went on steadily it has expired, and was not valid yet.
+        let expired = verify(|now| now, now + 3 * HALF, host()).unwrap_err();
+        let early = verify(|now| now, now - 3 * HALF, host()).unwrap_err();
+        assert!(expired.contains("expired"), "{expired}");
+        assert!(early.contains("not valid yet"), "{early}");
+        // By one that jumped there it is good, if it is by the time of before.
+        assert!(verify(|now| now - 3 * HALF, now + 3 * HALF, host()).is_ok());
+        assert!(verify(|now| now + 3 * HALF, now - 3 * HALF, host()).is_ok());
+        // One that jumped to where it should be is as good.
+        assert!(verify(|now| now - 3 * HALF, now, host()).is_ok());
+        // What is wrong by both is told by the clock, and what else is wrong stays so.
+        assert_eq!(verify(|now| now - HALF, now + 3 * HALF, host()).unwrap_err(), expired);
+        assert!(verify(|now| now - 3 * HALF, now + 3 * HALF, name("other.example.com")).is_err());
+    }
 
     #[test]
     fn the_end_of_a_certificate_is_read() {

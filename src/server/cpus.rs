@@ -1,60 +1,12 @@
 //! CPUs: those that this process was given, and which of them its threads keep to.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
-use crate::server::{THIS_THREAD, cpus_of_this_thread, keep_thread_to};
-
-/// The highest number that a CPU may have, as Linux can be built with.
-pub const MAX_CPU: usize = 8_191;
-
-/// At least one CPU, by number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CpuSet(BTreeSet<usize>);
-
-/// As `taskset -c` and the kernel write it: `0-3,8`.
-impl FromStr for CpuSet {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |text: &str| {
-            let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
-            let number = text.parse().ok().filter(|_| is_number).ok_or("not CPUs by number, with ranges")?;
-            if number > MAX_CPU { Err("no CPU has a number above 8191") } else { Ok(number) }
-        };
-        let mut cpus = BTreeSet::new();
-        for range in text.split(',').map(str::trim) {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let (first, last): (usize, usize) = (number(first)?, number(last)?);
-            if first > last {
-                return Err("a range begins above its end");
-            }
-            cpus.extend(first..=last);
-        }
-        Ok(Self(cpus))
-    }
-}
-
-impl fmt::Display for CpuSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        let starts = self.0.iter().filter(|cpu| cpu.checked_sub(1).is_none_or(|before| !self.0.contains(&before)));
-        for &first in starts {
-            let last = self.0.range(first..).zip(first..).take_while(|&(&cpu, expected)| cpu == expected).last();
-            write!(f, "{separator}{first}")?;
-            match last {
-                Some((&last, _)) if last > first => write!(f, "-{last}")?,
-                _ => {}
-            }
-            separator = ",";
-        }
-        Ok(())
-    }
-}
+use super::sys::{THIS_THREAD, cpus_of_this_thread, keep_thread_to};
+use crate::config::{self, CpuSet};
 
 /// What this process was given when it was first asked for, before any thread was kept to a part of it.
 struct Given {
@@ -68,10 +20,18 @@ static GIVEN: LazyLock<Given> = LazyLock::new(|| Given {
     parallelism: std::thread::available_parallelism().map_or(1, usize::from),
 });
 
-/// How many threads that answer can run at once, where the background keeps to these CPUs, if it does.
-pub fn for_answers(background: Option<&CpuSet>) -> usize {
-    let placement = background.and_then(|background| Placement::new(background).ok());
+/// UDP threads per address, with 0 resolved: as many as can run at once on the CPUs that answers have.
+pub fn workers_per_address(settings: &config::Server) -> usize {
+    if settings.workers > 0 {
+        return settings.workers;
+    }
+    let placement = settings.background_cpus.as_ref().and_then(|background| Placement::new(background).ok());
     placement.map_or(GIVEN.parallelism, |placement| placement.answers.0.len().min(GIVEN.parallelism))
+}
+
+/// All threads that answer: the UDP workers, one for TCP, and one for all that is encrypted.
+pub fn threads(settings: &config::Server) -> usize {
+    settings.listen.len() * workers_per_address(settings) + 1 + usize::from(settings.encrypted.is_some())
 }
 
 /// Which threads keep to which CPUs.
@@ -159,25 +119,6 @@ mod tests {
 
     fn cpus(text: &str) -> CpuSet {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn lists_are_read_and_written_as_the_kernel_does() {
-        for (text, numbers, written) in [
-            ("0", vec![0], "0"),
-            ("0-3,8", vec![0, 1, 2, 3, 8], "0-3,8"),
-            ("8, 1,0 ,2-2", vec![0, 1, 2, 8], "0-2,8"),
-            ("4-4,6,5,8191", vec![4, 5, 6, 8191], "4-6,8191"),
-        ] {
-            assert_eq!(
-                (cpus(text).0.into_iter().collect(), cpus(text).to_string()),
-                (numbers, written.to_owned()),
-                "{text}"
-            );
-        }
-        for text in ["", "-", "a", "1-", "-1", "3-1", "1,,2", "+1", "8192", "0-8192", "1:2", "99999999999999999999"] {
-            assert!(text.parse::<CpuSet>().is_err(), "{text}");
-        }
     }
 
     #[test]
