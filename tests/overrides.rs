@@ -253,6 +253,23 @@ fn verdicts_from_before_a_restart_hold_until_probes_say_otherwise() {
 }
 
 #[test]
+fn a_restart_takes_nothing_away_that_words_leave_no_room_for() {
+    // Two of three may be taken away, but one of two.
+    let restarts = Restarts::new(format!("{}[safety]\nmax_down_share = 0.67\n", held()));
+    let (publisher, operator) = restarts.start(0, UNIX);
+    let subject = "endpoint/web/far/192.0.2.3".parse().unwrap();
+    let (reason, author) = ("it is sold".into(), "me".into());
+    let said = Override { subject, word: Word::Disable, reason, author, since: UNIX, expires: None };
+    operator.say(said, restarts.at(0), || UNIX).unwrap();
+    observe(&publisher, &[1, 2], restarts.at(0));
+    assert_eq!(answered(&publisher), "2/2/2");
+    operator.keep_verdicts(true, restarts.at(1), UNIX + 1);
+    drop(operator);
+    let (publisher, _operator) = restarts.start(2, UNIX + 2);
+    assert_eq!(answered(&publisher), "2/2/2");
+}
+
+#[test]
 fn what_a_word_holds_up_is_as_warm_after_a_restart() {
     let restarts = Restarts::new(CONFIGURATION.replace("drain_time", "slow_start = \"5m\"\ndrain_time"));
     let (publisher, operator) = restarts.start(0, UNIX);

@@ -26,7 +26,7 @@ use crate::support::binary::{Meridian, request};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
 use crate::support::tls::{EXPIRES, Identity, NAME};
-use crate::support::wait_until;
+use crate::support::{skip, wait_until};
 use crate::{REGIONS, SERVER};
 
 const TOKEN: &str = "a-token-for-tests-only";
@@ -498,6 +498,7 @@ failover = ["spare"]
         wait_until("both were tried", || meridian.metric("meridian_probes_total", "outcome=\"local\"") > 4.0);
         assert_eq!(verdicts(), ["unknown", "unknown", "unprobed"]);
         assert_eq!([answer("host"), answer("nobody")], ["NoError 127.0.31.60", "NoError 127.0.31.61"]);
+        skip("this user may send no echo requests");
         return;
     }
     wait_until("both have a verdict", || verdicts() == ["up", "down", "unprobed"]);

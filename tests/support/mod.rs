@@ -199,6 +199,14 @@ pub(crate) fn wait_until_within(patience: Duration, what: &str, mut condition: i
     }
 }
 
+/// Says that this machine, or this user, has not what a test is about, or a part of it. The test then counts as passed, so `tests/run`
+/// counts these lines.
+pub(crate) fn skip(why: &str) {
+    let thread = std::thread::current();
+    // Past the harness, which shows nothing of what passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", thread.name().unwrap_or("a test"));
+}
+
 /// Runs the ignored test `name` of this program in a process of its own, started by the shell after `preparation`.
 pub(crate) fn run_in_child(name: &str, preparation: &str) {
     let child = Command::new("sh")
