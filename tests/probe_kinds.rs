@@ -372,7 +372,7 @@ mod dns {
 #[tokio::test]
 async fn an_echo_request_is_answered_or_not() {
     if let Some(problem) = Prober::forbidden([&ECHO]) {
-        skip(&format!("{problem}"));
+        skip(&problem.to_string());
         return;
     }
     let prober = Prober::new([]).unwrap();
