@@ -634,7 +634,8 @@ fn a_failure_takes_more_of_a_share_than_a_poor_result_whatever_else_was_poor() {
         ('~', 7, Verdict::Degraded),
         ('!', 6, Verdict::Degraded),
         ('!', 6, Verdict::Degraded),
-        ('!', 5, Verdict::Down),
+        // Where what is down is answered, nothing of its weight is lost.
+        ('!', 16, Verdict::Down),
     ] {
         let details = Details { poor: "p!".contains(result).then(|| "poor".to_owned()), ..Details::default() };
         let took = Duration::from_millis(if "~!".contains(result) { 500 } else { 1 });
