@@ -57,6 +57,8 @@ pub struct Endpoint {
     pub is_warming: bool,
     /// Its circuit breaker, where its pool has them: closed, open or half-open.
     pub breaker: Option<String>,
+    /// For how many seconds more its breaker, being open, lets nobody be sent there, as though it were down.
+    pub breaker_open_seconds: Option<u64>,
     /// How busy it is, as far as that is known and fresh.
     pub load: Load,
     /// How many seconds ago something was last said of its load.
@@ -107,6 +109,11 @@ impl Input {
     }
 }
 
+/// The time that is left: it ends with the last second that is shown.
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_millis().div_ceil(1000) as u64
+}
+
 /// What keeps something down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -120,10 +127,7 @@ impl From<health::Hold> for Hold {
     fn from(hold: health::Hold) -> Self {
         match hold {
             health::Hold::None => Self::default(),
-            // It ends with the last second that is shown.
-            health::Hold::For(left) => {
-                Self { held_down_seconds: Some(left.as_millis().div_ceil(1000) as u64), awaits_resume: false }
-            }
+            health::Hold::For(left) => Self { held_down_seconds: Some(whole_seconds(left)), awaits_resume: false },
             health::Hold::UntilResumed => Self { held_down_seconds: None, awaits_resume: true },
         }
     }
@@ -215,6 +219,7 @@ impl Endpoint {
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
+            breaker_open_seconds: known.and_then(|known| known.tried_in(now)).map(whole_seconds),
             load: known.zip(found).map(|(known, found)| known.load(&found, now).rounded().into()).unwrap_or_default(),
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::health::overrides::Word;
 pub use endpoint::{Endpoint, HealthReport, Hold, Input, Load, Phases, PlacedEndpoint};
 pub use explain::Source;
-pub use history::{History, PastChange};
+pub use history::{History, PastChange, What};
 pub use question::{Client, InvalidQuestion, Question};
 
 /// One decision, with its reasons.

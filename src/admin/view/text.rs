@@ -7,6 +7,7 @@ use super::{
     Hold, Input, Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record,
     ServiceDecision, Source,
 };
+use crate::health::overrides::Word;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -256,6 +257,11 @@ impl Display for Endpoint {
                 None => write!(f, ", as its probes say that it is down but {held} holds it")?,
             }
         }
+        match self.breaker_open_seconds.map(Age) {
+            Some(left) if self.verdict == "down" => write!(f, ", and its breaker is open, tried again in {left}")?,
+            Some(left) => write!(f, " by its probes, but counts as down: its breaker is open, tried again in {left}")?,
+            None => {}
+        }
         write!(f, "{}", self.hold)?;
         match (&self.last_probe, self.last_probe_seconds) {
             _ if !self.inputs.is_empty() => self.write_inputs(f)?,
@@ -265,11 +271,15 @@ impl Display for Endpoint {
         if let Some(days) = self.certificate_days_left {
             write!(f, "; certificate for {days} more days")?;
         }
-        if self.weight_percent != 100.0 {
+        if self.weight_percent != 100.0 && self.breaker_open_seconds.is_none() {
             let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
             let warming = self.is_warming.then(|| "warming up".to_owned());
-            let breaker =
-                self.breaker.as_ref().filter(|state| *state != "closed").map(|state| format!("breaker {state}"));
+            let heeds_breaker = self.held.is_none() && !self.overrides.contains(&Word::Up);
+            let breaker = self
+                .breaker
+                .as_ref()
+                .filter(|state| heeds_breaker && *state != "closed")
+                .map(|state| format!("breaker {state}"));
             let reasons: Vec<String> = [score, warming, breaker].into_iter().flatten().collect();
             write!(f, "; {:.1} % of its weight counts ({})", self.weight_percent, reasons.join(", "))?;
         }
