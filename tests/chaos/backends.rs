@@ -23,7 +23,7 @@ const BIND_PAUSE: Duration = Duration::from_millis(5);
 
 /// All of them, on a thread of their own. They are as they are at zero until they are told when that was.
 pub(crate) struct Backends {
-    /// One for all.
+    /// The first of all.
     pub(crate) port: u16,
     begin: watch::Sender<Option<Instant>>,
     thread: Option<JoinHandle<()>>,
@@ -34,13 +34,14 @@ impl Backends {
     pub(crate) fn start(site: &Site, script: &Script) -> Self {
         meridian::server::raise_descriptor_limit().unwrap();
         let (begin, begun) = watch::channel(None);
-        let addresses: Vec<Ipv4Addr> = (0..site.backends()).map(|backend| site.address(backend)).collect();
-        let (port, listeners) = listen_on_one_port(&addresses);
+        let places: Vec<(Ipv4Addr, u16)> =
+            (0..site.backends()).map(|backend| (site.address(backend), site.port_offset(backend))).collect();
+        let (port, listeners) = listen_from_one_port(&places);
         let lateness: Arc<Mutex<Duration>> = Arc::default();
         let players = script.stories.iter().zip(listeners).enumerate().map(|(backend, (story, listener))| {
             let lateness = Arc::clone(&lateness);
             let listener = (story.turns()[0].1 != State::Refusing).then_some(listener);
-            let address = SocketAddr::from((addresses[backend], port));
+            let address = SocketAddr::from((places[backend].0, port + places[backend].1));
             let slow_after = site.slow_after(backend);
             (Player { address, story: story.clone(), slow_after, lateness }, listener)
         });
@@ -174,21 +175,21 @@ async fn listen_again(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// A port that is free on all of these addresses, and its listeners.
-fn listen_on_one_port(addresses: &[Ipv4Addr]) -> (u16, Vec<std::net::TcpListener>) {
+/// A port from which on those are free at so many beyond it on these addresses, and the listeners.
+fn listen_from_one_port(places: &[(Ipv4Addr, u16)]) -> (u16, Vec<std::net::TcpListener>) {
     for _ in 0..PORTS_TRIED {
         let port = fastrand::u16(PORTS);
-        let listen = |address: &Ipv4Addr| {
-            let listener = std::net::TcpListener::bind((*address, port))?;
+        let listen = |(address, offset): &(Ipv4Addr, u16)| {
+            let listener = std::net::TcpListener::bind((*address, port + offset))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        let listeners: io::Result<Vec<_>> = addresses.iter().map(listen).collect();
+        let listeners: io::Result<Vec<_>> = places.iter().map(listen).collect();
         match listeners {
             Ok(listeners) => return (port, listeners),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => panic!("{} backends: {error}", addresses.len()),
+            Err(error) => panic!("{} backends: {error}", places.len()),
         }
     }
-    panic!("no port is free on all of {} addresses", addresses.len());
+    panic!("no port is free for all of {} backends", places.len());
 }

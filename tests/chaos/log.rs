@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use meridian::health::Verdict;
 use meridian::health::guard::Held;
+use meridian::health::overrides::Word;
 
-use crate::script::Span;
+use crate::script::{Act, Span};
+use crate::site::Site;
 
 /// What is shown of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,20 +16,35 @@ pub(crate) struct Seen {
     pub(crate) verdict: Verdict,
     /// What keeps it, where its probes say that it is down.
     pub(crate) held: Option<Held>,
+    /// What operators say of it.
+    pub(crate) word: Option<Word>,
 }
 
 impl Seen {
-    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None };
+    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None, word: None };
 
-    /// What its probes say.
-    pub(crate) fn found(self) -> Verdict {
-        if self.held.is_some() { Verdict::Down } else { self.verdict }
+    /// What its probes say, where no operator says so in their place.
+    pub(crate) fn found(self) -> Option<Verdict> {
+        match self.word {
+            Some(Word::Up | Word::Down) => None,
+            _ => Some(if self.held.is_some() { Verdict::Down } else { self.verdict }),
+        }
+    }
+
+    /// Whether no client is to be sent there, whatever happens.
+    pub(crate) fn is_out(self) -> bool {
+        matches!(self.word, Some(Word::Drain | Word::Disable))
+    }
+
+    /// Whether it was up to the server to take it away, and it did.
+    pub(crate) fn is_taken(self) -> bool {
+        self.word.is_none() && self.verdict == Verdict::Down
     }
 }
 
-/// What was seen of one endpoint; the first at zero, the others later, each other than the one before.
+/// What was seen of one; the first at zero, the others later, each other than the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Timeline(Vec<(Duration, Seen)>);
+pub(crate) struct Timeline<T>(Vec<(Duration, T)>);
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +59,31 @@ pub(crate) struct Sample {
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// By endpoint.
-    pub(crate) timelines: Vec<Timeline>,
+    /// By endpoint, what counts.
+    pub(crate) endpoints: Vec<Timeline<Seen>>,
+    /// By backend, what its probes say; nothing where that isn't shown. Of canaries nothing is known.
+    pub(crate) targets: Vec<Timeline<Option<Verdict>>>,
     pub(crate) samples: Vec<Sample>,
+    /// What was done, and from when until when that took.
+    pub(crate) done: Vec<(Span, Act)>,
     /// Until when was looked.
     pub(crate) end: Duration,
 }
 
-impl Timeline {
+impl<T: Copy + PartialEq> Timeline<T> {
+    fn new(first: T) -> Self {
+        Self(vec![(Duration::ZERO, first)])
+    }
+
+    /// Takes down what is seen.
+    fn note(&mut self, at: Duration, seen: T) {
+        if self.0.last().is_some_and(|(_, last)| *last != seen) {
+            self.0.push((at, seen));
+        }
+    }
+
     /// What was seen last at that moment.
-    pub(crate) fn at(&self, at: Duration) -> Seen {
+    pub(crate) fn at(&self, at: Duration) -> T {
         self.0[self.index(at)].1
     }
 
@@ -60,42 +92,55 @@ impl Timeline {
     }
 
     /// All that was seen in the span.
-    pub(crate) fn within(&self, span: Span) -> impl Iterator<Item = Seen> {
+    pub(crate) fn within(&self, span: Span) -> impl Iterator<Item = T> {
         self.0[self.index(span.from)..=self.index(span.until)].iter().map(|(_, seen)| *seen)
     }
 
     /// What was seen, and of which span.
-    pub(crate) fn segments(&self, end: Duration) -> impl Iterator<Item = (Span, Seen)> {
+    pub(crate) fn segments(&self, end: Duration) -> impl Iterator<Item = (Span, T)> {
         let ends = self.0.iter().skip(1).map(|(from, _)| *from).chain([end]);
         self.0.iter().zip(ends).map(|((from, seen), until)| (Span { from: *from, until }, *seen))
     }
 
     /// The moments at which something else was seen, with what before and what then.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (Duration, Seen, Seen)> {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Duration, T, T)> {
         self.0.windows(2).map(|pair| (pair[1].0, pair[0].1, pair[1].1))
     }
 }
 
 impl Log {
-    /// Of endpoints of which nothing is known.
-    pub(crate) fn new(endpoints: usize) -> Self {
-        let timelines = vec![Timeline(vec![(Duration::ZERO, Seen::UNKNOWN)]); endpoints];
-        Self { timelines, samples: Vec::new(), end: Duration::ZERO }
-    }
-
-    /// Takes down what is seen of an endpoint.
-    pub(crate) fn note(&mut self, endpoint: usize, at: Duration, seen: Seen) {
-        let timeline = &mut self.timelines[endpoint].0;
-        if let Some((_, last)) = timeline.last()
-            && *last != seen
-        {
-            timeline.push((at, seen));
+    /// Of a site of which nothing is known.
+    pub(crate) fn new(site: &Site) -> Self {
+        Self {
+            endpoints: vec![Timeline::new(Seen::UNKNOWN); site.endpoints.len()],
+            targets: vec![Timeline::new(Some(Verdict::Unknown)); site.backends()],
+            samples: Vec::new(),
+            done: Vec::new(),
+            end: Duration::ZERO,
         }
     }
 
-    /// All changes in the order of time: those of one moment together.
+    /// Takes down what is seen of an endpoint, and what its inputs say, as far as that is shown.
+    pub(crate) fn note(
+        &mut self,
+        endpoint: usize,
+        at: Duration,
+        seen: Seen,
+        inputs: impl IntoIterator<Item = (usize, Option<Verdict>)>,
+    ) {
+        self.endpoints[endpoint].note(at, seen);
+        inputs.into_iter().for_each(|(backend, says)| self.targets[backend].note(at, says));
+    }
+
+    /// When the server was off.
+    pub(crate) fn pauses(&self) -> Vec<Span> {
+        let restarts = self.done.iter().filter(|(_, act)| matches!(act, Act::Restart { .. }));
+        restarts.map(|(span, _)| *span).collect()
+    }
+
+    /// All changes of what counts in the order of time: those of one moment together.
     pub(crate) fn changes(&self) -> Vec<(Duration, Vec<(usize, Seen)>)> {
-        let changes = self.timelines.iter().enumerate();
+        let changes = self.endpoints.iter().enumerate();
         let changes = changes.flat_map(|(endpoint, line)| line.changes().map(move |(at, _, to)| (at, endpoint, to)));
         let mut changes: Vec<_> = changes.collect();
         changes.sort_by_key(|(at, endpoint, _)| (*at, *endpoint));

@@ -1,18 +1,22 @@
 //! A script in real time: the real binary, real backends that it probes, and clients that ask it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use meridian::health::Verdict;
 use meridian::health::guard::Held;
+use meridian::health::overrides::Word;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::backends::Backends;
 use crate::log::{Log, Sample, Seen};
-use crate::script::Script;
-use crate::site::Site;
+use crate::script::{Act, Script, Span};
+use crate::site::{Site, TOKEN_FILE};
+use crate::support::PATIENCE;
 use crate::support::binary::{self, Meridian};
 use crate::support::dns::{Answer, Question};
 use crate::support::folder::Folder;
@@ -28,6 +32,7 @@ const ASK: Duration = Duration::from_millis(4);
 const CLOCK: Duration = Duration::from_millis(10);
 /// An answer that takes longer is lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
+const TOKEN: &str = "a-token-of-the-chaos-tests";
 
 /// What was seen, and how long the machine stood still at worst.
 pub(crate) struct Seeing {
@@ -38,6 +43,7 @@ pub(crate) struct Seeing {
 /// What is looked at of `/api/v1/health`.
 #[derive(Deserialize)]
 struct Report {
+    reload_problems: Option<String>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -46,20 +52,30 @@ struct Endpoint {
     endpoint: IpAddr,
     verdict: String,
     held: Option<String>,
+    overrides: Vec<Word>,
+    /// Where there are several.
+    inputs: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    verdict: String,
 }
 
 /// Plays a script.
 pub(crate) fn run(site: &Site, script: &Script) -> Seeing {
     let backends = Backends::start(site, script);
     let folder = Folder::new("chaos");
-    let meridian = Meridian::serve(&folder.put("meridian.toml", site.toml(backends.port)));
-    let (dns, admin) = (meridian.dns, meridian.admin.unwrap());
+    folder.put_secret(TOKEN_FILE, TOKEN);
+    let config = folder.put("meridian.toml", site.toml(backends.port));
+    let meridian = Meridian::serve(&config);
+    let dns = meridian.dns;
     let start = Instant::now();
     backends.begin(start);
     let (log, samples, late) = thread::scope(|scope| {
         let clock = scope.spawn(|| watch_clock(start, script.length));
         let samples = scope.spawn(|| ask(site, dns, start, script.length));
-        let log = scope.spawn(|| look(site, admin, start, script.length));
+        let log = scope.spawn(|| look_and_act(site, script, &config, meridian, start));
         (log.join().unwrap(), samples.join().unwrap(), clock.join().unwrap())
     });
     let (mut log, slowest_look) = log;
@@ -79,25 +95,79 @@ fn watch_clock(start: Instant, length: Duration) -> Duration {
     latest
 }
 
-/// Looks at all verdicts again and again; also the longest that a look took.
-fn look(site: &Site, admin: SocketAddr, start: Instant, length: Duration) -> (Log, Duration) {
-    let mut log = Log::new(site.endpoints.len());
+/// Looks at all verdicts again and again, and does what the script says; also the longest that a look took, or what was done before.
+fn look_and_act(
+    site: &Site,
+    script: &Script,
+    config: &Path,
+    mut meridian: Meridian,
+    start: Instant,
+) -> (Log, Duration) {
+    let mut log = Log::new(site);
     let mut slowest = Duration::ZERO;
-    while start.elapsed() < length {
-        let began = Instant::now();
-        let report: Report = serde_json::from_str(&binary::get(admin, "/api/v1/health")).unwrap();
-        slowest = slowest.max(began.elapsed());
+    let mut acts = script.acts.iter().peekable();
+    while start.elapsed() < script.length {
+        let mut began = start.elapsed();
+        while let Some((_, act)) = acts.next_if(|(at, _)| *at <= start.elapsed()) {
+            let from = start.elapsed();
+            meridian = perform(*act, site, config, meridian);
+            let done = Span { from, until: start.elapsed() };
+            if let Act::Restart { .. } = act {
+                began = done.until;
+            }
+            log.done.push((done, *act));
+        }
+        let report: Report = serde_json::from_str(&health(&meridian)).unwrap();
         let at = start.elapsed();
-        assert_eq!(report.endpoints.len(), site.endpoints.len());
-        for Endpoint { endpoint, verdict, held } in report.endpoints {
-            let verdict = Verdict::ALL.into_iter().find(|known| known.name() == verdict).unwrap();
+        slowest = slowest.max(at.saturating_sub(began));
+        assert_eq!((report.reload_problems, report.endpoints.len()), (None, site.endpoints.len()));
+        for Endpoint { endpoint, verdict, held, overrides, inputs } in report.endpoints {
             let held = held.map(|held| Held::ALL.into_iter().find(|known| known.name() == held).unwrap());
-            log.note(site.backend(endpoint).unwrap(), at, Seen { verdict, held });
+            let seen = Seen { verdict: named(&verdict), held, word: overrides.first().copied() };
+            let endpoint = site.backend(endpoint).unwrap();
+            let says: Vec<Option<Verdict>> = match &inputs[..] {
+                [] => vec![seen.found()],
+                inputs => inputs.iter().map(|input| Some(named(&input.verdict))).collect(),
+            };
+            log.note(endpoint, at, seen, site.inputs(endpoint).zip(says));
         }
         log.end = at;
         thread::sleep(LOOK);
     }
     (log, slowest)
+}
+
+fn health(meridian: &Meridian) -> String {
+    let authorization = format!("Authorization: Bearer {TOKEN}\r\n");
+    binary::request(meridian.admin.unwrap(), "GET /api/v1/health", &authorization, "")
+}
+
+fn named(verdict: &str) -> Verdict {
+    Verdict::ALL.into_iter().find(|known| known.name() == verdict).unwrap()
+}
+
+/// Does what a script says; returns the server, which may be another one then.
+fn perform(act: Act, site: &Site, config: &Path, mut meridian: Meridian) -> Meridian {
+    let say = |path: &str, mut body: serde_json::Value| {
+        body["reason"] = "chaos".into();
+        body["author"] = "chaos".into();
+        meridian.post(path, TOKEN, &body.to_string());
+    };
+    match act {
+        Act::Say { endpoint, word, seconds } => {
+            let subject = site.subject(endpoint);
+            say("/api/v1/overrides", json!({ "subject": subject, "word": word, "expires_seconds": seconds }));
+        }
+        Act::Resume { pool } => say("/api/v1/resume", json!({ "subject": format!("pool/p{pool}") })),
+        Act::Reload => meridian.process.signal("HUP"),
+        Act::Restart { pause } => {
+            meridian.process.signal("TERM");
+            assert!(meridian.process.wait_for_end(PATIENCE).success(), "{}", meridian.process.text());
+            thread::sleep(pause);
+            return Meridian::serve(config);
+        }
+    }
+    meridian
 }
 
 /// Asks for one service after the other.
@@ -113,8 +183,8 @@ fn ask(site: &Site, dns: SocketAddr, start: Instant, length: Duration) -> Vec<Sa
         if asked >= length {
             break;
         }
-        socket.send(&questions[service].query(id)).unwrap();
-        let says = receive(site, &socket, id);
+        let sent = socket.send(&questions[service].query(id)).map_err(|error| format!("nobody to ask: {error}"));
+        let says = sent.and_then(|_| receive(site, &socket, id));
         samples.push(Sample { asked, answered: start.elapsed(), service, says });
         thread::sleep(ASK);
     }
@@ -122,7 +192,7 @@ fn ask(site: &Site, dns: SocketAddr, start: Instant, length: Duration) -> Vec<Sa
 }
 
 /// Whose addresses are in the answer with this id.
-fn receive(site: &Site, socket: &std::net::UdpSocket, id: u16) -> Result<Vec<usize>, String> {
+fn receive(site: &Site, socket: &UdpSocket, id: u16) -> Result<Vec<usize>, String> {
     let mut octets = [0; 4096];
     loop {
         let length = socket.recv(&mut octets).map_err(|error| format!("no answer: {error}"))?;

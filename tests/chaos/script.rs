@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
+use meridian::config::Timing;
+use meridian::health::overrides::Word;
 
 use crate::site::Site;
 
@@ -41,10 +43,25 @@ pub(crate) struct Story {
     turns: Vec<(Duration, State)>,
 }
 
+/// What is done with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    /// An operator says so of an endpoint, for so many seconds.
+    Say { endpoint: usize, word: Word, seconds: u64 },
+    /// An operator lets all of a pool come up.
+    Resume { pool: usize },
+    /// Its configuration is read again.
+    Reload,
+    /// It is ended in order, and started again after that.
+    Restart { pause: Duration },
+}
+
 /// The stories of all backends, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
     pub(crate) stories: Vec<Story>,
+    /// What is done and when, the soonest first.
+    pub(crate) acts: Vec<(Duration, Act)>,
     /// When it ends.
     pub(crate) length: Duration,
 }
@@ -132,15 +149,19 @@ impl Story {
 }
 
 impl Script {
+    /// Nothing befalls anyone.
+    pub(crate) fn quiet(site: &Site, length: Duration) -> Self {
+        Self { stories: vec![Story::steady(State::Serving); site.backends()], acts: Vec::new(), length }
+    }
+
     /// Stories of all backends of a site; canaries are well.
     pub(crate) fn random(rng: &mut Rng, site: &Site, length: Duration) -> Self {
-        let random = |endpoint| {
-            let timing = site.timing(endpoint);
-            Story::random(rng, timing.interval, timing.fall, length)
-        };
-        let mut stories: Vec<Story> = (0..site.endpoints.len()).map(random).collect();
-        stories.resize(site.backends(), Story::steady(State::Serving));
-        Self { stories, length }
+        let mut script = Self::quiet(site, length);
+        for target in site.targets() {
+            let Timing { interval, fall, .. } = *site.timing(target);
+            script.stories[target] = Story::random(rng, interval, fall, length);
+        }
+        script
     }
 
     /// Puts these backends into that state within the span; a bit sooner or later each, by up to `spread`.
@@ -157,6 +178,12 @@ impl Script {
             let until = (span.until + spread.mul_f64(rng.f64())).max(from + Duration::from_millis(1));
             self.stories[backend].strike(Span { from, until }, state);
         }
+    }
+
+    /// Has that done then.
+    pub(crate) fn act(&mut self, at: Duration, act: Act) {
+        let index = self.acts.partition_point(|(before, _)| *before <= at);
+        self.acts.insert(index, (at, act));
     }
 }
 
@@ -215,16 +242,5 @@ mod tests {
         assert_eq!(serves, [(0, 2), (6, 10)].map(|(from, until)| Span { from: SECOND * from, until: SECOND * until }));
         assert_eq!(story.now_and_next(SECOND * 5), (State::Refusing, Some(SECOND * 6)));
         assert_eq!(story.now_and_next(SECOND * 9), (State::Serving, None));
-    }
-
-    #[test]
-    fn a_seed_makes_one_script() {
-        let script = |seed| {
-            let mut rng = Rng::with_seed(seed);
-            let site = Site::random(&mut rng);
-            Script::random(&mut rng, &site, SECOND * 100)
-        };
-        assert_eq!(script(1), script(1));
-        assert_ne!(script(1), script(2));
     }
 }

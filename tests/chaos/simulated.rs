@@ -2,22 +2,30 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::config::{Target, Timing};
+use meridian::health::overrides::{Override, Subject};
 use meridian::health::probe::Phase;
 use meridian::health::{Details, Failure, Observation, TargetKey};
+use meridian::operator::Operator;
+use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
 
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Script, State};
-use crate::site::Site;
+use crate::scenario::Scenario;
+use crate::script::{Act, Script, Span, State};
+use crate::site::{STATE_FOLDER, Site, TOKEN_FILE};
+use crate::support::folder::Folder;
 
-/// When it begins by the calendar, which no rule here asks for.
+/// Of the first backends.
+const PORT: u16 = 80;
+/// When it begins by the calendar.
 const UNIX_SECONDS: u32 = 1_795_316_400;
 const SECOND: Duration = Duration::from_secs(1);
 /// How late anything comes here at most, and what is done at one moment is spread over.
@@ -32,19 +40,21 @@ enum Event {
     Probe(usize),
     Tick,
     Ask,
-    Reload,
+    /// What the script says.
+    Act(Act),
 }
 
 struct Run<'a> {
     site: &'a Site,
     script: &'a Script,
+    /// Makes what is to be served.
+    compile: &'a mut dyn FnMut() -> Compiled,
     rng: Rng,
     /// The soonest first, and those of one moment in any order.
     queue: BinaryHeap<Reverse<(Duration, u32, Event)>>,
-    publisher: Publisher,
+    server: Server,
     start: Instant,
     now: Duration,
-    keys: HashMap<usize, Arc<TargetKey>>,
     /// By service, its index in the snapshot.
     services: Vec<usize>,
     /// By backend, the phase of its schedule, and what its run under way is going to find.
@@ -55,77 +65,172 @@ struct Run<'a> {
     log: Log,
 }
 
-/// Plays a script; `compile` makes what is to be served.
-pub(crate) fn run(site: &Site, script: &Script, seed: u64, mut compile: impl FnMut() -> Compiled) -> Log {
-    let start = Instant::now();
-    let mut rng = Rng::with_seed(seed);
-    let publisher = Publisher::starting_at(compile(), start, UNIX_SECONDS);
-    let address = |key: &TargetKey| match key.target {
-        Target::Address(address) => site.backend(address),
-        Target::Hostname(_) => None,
-    };
-    let keys = publisher.health().keys().filter_map(|key| Some((address(&key)?, key))).collect();
-    let origins = (0..site.backends()).map(|backend| site.timing(backend).interval.mul_f64(rng.f64()));
-    let mut run = Run {
-        origins: origins.collect(),
-        under_way: vec![None; site.backends()],
-        batch: Duration::from_micros(rng.u64(1..=5_000)),
-        log: Log::new(site.endpoints.len()),
-        services: Vec::new(),
-        queue: BinaryHeap::new(),
-        now: Duration::ZERO,
-        site,
-        script,
-        rng,
-        publisher,
-        start,
-        keys,
-    };
-    run.find_services();
-    for backend in 0..site.backends() {
-        let first = site.timing(backend).interval.min(SECOND * 2).mul_f64(run.rng.f64());
-        run.plan(first, Event::Probe(backend));
+/// What is served, from one start to the next.
+struct Server {
+    publisher: Arc<Publisher>,
+    operator: Operator,
+    /// By backend.
+    keys: HashMap<usize, Arc<TargetKey>>,
+}
+
+impl Server {
+    fn start(compiled: Compiled, site: &Site, now: Instant, unix_seconds: u32) -> Self {
+        let folder = compiled.config.server.state_dir.clone();
+        let publisher = Arc::new(Publisher::starting_at(compiled, now, unix_seconds));
+        let operator = Operator::start(folder.as_deref(), Arc::clone(&publisher), now, unix_seconds.into()).unwrap();
+        let place = |key: &TargetKey| match key.target {
+            Target::Address(address) => Some((address, key.check.port()?)),
+            Target::Hostname(_) => None,
+        };
+        let health = publisher.health();
+        let by_place: HashMap<_, _> = health.keys().filter_map(|key| Some((place(&key)?, key))).collect();
+        let key = |backend| by_place.get(&(site.address(backend).into(), PORT + site.port_offset(backend)));
+        let keys = (0..site.backends()).filter_map(|backend| Some((backend, Arc::clone(key(backend)?)))).collect();
+        Self { publisher, operator, keys }
     }
-    let tick = SECOND.mul_f64(run.rng.f64());
-    run.plan(tick, Event::Tick);
-    run.plan(Duration::ZERO, Event::Ask);
-    while run.rng.u8(..4) == 0 {
-        let at = script.length.mul_f64(run.rng.f64());
-        run.plan(at, Event::Reload);
+}
+
+/// Plays scenarios, one after the other.
+pub(crate) struct Simulator {
+    folder: Folder,
+    /// One for all, so that what none of them changes is read once.
+    loader: Loader,
+}
+
+impl Simulator {
+    const FILE: &str = "meridian.toml";
+
+    pub(crate) fn new() -> Self {
+        let folder = Folder::in_memory("schedules");
+        folder.put_secret(TOKEN_FILE, "nobody asks for it");
+        let loader = Loader::new(Origin::File(folder.path(Self::FILE)));
+        Self { folder, loader }
     }
-    while let Some(Reverse((at, _, event))) = run.queue.pop() {
-        if at >= script.length {
-            break;
-        }
-        run.now = at;
-        match event {
-            Event::Probe(backend) => run.probe(backend),
-            Event::Found(backend) => run.found(backend),
-            Event::Tick => {
-                let seconds = UNIX_SECONDS + at.as_secs() as u32;
-                run.publisher.tick(run.instant(), seconds);
-                run.look();
-                run.plan(at + SECOND, Event::Tick);
-            }
-            Event::Ask => {
-                run.ask();
-                let pause = run.site.timing(0).interval.mul_f64(run.rng.f64());
-                run.plan(at + pause, Event::Ask);
-            }
-            Event::Reload => {
-                run.publisher.replace(compile());
-                run.find_services();
-                run.look();
-            }
-        }
+
+    /// The seed makes the phases of probes, what they take, and what clients draw.
+    pub(crate) fn play(&mut self, Scenario { site, script, .. }: &Scenario, seed: u64) -> Log {
+        let toml = site.toml(PORT);
+        self.folder.put(Self::FILE, &toml);
+        // Of the one before.
+        let _ = fs::remove_dir_all(self.folder.path(STATE_FOLDER));
+        let mut compile = || self.loader.load().unwrap_or_else(|problems| panic!("{problems}\n{toml}")).compiled;
+        let start = Instant::now();
+        let run = Run {
+            server: Server::start(compile(), site, start, UNIX_SECONDS),
+            compile: &mut compile,
+            origins: Vec::new(),
+            under_way: Vec::new(),
+            batch: Duration::ZERO,
+            log: Log::new(site),
+            services: Vec::new(),
+            queue: BinaryHeap::new(),
+            now: Duration::ZERO,
+            rng: Rng::with_seed(seed),
+            site,
+            script,
+            start,
+        };
+        run.play()
     }
-    run.log.end = script.length;
-    run.log
 }
 
 impl Run<'_> {
+    fn play(mut self) -> Log {
+        self.batch = Duration::from_micros(self.rng.u64(1..=5_000));
+        for (at, act) in &self.script.acts {
+            self.plan(*at, Event::Act(*act));
+        }
+        self.begin();
+        while let Some(Reverse((at, _, event))) = self.queue.pop() {
+            // What was to be done while the server was off is done late.
+            self.now = self.now.max(at);
+            if self.now >= self.script.length {
+                break;
+            }
+            match event {
+                Event::Probe(backend) => self.probe(backend),
+                Event::Found(backend) => self.found(backend),
+                Event::Tick => {
+                    let (now, unix_seconds) = (self.instant(), self.unix_seconds());
+                    self.server.publisher.tick(now, unix_seconds);
+                    self.server.operator.expire(now, unix_seconds.into());
+                    self.look();
+                    self.plan(at + SECOND, Event::Tick);
+                }
+                Event::Ask => {
+                    self.ask();
+                    let pause = self.site.timing(0).interval.mul_f64(self.rng.f64());
+                    self.plan(at + pause, Event::Ask);
+                }
+                Event::Act(act) => {
+                    let from = self.now;
+                    self = self.act(act);
+                    self.log.done.push((Span { from, until: self.now }, act));
+                    self.look();
+                }
+            }
+        }
+        self.log.end = self.script.length;
+        self.log
+    }
+
+    /// Begins to probe and to ask.
+    fn begin(&mut self) {
+        let (now, site) = (self.now, self.site);
+        self.find_services();
+        self.under_way = vec![None; site.backends()];
+        self.origins =
+            (0..site.backends()).map(|backend| now + site.timing(backend).interval.mul_f64(self.rng.f64())).collect();
+        for backend in 0..site.backends() {
+            let first = site.timing(backend).interval.min(SECOND * 2).mul_f64(self.rng.f64());
+            self.plan(now + first, Event::Probe(backend));
+        }
+        let tick = SECOND.mul_f64(self.rng.f64());
+        self.plan(now + tick, Event::Tick);
+        self.plan(now, Event::Ask);
+    }
+
+    fn act(mut self, act: Act) -> Self {
+        let (now, unix_seconds) = (self.instant(), self.unix_seconds());
+        let Server { publisher, operator, .. } = &self.server;
+        let (reason, author) = ("chaos".to_owned(), "chaos".to_owned());
+        match act {
+            Act::Say { endpoint, word, seconds } => {
+                let subject = self.site.subject(endpoint).parse().unwrap();
+                let since = unix_seconds.into();
+                let said = Override { subject, word, reason, author, since, expires: Some(since + seconds) };
+                operator.say(said, now, || since).unwrap();
+            }
+            Act::Resume { pool } => {
+                let subject = Subject::Pool(format!("p{pool}"));
+                operator.resume(&subject, &reason, &author, (now, unix_seconds.into())).unwrap();
+            }
+            Act::Reload => {
+                publisher.replace((self.compile)());
+                self.find_services();
+            }
+            Act::Restart { pause } => {
+                operator.keep_verdicts(true, now, unix_seconds.into());
+                // Who comes next needs the folder.
+                drop(self.server);
+                self.now += pause;
+                let now = self.start + self.now;
+                let unix_seconds = UNIX_SECONDS + self.now.as_secs() as u32;
+                let server = Server::start((self.compile)(), self.site, now, unix_seconds);
+                self.queue.retain(|Reverse((.., event))| matches!(event, Event::Act(_)));
+                self = Self { server, ..self };
+                self.begin();
+            }
+        }
+        self
+    }
+
     fn instant(&self) -> Instant {
         self.start + self.now
+    }
+
+    fn unix_seconds(&self) -> u32 {
+        UNIX_SECONDS + self.now.as_secs() as u32
     }
 
     fn plan(&mut self, at: Duration, event: Event) {
@@ -184,25 +289,28 @@ impl Run<'_> {
     }
 
     fn observe(&self, found: Vec<(usize, Observation)>) {
-        let items = found.into_iter().map(|(backend, observation)| (Arc::clone(&self.keys[&backend]), observation));
-        self.publisher.observe(items, self.instant());
+        let key = |backend| Arc::clone(&self.server.keys[&backend]);
+        let items = found.into_iter().map(|(backend, observation)| (key(backend), observation));
+        self.server.publisher.observe(items, self.instant());
     }
 
     /// Takes down what is known of all endpoints.
     fn look(&mut self) {
-        let (snapshot, health) = self.publisher.current_with_health();
+        let (snapshot, health) = self.server.publisher.current_with_health();
         for (endpoint, known) in snapshot.compiled.endpoints.iter().zip(health.endpoints().all().iter()) {
             let backend = endpoint.address().and_then(|address| self.site.backend(address));
-            let seen = Seen { verdict: known.verdict(), held: known.held() };
+            let word = known.operators().words().next();
+            let seen = Seen { verdict: known.verdict(), held: known.held(), word };
             if let Some(backend) = backend {
-                self.log.note(backend, self.now, seen);
+                let says = health.inputs_of(known).map(|input| Some(input.verdict));
+                self.log.note(backend, self.now, seen, self.site.inputs(backend).zip(says));
             }
         }
     }
 
     /// Where each service is in the snapshot.
     fn find_services(&mut self) {
-        let config = &self.publisher.current().compiled.config;
+        let config = &self.server.publisher.current().compiled.config;
         let names: Vec<String> =
             config.services.iter().map(|service| service.name.to_string().trim_end_matches('.').to_owned()).collect();
         let place = |index: usize| names.iter().position(|name| *name == self.site.service(index)).unwrap_or_default();
@@ -211,7 +319,7 @@ impl Run<'_> {
 
     /// Asks for each service once.
     fn ask(&mut self) {
-        let snapshot = self.publisher.current();
+        let snapshot = self.server.publisher.current();
         for (service, index) in self.services.iter().enumerate() {
             let mut draw = Draw { rng: &mut self.rng, advance: true, worker: usize::MAX, unix_seconds: UNIX_SECONDS };
             let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));

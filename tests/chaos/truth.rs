@@ -19,6 +19,8 @@ pub(crate) struct Truth<'s> {
     pub(crate) slack: Duration,
     /// Until when was looked.
     pub(crate) end: Duration,
+    /// When the server was off. What it found before is known after, but a row of runs begins anew.
+    pub(crate) pauses: &'s [Span],
 }
 
 impl Truth<'_> {
@@ -37,11 +39,25 @@ impl Truth<'_> {
         self.story.spans(self.end, |state| is(self.grade(state)))
     }
 
-    /// When, at the latest, so many runs in a row have ended that all began after `from`. The first run of all comes out of turn, and
-    /// may take that of the next.
+    /// When, at the latest, so many runs in a row have ended that all began after `from`.
     pub(crate) fn noticed(&self, from: Duration, runs: u8) -> Duration {
+        self.interrupted(from, self.in_turn(from, runs), runs)
+    }
+
+    /// When what was due then is due, if what it takes may have been broken off since `from`, and takes so many runs when it is.
+    pub(crate) fn interrupted(&self, from: Duration, due: Duration, runs: u8) -> Duration {
+        self.pauses.iter().fold(due, |due, pause| match from < pause.until && pause.from < due {
+            true => due.max(self.in_turn(pause.until, runs)),
+            false => due,
+        })
+    }
+
+    /// The same where the server is never off. The first run after a start comes out of turn, and may take that of the next.
+    fn in_turn(&self, from: Duration, runs: u8) -> Duration {
         let Timing { interval, timeout, .. } = *self.timing;
-        let is_first = from + self.slack <= self.first_noticed();
+        let mut starts = self.pauses.iter().map(|pause| pause.until).chain([Duration::ZERO]);
+        let is_first =
+            starts.any(|start| start <= from + self.slack && from + self.slack <= start + self.first_noticed());
         from + interval * u32::from(runs) + timeout * if is_first { 2 } else { 1 } + self.slack
     }
 
@@ -50,12 +66,24 @@ impl Truth<'_> {
         self.timing.interval.min(FIRST_RUN_WITHIN) + self.timing.timeout + self.slack
     }
 
-    /// Whether so many runs in a row can all have found such a grade, where what they decide was seen at `at`: whether there is
-    /// a time at which the last of them began, such that each met such a state while it was under way.
-    pub(crate) fn can_have_found(&self, runs: u8, at: Duration, is: impl Fn(Grade) -> bool) -> bool {
-        let longest = self.timing.timeout + self.slack;
+    /// Whether so many runs in a row can all have found such a grade, the last of them over within `over`: whether there is a time at
+    /// which that began, such that each met such a state while it was under way. Each comes an interval after the one before, but for
+    /// the second after a start.
+    pub(crate) fn can_have_found(&self, runs: u8, over: Span, is: impl Fn(Grade) -> bool) -> bool {
+        let Timing { interval, timeout, .. } = *self.timing;
         let spans = self.spans(is);
-        let mut began = vec![Span { from: at.saturating_sub(longest), until: at }];
+        let start = self.pauses.iter().map(|pause| pause.until).rfind(|start| *start <= over.until).unwrap_or_default();
+        let is_soon = over.from <= start + interval * (u32::from(runs) + 1) + timeout * 2 + self.slack;
+        self.can_have_found_in_turn(runs, over, start, &spans)
+            || runs > 1 && !start.is_zero() && is_soon && self.can_have_found_in_turn(runs - 1, over, start, &spans)
+    }
+
+    /// The same of runs that began after `start`, and of which none comes out of turn.
+    fn can_have_found_in_turn(&self, runs: u8, over: Span, start: Duration, spans: &[Span]) -> bool {
+        let longest = self.timing.timeout + self.slack;
+        let soonest = (start + self.timing.interval * u32::from(runs - 1)).saturating_sub(self.slack);
+        let mut began = vec![Span { from: over.from.saturating_sub(longest).max(soonest), until: over.until }];
+        began.retain(|span| span.from <= span.until);
         for run in 0..u32::from(runs) {
             let before = self.timing.interval * run;
             let fits = |began: &Span, met: &Span| {
@@ -80,6 +108,8 @@ impl Truth<'_> {
 mod tests {
     use super::*;
 
+    const AT_100: Span = Span { from: seconds(100), until: seconds(100) };
+
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -102,9 +132,9 @@ mod tests {
         ] {
             let mut story = Story::steady(State::Serving);
             story.strike(Span { from: seconds(from), until: seconds(until) }, State::Refusing);
-            let truth = Truth { story: &story, timing: &timing, slack: Duration::ZERO, end: seconds(200) };
+            let truth = Truth { story: &story, timing: &timing, slack: Duration::ZERO, end: seconds(200), pauses: &[] };
             let failed = |grade| grade == Grade::Failed;
-            assert_eq!(truth.can_have_found(3, seconds(100), failed), expected, "{from} to {until}");
+            assert_eq!(truth.can_have_found(3, AT_100, failed), expected, "{from} to {until}");
         }
     }
 
@@ -121,8 +151,8 @@ mod tests {
                     State::Failing,
                 );
             }
-            let truth = Truth { story: &story, timing: &timing, slack: Duration::ZERO, end: seconds(200) };
-            assert_eq!(truth.can_have_found(3, seconds(100), |grade| grade == Grade::Failed), expected, "{moments:?}");
+            let truth = Truth { story: &story, timing: &timing, slack: Duration::ZERO, end: seconds(200), pauses: &[] };
+            assert_eq!(truth.can_have_found(3, AT_100, |grade| grade == Grade::Failed), expected, "{moments:?}");
         }
     }
 }

@@ -20,6 +20,12 @@ impl Folder {
         Self::within(&std::env::temp_dir(), name)
     }
 
+    /// A new one that no disk slows down, where the system has a place for that.
+    pub(crate) fn in_memory(name: &str) -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::within(memory, name) } else { Self::new(name) }
+    }
+
     fn within(parent: &Path, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -40,7 +40,13 @@ impl Fallen {
 }
 
 impl Checker<'_> {
+    /// Where the server may come to that, nobody has a say and it is never off.
     pub(super) fn doubt(&mut self) {
+        if !self.site.is_doubtful()
+            && self.log.endpoints.iter().all(|line| line.changes().all(|(.., to)| to.held != Some(Held::Unsure)))
+        {
+            return;
+        }
         let rules = &self.site.safety.self_suspicion;
         let mut now = vec![Seen::UNKNOWN; self.site.endpoints.len()];
         let mut fallen = Fallen { when: vec![None; now.len()], taken: vec![None; now.len()], ..Fallen::default() };
@@ -55,9 +61,9 @@ impl Checker<'_> {
             let before = now.clone();
             for (endpoint, to) in changes {
                 let (was, is) = (now[endpoint].found(), to.found());
-                if is != Verdict::Down {
+                if is != Some(Verdict::Down) {
                     fallen.when[endpoint] = None;
-                } else if was != Verdict::Down {
+                } else if was != Some(Verdict::Down) {
                     fallen.when[endpoint] = Some(at);
                 }
                 if to.verdict != now[endpoint].verdict {
@@ -65,7 +71,7 @@ impl Checker<'_> {
                 }
                 now[endpoint] = to;
             }
-            is_spent &= now.iter().any(|seen| seen.found() == Verdict::Down);
+            is_spent &= now.iter().any(|seen| seen.found() == Some(Verdict::Down));
             let is_unsure = now.iter().any(|seen| seen.held == Some(Held::Unsure));
             doubt = match doubt {
                 None if is_unsure => {
@@ -120,7 +126,7 @@ impl Checker<'_> {
         let from = at.saturating_sub(rules.window);
         let fell: Vec<usize> = fallen.since(from.saturating_sub(self.slack)).collect();
         // Those that may soon have their first result may count too.
-        let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
+        let judged = now.iter().filter(|seen| seen.found() != Some(Verdict::Unknown)).count();
         if fell.len() as f64 <= judged as f64 * rules.share
             || now.len() < rules.least
             || self.regions_of(&fell) < self.site.regions.min(2)
@@ -142,7 +148,7 @@ impl Checker<'_> {
     fn must_begin(&mut self, at: Duration, now: &[Seen], fallen: &Fallen) {
         let rules = &self.site.safety.self_suspicion;
         let fell: Vec<usize> = fallen.since((at + self.slack).saturating_sub(rules.window)).collect();
-        let judged = now.iter().filter(|seen| seen.found() != Verdict::Unknown).count();
+        let judged = now.iter().filter(|seen| seen.found() != Some(Verdict::Unknown)).count();
         let may_answer =
             self.canary(|checker, canary| !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed));
         if fell.len() as f64 > now.len() as f64 * rules.share
@@ -187,7 +193,7 @@ impl Checker<'_> {
     }
 
     fn canary(&self, is: impl Fn(&Self, usize) -> bool) -> bool {
-        (self.site.endpoints.len()..self.site.backends()).any(|canary| is(self, canary))
+        self.site.canaries().any(|canary| is(self, canary))
     }
 
     fn regions_of(&self, endpoints: &[usize]) -> usize {

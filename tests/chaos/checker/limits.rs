@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian::health::Verdict;
 use meridian::health::guard::Held;
 
 use super::{Checker, Rule, TICK};
 use crate::log::Seen;
 
+const SECOND: Duration = Duration::from_secs(1);
 /// What computing with parts makes wrong at most.
 const ROUNDING: f64 = 1e-6;
 
@@ -54,22 +54,27 @@ impl Checker<'_> {
         let mut idle: Vec<Option<Duration>> = vec![None; now.len()];
         let end = (self.log.end, Vec::new());
         for (at, changes) in self.log.changes().into_iter().chain([end]) {
+            // Over a restart it is kept by the second.
+            let vague = SECOND * self.pauses.iter().filter(|pause| pause.until <= at).count() as u32;
             for (endpoint, since) in idle.iter().enumerate() {
                 if let (Some(since), Some(held)) = (*since, now[endpoint].held)
-                    && since + TICK + self.slack < at
+                    && self.looks_again(since + vague) < at
                 {
                     let details = format!("by {}, which isn't reached since {:.3} s", held.name(), since.as_secs_f64());
                     self.blame(Rule::HeldWithoutReason, at, Some(endpoint), details);
                 }
             }
+            let before: Vec<Counts> = (0..self.site.pools.len()).map(|pool| self.counts(pool, &now)).collect();
+            let mut is_said = vec![false; before.len()];
             for (endpoint, to) in changes {
-                let is_taken = to.verdict == Verdict::Down && now[endpoint].verdict != Verdict::Down;
+                let is_taken = to.is_taken() && !now[endpoint].is_taken();
+                is_said[self.site.endpoints[endpoint].pool] |= to.word != now[endpoint].word;
                 now[endpoint] = to;
                 if let Some(budget) = budget.as_mut().filter(|_| is_taken) {
                     budget.refill(at);
                     budget.left -= 1.0;
                     // Looked at a bit later than it was done, it may be less.
-                    let least = -budget.per_second * self.slack.as_secs_f64() - ROUNDING;
+                    let least = -budget.per_second * (vague + self.slack).as_secs_f64() - ROUNDING;
                     if budget.left < least {
                         let details = format!("{:.2} more than may be", -budget.left);
                         self.blame(Rule::ChangesExceeded, at, Some(endpoint), details);
@@ -77,8 +82,8 @@ impl Checker<'_> {
                 }
             }
             let counts: Vec<Counts> = (0..self.site.pools.len()).map(|pool| self.counts(pool, &now)).collect();
-            for (pool, counts) in counts.iter().enumerate() {
-                self.bounds(at, pool, counts);
+            for pool in (0..counts.len()).filter(|pool| !is_said[*pool]) {
+                self.bounds(at, pool, &before[pool], &counts[pool]);
             }
             if let Some(budget) = &mut budget {
                 budget.refill(at);
@@ -98,11 +103,21 @@ impl Checker<'_> {
         }
     }
 
+    /// By when what is held for no reason is looked at again.
+    fn looks_again(&self, since: Duration) -> Duration {
+        let due = since + TICK + self.slack;
+        self.pauses.iter().fold(due, |due, pause| {
+            if since < pause.until && pause.from < due { pause.until + TICK + self.slack } else { due }
+        })
+    }
+
+    /// Of those that the server may take away.
     fn counts(&self, pool: usize, now: &[Seen]) -> Counts {
         let mut counts = Counts::default();
-        for (endpoint, seen) in self.site.endpoints.iter().zip(now).filter(|(endpoint, _)| endpoint.pool == pool) {
+        let of_pool = self.site.endpoints.iter().zip(now).filter(|(endpoint, _)| endpoint.pool == pool);
+        for (endpoint, seen) in of_pool.filter(|(_, seen)| seen.word.is_none()) {
             counts.all += 1.0;
-            if seen.verdict == Verdict::Down {
+            if seen.is_taken() {
                 counts.taken += 1.0;
             } else {
                 *counts.serving.entry(endpoint.region).or_default() += 1;
@@ -117,15 +132,15 @@ impl Checker<'_> {
         counts.serving.values().filter(|serving| **serving >= least).count()
     }
 
-    fn bounds(&mut self, at: Duration, pool: usize, counts: &Counts) {
+    /// What is taken away stays so, also where an operator's word ends and leaves more of it than may be.
+    fn bounds(&mut self, at: Duration, pool: usize, before: &Counts, counts: &Counts) {
         let safety = &self.site.safety;
         let most = counts.all * safety.max_down_share;
-        if counts.taken > most {
+        if counts.taken > most.max(before.taken) {
             let details = format!("{} of {} in pool {pool}, not {most:.2}", counts.taken, counts.all);
             self.blame(Rule::ShareExceeded, at, None, details);
         }
-        let all = self.regions(pool, &self.counts(pool, &vec![Seen::UNKNOWN; self.site.endpoints.len()]));
-        let least = usize::from(safety.min_healthy_regions).min(all);
+        let least = usize::from(safety.min_healthy_regions).min(self.regions(pool, before));
         let left = self.regions(pool, counts);
         if left < least {
             self.blame(Rule::RegionsExceeded, at, None, format!("{left} are left of pool {pool}, not {least}"));

@@ -5,10 +5,12 @@
 
 mod answers;
 mod doubt;
+mod inputs;
 mod limits;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod words;
 
 use std::fmt;
 use std::time::Duration;
@@ -36,12 +38,20 @@ pub(crate) enum Rule {
     FoundSlowLate,
     /// Found otherwise than runs in a row can have.
     FalseVerdict,
-    /// Up before its hold-down ended.
+    /// Up before its hold-down ended, or an operator resumed it.
     UpTooSoon,
+    /// Of several inputs, not what they say together.
+    CombinedWrongly,
+    /// Not as an operator says.
+    WordIgnored,
+    /// As an operator doesn't say, or no longer.
+    WordWithoutSpeaker,
     /// Answered with what was dead for fall × interval + timeout + 1 s.
     AnsweredDead,
     /// Answered with what was known to be down.
     AnsweredDown,
+    /// Answered with what an operator drained or disabled.
+    AnsweredOut,
     /// No answer, or none with an address of the service.
     NoAnswer,
     /// More of a pool taken away than may be.
@@ -79,14 +89,18 @@ pub(crate) struct Checker<'a> {
     site: &'a Site,
     script: &'a Script,
     log: &'a Log,
+    /// When the server was off.
+    pauses: &'a [Span],
     slack: Duration,
     violations: Vec<Violation>,
 }
 
 /// All violations in the order of time; `slack` is how late anything may come.
 pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) -> Vec<Violation> {
-    let mut checker = Checker { site, script, log, slack, violations: Vec::new() };
+    let mut checker = Checker { site, script, log, pauses: &log.pauses(), slack, violations: Vec::new() };
     checker.verdicts();
+    checker.inputs();
+    checker.words();
     checker.limits();
     checker.doubt();
     checker.answers();
@@ -97,11 +111,17 @@ pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) ->
 impl<'a> Checker<'a> {
     fn truth(&self, backend: usize) -> Truth<'a> {
         let (story, timing) = (&self.script.stories[backend], self.site.timing(backend));
-        Truth { story, timing, slack: self.slack, end: self.log.end }
+        Truth { story, timing, slack: self.slack, end: self.log.end, pauses: self.pauses }
     }
 
-    /// A span with what may be late or early of it.
+    /// A span with what may be late or early of it. What becomes of anything just before a pause is seen after it.
     fn around(&self, from: Duration, until: Duration) -> Span {
+        let until = self.pauses.iter().fold(until, |until, pause| {
+            match from < pause.until && pause.from < until + self.slack {
+                true => until.max(pause.until),
+                false => until,
+            }
+        });
         Span { from: from.saturating_sub(self.slack), until: until + self.slack }
     }
 

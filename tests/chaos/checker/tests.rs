@@ -6,10 +6,11 @@ use std::time::Duration;
 use meridian::config::{Safety, SelfSuspicion, Timing};
 use meridian::health::Verdict;
 use meridian::health::guard::Held;
+use meridian::health::overrides::Word;
 
 use super::{Rule, check};
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Script, Span, State, Story};
+use crate::script::{Act, Script, Span, State, Story};
 use crate::site::{Site, limits_off};
 
 const SLACK: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ fn site(safety: Safety) -> Site {
 
 /// `0 refusing 50 100`: that backend, within these seconds.
 fn script(strikes: &[&str]) -> Script {
-    let mut stories = vec![Story::steady(State::Serving); 5];
+    let mut stories = vec![Story::steady(State::Serving); 9];
     for strike in strikes {
         let [backend, state, from, until] = strike.split(' ').collect::<Vec<_>>()[..] else { panic!("{strike}") };
         let state = match state {
@@ -51,25 +52,33 @@ fn script(strikes: &[&str]) -> Script {
         let [from, until] = [from, until].map(|at| seconds(at.parse().unwrap()));
         stories[backend.parse::<usize>().unwrap()].strike(Span { from, until }, state);
     }
-    Script { stories, length: seconds(LENGTH) }
+    Script { stories, acts: Vec::new(), length: seconds(LENGTH) }
 }
 
-/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts. All are up from the
-/// fourth second on, and asked for once per second: the answer is all that serve, or all.
+fn note(log: &mut Log, endpoint: usize, at: u64, seen: Seen) {
+    log.note(endpoint, seconds(at), seen, [(endpoint, seen.found())]);
+}
+
+/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts, and with the word of an
+/// operator behind it. All are up from the fourth second on, and asked for once per second: the answer is all that serve, or all.
 fn log(changes: &[&str]) -> Log {
-    let mut log = Log::new(4);
-    (0..4).for_each(|endpoint| log.note(endpoint, seconds(4), Seen { verdict: Verdict::Up, held: None }));
+    let mut log = Log::new(&site(limits_off()));
+    (0..4).for_each(|endpoint| note(&mut log, endpoint, 4, Seen { verdict: Verdict::Up, ..Seen::UNKNOWN }));
     for change in changes {
-        let [endpoint, at, what] = change.split(' ').collect::<Vec<_>>()[..] else { panic!("{change}") };
+        let [endpoint, at, what, ref words @ ..] = change.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{change}")
+        };
+        let word = words.first().and_then(|name| Word::ALL.into_iter().find(|word| word.name() == *name));
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
         let held = Held::ALL.into_iter().find(|held| held.name() == what);
-        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held };
-        log.note(endpoint.parse().unwrap(), seconds(at.parse().unwrap()), seen);
+        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held, word };
+        note(&mut log, endpoint.parse().unwrap(), at.parse().unwrap(), seen);
     }
     log.end = seconds(LENGTH);
     for second in 0..LENGTH {
         let asked = seconds(second) + Duration::from_millis(500);
-        let serves = |endpoint: &usize| log.timelines[*endpoint].at(asked).verdict.serves();
+        let seen = |endpoint: &usize| log.endpoints[*endpoint].at(asked);
+        let serves = |endpoint: &usize| seen(endpoint).verdict.serves() && !seen(endpoint).is_out();
         let serving: Vec<usize> = (0..4).filter(serves).collect();
         let says = Ok(if serving.is_empty() { (0..4).collect() } else { serving });
         log.samples.push(Sample { asked, answered: asked, service: 0, says });
@@ -135,15 +144,15 @@ fn verdicts_that_are_late_or_false_are_told() {
 
 #[test]
 fn the_first_result_decides_alone() {
-    let mut log = Log::new(4);
+    let mut log = Log::new(&site(limits_off()));
     (0..4).for_each(|endpoint| {
         let verdict = if endpoint == 0 { Verdict::Down } else { Verdict::Up };
-        log.note(endpoint, seconds(4), Seen { verdict, held: None });
+        note(&mut log, endpoint, 4, Seen { verdict, ..Seen::UNKNOWN });
     });
     log.end = seconds(20);
     assert_eq!(told(&site(limits_off()), &["0 refusing 0 40"], &log), [].into());
     assert_eq!(told(&site(limits_off()), &[], &log), [Rule::FalseVerdict].into());
-    let mut nothing = Log::new(4);
+    let mut nothing = Log::new(&site(limits_off()));
     nothing.end = seconds(4);
     assert_eq!(told(&site(limits_off()), &[], &nothing), [].into());
     nothing.end = seconds(5);
@@ -181,6 +190,125 @@ fn what_is_dead_is_answered_where_nothing_else_serves() {
     assert_eq!(told(&site(limits_off()), strikes, &log), [].into());
     log.samples.push(Sample { asked: seconds(90), answered: seconds(90), service: 0, says: Ok(vec![]) });
     assert_eq!(told(&site(limits_off()), strikes, &log), [Rule::NoAnswer].into());
+}
+
+/// That was done at that second.
+fn done(at: u64, act: Act) -> (Span, Act) {
+    (Span { from: seconds(at), until: seconds(at) }, act)
+}
+
+#[test]
+fn words_that_are_ignored_or_outlast_their_time_are_told() {
+    use Rule::{AnsweredDead, FoundDownLate, HeldWithoutReason, WordIgnored, WordWithoutSpeaker};
+    let dead = &["0 refusing 45 130"][..];
+    for (word, strikes, changes, expected) in [
+        (Word::Drain, &[][..], &["0 50 up drain", "0 90 up"][..], &[][..]),
+        (Word::Drain, &[], &["0 50 up drain", "0 91 up"], &[]),
+        (Word::Drain, &[], &["0 50 up drain", "0 92 up"], &[WordWithoutSpeaker]),
+        (Word::Drain, &[], &["0 49 up drain", "0 90 up"], &[WordWithoutSpeaker]),
+        (Word::Drain, &[], &["0 51 up drain", "0 90 up"], &[WordIgnored]),
+        (Word::Drain, &[], &["0 50 up drain", "0 88 up"], &[WordIgnored]),
+        (Word::Drain, &[], &["0 50 up disable", "0 90 up"], &[WordIgnored, WordWithoutSpeaker]),
+        (Word::Drain, &[], &[], &[WordIgnored]),
+        (Word::Down, &[], &["0 50 down down", "0 90 up"], &[]),
+        (Word::Down, &[], &["0 50 up down", "0 90 up"], &[WordIgnored]),
+        (Word::Down, &[], &["0 50 max_down_share down", "0 90 up"], &[WordIgnored, HeldWithoutReason]),
+        (Word::Up, dead, &["0 50 up up", "0 90 down", "0 152 up"], &[]),
+        (Word::Up, dead, &["0 50 down up", "0 90 down", "0 152 up"], &[WordIgnored]),
+        (Word::Up, dead, &["0 50 up up", "0 90 up"], &[FoundDownLate, AnsweredDead]),
+    ] {
+        let mut log = log(changes);
+        log.done.push(done(50, Act::Say { endpoint: 0, word, seconds: 40 }));
+        let told = told(&site(limits_off()), strikes, &log);
+        assert_eq!(told, expected.iter().copied().collect(), "{word}, seen as {changes:?}");
+    }
+    let mut log = log(&["0 50 up drain", "0 90 up"]);
+    log.done.push(done(50, Act::Say { endpoint: 0, word: Word::Drain, seconds: 40 }));
+    log.samples.push(Sample { asked: seconds(60), answered: seconds(60), service: 0, says: Ok(vec![0]) });
+    assert_eq!(told(&site(limits_off()), &[], &log), [Rule::AnsweredOut].into());
+}
+
+#[test]
+fn what_comes_up_before_or_long_after_it_is_resumed_is_told() {
+    let mut site = site(limits_off());
+    site.pools[0].timing.manual_resume = true;
+    for (resumed, changes, expected) in [
+        (None, &["0 82 down"][..], None),
+        (None, &["0 82 down", "0 122 up"], Some(Rule::UpTooSoon)),
+        (Some(60), &["0 82 down", "0 122 up"], Some(Rule::UpTooSoon)),
+        (Some(110), &["0 82 down", "0 122 up"], None),
+        (Some(150), &["0 82 down", "0 149 up"], Some(Rule::UpTooSoon)),
+        (Some(150), &["0 82 down", "0 150 up"], None),
+        (Some(150), &["0 82 down", "0 162 up"], None),
+        (Some(150), &["0 82 down", "0 163 up"], Some(Rule::FoundUpLate)),
+        (Some(90), &["0 82 down", "0 90 up"], Some(Rule::FalseVerdict)),
+    ] {
+        let mut log = log(changes);
+        log.done.extend(resumed.map(|at| done(at, Act::Resume { pool: 0 })));
+        let told = told(&site, &["0 refusing 50 100"], &log);
+        assert!(
+            expected.map_or(told.is_empty(), |rule| told.contains(&rule)),
+            "{resumed:?}, seen as {changes:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_restart_forgets_or_makes_up_is_told() {
+    use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, NoAnswer, NothingFound};
+    let lost = [NothingFound, FoundDownLate, FalseVerdict, AnsweredDead];
+    let (before, over) = (&["0 refusing 50 100"][..], &["0 refusing 80 150"][..]);
+    for (strikes, changes, expected) in [
+        (before, &["0 82 down", "0 122 up"][..], &[][..]),
+        (before, &["0 82 down", "0 95 unknown", "0 97 down", "0 122 up"], &lost),
+        (before, &["0 82 down", "0 95 up", "0 97 down", "0 122 up"], &lost[1..]),
+        // A row of three begins anew at 95; the first of them comes out of turn, by 99, and may take that of the next.
+        (over, &["0 106 down", "0 172 up"], &[]),
+        (over, &["0 129 down", "0 172 up"], &[]),
+        (over, &["0 130 down", "0 172 up"], &[FoundDownLate]),
+        (over, &["0 104 down", "0 172 up"], &[FalseVerdict]),
+        // Just before it ended.
+        (&["0 refusing 65 150"], &["0 95 down", "0 172 up"], &[]),
+    ] {
+        let mut log = log(changes);
+        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        let told = told(&site(limits_off()), strikes, &log);
+        assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
+    }
+    for (at, expected) in [(89, Some(NoAnswer)), (92, None), (96, Some(NoAnswer))] {
+        let mut log = log(&[]);
+        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        let says = Err("nobody to ask".to_owned());
+        log.samples.push(Sample { asked: seconds(at), answered: seconds(at), service: 0, says });
+        assert_eq!(told(&site(limits_off()), &[], &log), expected.into_iter().collect(), "at {at}");
+    }
+}
+
+#[test]
+fn inputs_that_are_combined_wrongly_are_told() {
+    use Rule::{AnsweredDead, AnsweredDown, CombinedWrongly};
+    for (required, verdict, expected) in [
+        (1, Verdict::Up, &[][..]),
+        (1, Verdict::Down, &[CombinedWrongly]),
+        (2, Verdict::Down, &[AnsweredDead]),
+        (2, Verdict::Up, &[CombinedWrongly, AnsweredDead]),
+    ] {
+        let mut site = site(limits_off());
+        site.depend(0, 2, required);
+        let mut log = Log::new(&site);
+        let up = Seen { verdict: Verdict::Up, ..Seen::UNKNOWN };
+        for endpoint in 0..4 {
+            log.note(endpoint, seconds(4), up, site.inputs(endpoint).map(|input| (input, Some(Verdict::Up))));
+        }
+        let says = [Some(Verdict::Down), Some(Verdict::Up)];
+        log.note(0, seconds(82), Seen { verdict, ..up }, site.inputs(0).zip(says));
+        log.end = seconds(100);
+        log.samples.push(Sample { asked: seconds(90), answered: seconds(90), service: 0, says: Ok(vec![0]) });
+        let told = told(&site, &["0 refusing 50 400"], &log);
+        // Answered while others serve.
+        let expected = expected.iter().copied().chain((verdict == Verdict::Down).then_some(AnsweredDown)).collect();
+        assert_eq!(told, expected, "{required} required, seen as {verdict}");
+    }
 }
 
 #[test]

@@ -7,13 +7,15 @@ use meridian::health::guard::Held;
 use meridian::health::{Grade, Verdict};
 
 use super::{Checker, Rule};
-use crate::log::Seen;
-use crate::script::Span;
+use crate::script::{Act, Span};
 use crate::truth::Truth;
 
 /// Goings-down that count at most, and after how many times `hold_down` one is forgotten.
 const MOST_FALLS: u32 = 6;
 const FORGOTTEN_AFTER: u32 = 32;
+
+/// For as long as nobody does something about it.
+const EVER: Duration = Duration::from_secs(1 << 40);
 
 /// How long one that goes down is held down, as far as that can be told: times are known only roughly.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +23,8 @@ struct Hold {
     least_falls: u32,
     most_falls: u32,
     fell: Duration,
+    /// Whether nobody saw when it fell.
+    is_unseen: bool,
 }
 
 impl Hold {
@@ -34,29 +38,60 @@ impl Hold {
         let falls = |before: u32, passed: Duration| (before.saturating_sub(forgotten(passed)) + 1).min(MOST_FALLS);
         self.least_falls = falls(self.least_falls, passed + slack * 2);
         self.most_falls = falls(self.most_falls, passed.saturating_sub(slack * 2));
-        self.fell = at;
+        (self.fell, self.is_unseen) = (at, false);
     }
 
-    /// When it may be up at the soonest, and when nothing holds it any more at the latest.
-    fn ends(&self, timing: &Timing) -> (Duration, Duration) {
-        let after =
-            |falls: u32| falls.checked_sub(2).map_or(Duration::ZERO, |doubled| timing.hold_down * (1 << doubled));
-        (self.fell + after(self.least_falls), self.fell + after(self.most_falls))
+    /// It may have gone down again and again, unseen until then.
+    fn is_hidden(&mut self, at: Duration) {
+        *self = Self { least_falls: 0, most_falls: MOST_FALLS, fell: at, is_unseen: true };
+    }
+
+    /// The server starts again, and remembers one going-down at most.
+    fn forget(&mut self) {
+        (self.least_falls, self.most_falls) = (0, self.most_falls.min(1));
+    }
+
+    /// When it may be up at the soonest, and when nothing holds it any more at the latest; `resumed` is when operators let it.
+    fn ends(&self, timing: &Timing, resumed: &[Span], slack: Duration) -> (Duration, Duration) {
+        let may = |span: &&Span| self.is_unseen || span.until + slack >= self.fell;
+        let does = |span: &&Span| span.from >= self.fell;
+        let soonest = resumed.iter().find(may).map_or(EVER, |span| span.from);
+        let latest = resumed.iter().find(does).map_or(EVER, |span| span.until);
+        let after = |falls: u32| match falls.checked_sub(2) {
+            _ if timing.manual_resume => EVER,
+            None => self.fell,
+            Some(doubled) => self.fell + timing.hold_down * (1 << doubled),
+        };
+        (soonest.min(after(self.least_falls)), latest.min(after(self.most_falls)))
     }
 }
 
 impl Checker<'_> {
     pub(super) fn verdicts(&mut self) {
-        for endpoint in 0..self.site.endpoints.len() {
-            self.too_late(endpoint);
-            self.false_verdicts(endpoint);
+        for target in self.site.targets() {
+            let resumed = self.resumed(target);
+            self.too_late(target, &resumed);
+            self.false_verdicts(target, &resumed);
         }
     }
 
+    /// When operators let it come up.
+    fn resumed(&self, target: usize) -> Vec<Span> {
+        let pool = self.site.owner(target).map(|owner| self.site.endpoints[owner].pool);
+        let done = self.log.done.iter();
+        done.filter_map(|(span, act)| matches!(act, Act::Resume { pool: of } if Some(*of) == pool).then_some(*span))
+            .collect()
+    }
+
+    /// Whether the server started again between these moments.
+    fn is_off_within(&self, from: Duration, until: Duration) -> bool {
+        self.pauses.iter().any(|pause| from < pause.until && pause.until <= until)
+    }
+
     /// What lasts must be seen.
-    fn too_late(&mut self, endpoint: usize) {
-        let truth = self.truth(endpoint);
-        let Timing { fall, rise, interval, timeout, .. } = *truth.timing;
+    fn too_late(&mut self, target: usize, resumed: &[Span]) {
+        let truth = self.truth(target);
+        let Timing { fall, rise, .. } = *truth.timing;
         let down = truth.spans(|grade| grade == Grade::Failed);
         let serving = truth.spans(|grade| grade != Grade::Failed);
         let good = truth.spans(|grade| grade == Grade::Good);
@@ -71,12 +106,23 @@ impl Checker<'_> {
                 found.push((rule, at, format!("so since {since:.3} s, and still {verdict}")));
             }
         };
-        for (seen, verdict) in found_segments(self.log.timelines[endpoint].segments(self.log.end)) {
+        for (seen, verdict) in self.log.targets[target].segments(self.log.end) {
+            let Some(verdict) = verdict else {
+                hold.is_hidden(seen.until);
+                continue;
+            };
+            if self.is_off_within(hold.fell, seen.from) {
+                hold.forget();
+            }
             if verdict == Verdict::Down {
-                hold.fall(truth.timing, self.slack, seen.from);
-                let held_until = hold.ends(truth.timing).1 + interval + timeout + self.slack;
+                let is_just_seen = hold.is_unseen && hold.fell == seen.from;
+                if !is_just_seen {
+                    hold.fall(truth.timing, self.slack, seen.from);
+                }
+                let held_until = truth.noticed(hold.ends(truth.timing, resumed, self.slack).1, 1);
                 for span in &serving {
-                    blame(Rule::FoundUpLate, seen, verdict, span, truth.noticed(span.from, rise).max(held_until));
+                    let due = truth.noticed(span.from, rise).max(held_until);
+                    blame(Rule::FoundUpLate, seen, verdict, span, truth.interrupted(span.from, due, rise));
                 }
             } else {
                 for span in &down {
@@ -103,25 +149,22 @@ impl Checker<'_> {
                 }
             }
         }
-        found.into_iter().for_each(|(rule, at, details)| self.blame(rule, at, Some(endpoint), details));
+        found.into_iter().for_each(|(rule, at, details)| self.blame(rule, at, Some(target), details));
     }
 
     /// What is seen must have been so.
-    fn false_verdicts(&mut self, endpoint: usize) {
-        let truth = self.truth(endpoint);
+    fn false_verdicts(&mut self, target: usize, resumed: &[Span]) {
+        let truth = self.truth(target);
         let timing = truth.timing;
         let mut found = Vec::new();
         let mut hold = Hold::default();
-        // Whether the prober doubted that it went down: then nothing holds it, and it need not count.
-        let mut is_doubted = false;
-        let timeline = &self.log.timelines[endpoint];
-        for (at, before, now) in timeline.changes() {
-            let (from, to) = (before.found(), now.found());
-            if to == Verdict::Down {
-                is_doubted = now.held == Some(Held::Unsure) || is_doubted && from == to;
-            }
-            if from == to {
+        for (at, from, to) in self.log.targets[target].changes() {
+            let (Some(from), Some(to)) = (from, to) else {
+                hold.is_hidden(at);
                 continue;
+            };
+            if self.is_off_within(hold.fell, at) {
+                hold.forget();
             }
             if to == Verdict::Down {
                 hold.fall(timing, self.slack, at);
@@ -131,40 +174,40 @@ impl Checker<'_> {
                 (Verdict::Down, _) | (_, Verdict::Up) => timing.rise,
                 _ => timing.fall,
             };
-            if !is_possible(&truth, runs, at, from, to) {
+            // What is seen after a pause may be from before it, and what is resumed comes up by runs that are over.
+            let is_at_start = |pause: &&Span| pause.until <= at && at <= pause.until + self.slack;
+            let paused = self.pauses.iter().find(is_at_start).map(|pause| pause.from);
+            let is_resumed = resumed.iter().any(|span| span.from <= at && at <= span.until + self.slack);
+            let ago = if is_resumed { timing.interval + timing.timeout + self.slack } else { Duration::ZERO };
+            let mut over = [at].into_iter().chain(paused).map(|at| Span { from: at.saturating_sub(ago), until: at });
+            if !over.any(|over| is_possible(&truth, runs, over, from, to)) {
                 found.push((Rule::FalseVerdict, at, format!("from {from} to {to}, but it was {}", truth.story)));
             }
-            let held_until = hold.ends(timing).0;
-            if from == Verdict::Down && is_doubted {
+            let held_until = hold.ends(timing, resumed, self.slack).0;
+            if from == Verdict::Down && self.is_doubted(target, Span { from: hold.fell, until: at }) {
                 hold.least_falls = hold.least_falls.saturating_sub(1);
             } else if from == Verdict::Down && at + self.slack < held_until {
                 found.push((Rule::UpTooSoon, at, format!("held down until {:.3} s", held_until.as_secs_f64())));
             }
         }
-        found.into_iter().for_each(|(rule, at, details)| self.blame(rule, at, Some(endpoint), details));
+        found.into_iter().for_each(|(rule, at, details)| self.blame(rule, at, Some(target), details));
+    }
+
+    /// Whether the prober doubted that it was down then: so nothing holds it, and it need not count.
+    fn is_doubted(&self, target: usize, span: Span) -> bool {
+        let owner = self.site.owner(target).map(|owner| &self.log.endpoints[owner]);
+        owner.is_some_and(|owner| owner.within(span).any(|seen| seen.held == Some(Held::Unsure)))
     }
 }
 
 /// Whether that many runs in a row can have led from one verdict to another.
-fn is_possible(truth: &Truth<'_>, runs: u8, at: Duration, from: Verdict, to: Verdict) -> bool {
+fn is_possible(truth: &Truth<'_>, runs: u8, over: Span, from: Verdict, to: Verdict) -> bool {
     match to {
         Verdict::Unknown => false,
-        Verdict::Up => truth.can_have_found(runs, at, |grade| grade == Grade::Good),
-        Verdict::Down => truth.can_have_found(runs, at, |grade| grade == Grade::Failed),
-        Verdict::Degraded if from == Verdict::Down => truth.can_have_found(runs, at, |grade| grade != Grade::Failed),
-        Verdict::Degraded if from == Verdict::Unknown => truth.can_have_found(runs, at, |grade| grade == Grade::Poor),
-        Verdict::Degraded => truth.can_have_found(runs, at, |grade| grade != Grade::Good),
+        Verdict::Up => truth.can_have_found(runs, over, |grade| grade == Grade::Good),
+        Verdict::Down => truth.can_have_found(runs, over, |grade| grade == Grade::Failed),
+        Verdict::Degraded if from == Verdict::Down => truth.can_have_found(runs, over, |grade| grade != Grade::Failed),
+        Verdict::Degraded if from == Verdict::Unknown => truth.can_have_found(runs, over, |grade| grade == Grade::Poor),
+        Verdict::Degraded => truth.can_have_found(runs, over, |grade| grade != Grade::Good),
     }
-}
-
-/// What the probes say, and of which span.
-fn found_segments(segments: impl Iterator<Item = (Span, Seen)>) -> Vec<(Span, Verdict)> {
-    let mut found: Vec<(Span, Verdict)> = Vec::new();
-    for (span, seen) in segments {
-        match found.last_mut() {
-            Some((last, verdict)) if *verdict == seen.found() => last.until = span.until,
-            _ => found.push((span, seen.found())),
-        }
-    }
-    found
 }
