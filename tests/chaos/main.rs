@@ -1,9 +1,10 @@
 //! Backends that die, hang, slow down, flap and return, and a checker that knows it.
 //!
-//! A [`script`] of a seed says what befalls each backend of a [`site`]. It is played in real time ([`real`]): hundreds of listeners on
-//! loopback, the real binary that probes them, and a client that asks it all the time. It is played in simulated time
-//! ([`simulated`]) as well, thousands of them: the same core, with its time and what probes find given to it. Both make a [`log`] of
-//! the verdicts and answers that were seen, and the [`checker`] compares that with the truth.
+//! A [`scenario`] has a [`site`], and a [`script`] of a seed that says what befalls each of its backends, what operators do, and when
+//! the server is restarted. It is played in real time ([`real`]): hundreds of listeners on loopback, the real binary that probes
+//! them, and a client that asks it all the time. The same is played in simulated time ([`simulated`]), and thousands like it: the same
+//! core, with its time and what probes find given to it. Both make a [`log`] of the verdicts and answers that were seen, and the
+//! [`checker`] compares that with the truth.
 //!
 //! | variable | is |
 //! |---|---|
