@@ -1,6 +1,7 @@
 //! Structured logs on standard error: text for people, JSON for machines.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Stderr, Write, stderr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -18,12 +19,14 @@ const MAX_WAITING_LINES: usize = 8192;
 const GRACE: Duration = Duration::from_secs(1);
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that could not be written.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// Begins logging for the whole process; a second call changes nothing. Lines are written on a thread of their own, so that nothing
 /// else waits where whoever reads them hangs. What waits is written when the result is dropped, as far as a second is enough for that.
 pub(crate) fn start(log: Log) -> Logging {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
-    let (writer, guard) = writer.finish(stderr());
+    let (writer, guard) = writer.finish(Counted(stderr()));
     let dropped = writer.error_counter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(log.level))
@@ -60,9 +63,29 @@ impl Drop for Logging {
     }
 }
 
-/// How many lines were dropped.
+/// How many lines were lost: there was no room for them, or they could not be written.
 pub(crate) fn dropped_lines() -> u64 {
-    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64) + REFUSED.load(Ordering::Relaxed)
+}
+
+/// Counts the lines that could not be written, be it in part.
+struct Counted(Stderr);
+
+impl Write for Counted {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets)
+    }
+
+    /// A whole line.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        self.0.write_all(line).inspect_err(|_| {
+            REFUSED.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Only what is said here: libraries tell of what single clients do, and those could fill the log. What matters of it comes

@@ -17,6 +17,7 @@ use crate::config::{Config, Problem, Problems};
 use crate::dns::{CookieSecrets, RateLimiter, Secret};
 use crate::geo::latency::Measurement;
 use crate::geo::{Database, LatencyTable};
+use crate::health::probe::MAX_PROGRAMS;
 use crate::health::scheduler::probes_in_flight;
 use crate::health::{Memory, Observed, Prober, Punctuality, Scheduler};
 use crate::measurements::Measurements;
@@ -501,8 +502,8 @@ fn listeners(config: &Config) -> Option<([&[SocketAddr]; 3], &str)> {
 
 /// The most descriptors that are open at once: connections of the threads that have some, probes, and sockets.
 fn descriptors_needed(config: &Config, probes: usize) -> usize {
-    /// The admin interface's connections, event queues, and files that are read.
-    const OTHERS: usize = 128;
+    /// The admin interface's connections, event queues, files that are read, and what programs have beside their output.
+    const OTHERS: usize = 128 + 2 * MAX_PROGRAMS;
     let server = &config.server;
     let encrypted = server.encrypted.as_ref();
     let threads_with_connections = 1 + usize::from(encrypted.is_some());
@@ -515,8 +516,7 @@ fn descriptors_needed(config: &Config, probes: usize) -> usize {
 
 /// Warns where the limit of open descriptors is lower than what the configuration permits.
 pub(crate) fn warn_of_few_descriptors(limit: u64, compiled: &Compiled) {
-    let timings = compiled.targets.iter().map(|target| &target.timing);
-    let probes = if compiled.targets.is_empty() { 0 } else { probes_in_flight(timings) };
+    let probes = if compiled.targets.is_empty() { 0 } else { probes_in_flight(&compiled.targets) };
     let needed = descriptors_needed(&compiled.config, probes);
     if limit < needed as u64 {
         warn!(
@@ -619,9 +619,9 @@ mod tests {
         };
         let one = "listen = [\"127.0.0.1:53\"]\ntcp.connections = 5000";
         // Three UDP sockets, a TCP socket and its thread.
-        assert_eq!(needed(one, 300), 5000 + 5 + 128 + 300);
+        assert_eq!(needed(one, 300), 5000 + 5 + 256 + 300);
         let encrypted =
             "encrypted = { certificate = \"c\", key = \"k\", tls = [\"127.0.0.1:853\"], quic = [\"127.0.0.1:853\"] }";
-        assert_eq!(needed(&format!("{one}\n{encrypted}"), 0), 10000 + 6 + 2 + 128);
+        assert_eq!(needed(&format!("{one}\n{encrypted}"), 0), 10000 + 6 + 2 + 256);
     }
 }

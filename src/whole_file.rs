@@ -27,6 +27,14 @@ pub(crate) fn replace(path: &Path, temporary_name: &str, mode: u32, bytes: &[u8]
         // Nothing better can be done about a leftover than to name the first error.
         let _ = fs::remove_file(&temporary);
     })?;
+    sync_name(path)
+}
+
+/// Waits until the name of what is at `path` is on the disk: that is a matter of its folder.
+///
+/// # Errors
+/// As those of files.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meridian::health::breaker::State;
 use meridian::health::report::Age;
 use meridian::health::{Details, Failure, Load, Observation, Pushed};
 use meridian::reload::{Loader, Origin};
@@ -215,31 +216,35 @@ endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = 
     }
 }
 
-#[test]
-fn while_a_breaker_is_half_open_answers_live_for_the_minimum() {
-    let pool = r#"
+const BREAKER: &str = r#"
 [pools.web]
 endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = "192.0.2.2" }]
 [pools.web.breaker]
 failures = 3
 open_for = "30s"
 successes = 2
+half_open_share = 0.01
 "#;
-    let (publisher, clock) = start(pool, 1000);
-    let push = |successes: u32, failures: u32, unix_seconds: u32| {
-        let now = clock.started + Duration::from_secs(u64::from(unix_seconds - clock.unix_seconds));
-        let report = Pushed {
-            pool: "web".to_owned(),
-            endpoint: "192.0.2.1".to_owned(),
-            region: None,
-            age: Age::Past(Duration::ZERO),
-            load: Load::default(),
-            successes,
-            failures,
-        };
-        let (outcomes, _) = publisher.push(&[Ok(report)], now);
-        assert!(outcomes.iter().all(Result::is_ok));
+
+/// Reports results of 192.0.2.1.
+fn report(publisher: &Publisher, clock: &Clock, successes: u32, failures: u32, unix_seconds: u32) {
+    let report = Pushed {
+        pool: "web".to_owned(),
+        endpoint: "192.0.2.1".to_owned(),
+        region: None,
+        age: Age::Past(Duration::ZERO),
+        load: Load::default(),
+        successes,
+        failures,
     };
+    let now = clock.started + Duration::from_secs(u64::from(unix_seconds - clock.unix_seconds));
+    assert_eq!(publisher.push(&[Ok(report)], now).0, [Ok(())]);
+}
+
+#[test]
+fn while_a_breaker_is_half_open_answers_live_for_the_minimum() {
+    let (publisher, clock) = start(BREAKER, 1000);
+    let push = |successes, failures, unix_seconds| report(&publisher, &clock, successes, failures, unix_seconds);
     assert_eq!(answered(&publisher, 0, 1000), (vec![1, 2], 40));
     push(0, 3, 1000);
     assert_eq!(answered(&publisher, 0, 1000), (vec![2], 40), "open: as though it were down");
@@ -251,4 +256,27 @@ successes = 2
     assert_eq!(answered(&publisher, 0, 1031).1, 5);
     push(1, 0, 1032);
     assert_eq!(answered(&publisher, 0, 1032), (vec![1, 2], 40), "closed");
+}
+
+/// It is as though there were no breaker, so nothing is about to change by itself.
+#[test]
+fn while_a_half_open_breaker_is_held_answers_live_as_without_one() {
+    let (publisher, clock) = start(&format!("{BREAKER}[safety]\nmax_down_share = 0.0\n"), 1000);
+    let weights = || {
+        let snapshot = publisher.current();
+        let list = &snapshot.live.candidates(0, Family::V4).list;
+        list.iter().map(|candidate| candidate.cumulative_weight).collect::<Vec<_>>()
+    };
+    let whole = weights();
+    assert_eq!(whole[0] * 2, whole[1]);
+    report(&publisher, &clock, 0, 3, 1000);
+    for unix_seconds in [1000, 1029, 1030, 1100] {
+        clock.tick(&publisher, unix_seconds);
+        assert_eq!((answered(&publisher, 0, unix_seconds), weights()), ((vec![1, 2], 40), whole.clone()));
+    }
+    let health = publisher.health();
+    let known = health.endpoints().get(0).unwrap();
+    assert_eq!((known.breaker().unwrap().state(), known.is_broken()), (State::HalfOpen, false));
+    report(&publisher, &clock, 2, 0, 1100);
+    assert_eq!((answered(&publisher, 0, 1100), weights()), ((vec![1, 2], 40), whole));
 }

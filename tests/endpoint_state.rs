@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meridian::admin::view::HealthReport;
@@ -611,6 +612,41 @@ fn slow_answers_move_clients_to_faster_endpoints_and_take_none_away() {
     run.assert_shares([1.0, 2.0, 3.0 * 10.0 / 16.0]);
     assert!((0..50).map(|_| slow(&run, 4)).last() == Some((16, Verdict::Up)));
     run.assert_shares([1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_failure_takes_more_of_a_share_than_a_poor_result_whatever_else_was_poor() {
+    let run = Run::new("", "");
+    let key = run.publisher.health().keys().find(|key| key.target == Target::Address([192, 0, 2, 3].into())).unwrap();
+    // `+` is good, `~` slow, `p` poor for another reason, `-` a failure, `!` one that is slow and poor beside.
+    for (result, sixteenths, verdict) in [
+        ('~', 15, Verdict::Up),
+        ('-', 13, Verdict::Up),
+        ('p', 12, Verdict::Degraded),
+        ('-', 11, Verdict::Degraded),
+        ('-', 10, Verdict::Degraded),
+        // It ends the row of failures.
+        ('p', 9, Verdict::Degraded),
+        ('!', 8, Verdict::Degraded),
+        ('~', 8, Verdict::Degraded),
+        // Poor results alone go no lower than a half.
+        ('-', 7, Verdict::Degraded),
+        ('~', 7, Verdict::Degraded),
+        ('!', 6, Verdict::Degraded),
+        ('!', 6, Verdict::Degraded),
+        ('!', 5, Verdict::Down),
+    ] {
+        let details = Details { poor: "p!".contains(result).then(|| "poor".to_owned()), ..Details::default() };
+        let took = Duration::from_millis(if "~!".contains(result) { 500 } else { 1 });
+        let outcome = if "-!".contains(result) { Err(Failure::Refused) } else { Ok(()) };
+        run.publisher.observe([(Arc::clone(&key), Observation { took, address: None, outcome, details })], run.now());
+        let health = run.publisher.health();
+        assert_eq!(
+            (run.share(3) / (WHOLE / 16), health.endpoints().get(2).unwrap().verdict()),
+            (sixteenths, verdict),
+            "{result}, then {sixteenths}"
+        );
+    }
 }
 
 #[test]

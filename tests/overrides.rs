@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::{Explanation, Found, Part, Question, Source};
 use meridian::config::Target;
 use meridian::dns::{MAX_TCP_RESPONSE, Transport, WorkerContext, respond};
-use meridian::health::overrides::{Override, Overrides, Word};
+use meridian::health::overrides::{Override, Said, Word};
 use meridian::health::{Failure, Hold, Verdict};
 use meridian::operator::Operator;
 use meridian::routing::{Draw, Family, Outcome, decide};
@@ -20,6 +20,7 @@ use meridian::state::journal::{Event, Record};
 
 use support::folder::Folder;
 use support::health::{compiled, result, started};
+use support::words::overrides;
 
 const NOW: u32 = 1_795_316_400;
 /// Of every endpoint.
@@ -85,19 +86,6 @@ fn observe(publisher: &Publisher, down: &[u8], now: Instant) {
     }
 }
 
-/// `word subject, …`, said at [`NOW`].
-fn overrides(texts: &str) -> Arc<Overrides> {
-    let mut overrides = Overrides::default();
-    for text in texts.split(", ").filter(|text| !text.is_empty()) {
-        let (word, subject) = text.split_once(' ').unwrap();
-        let word = Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
-        let (reason, author) = ("because".to_owned(), "me".to_owned());
-        let subject = subject.parse().unwrap();
-        overrides.set(Override { subject, word, reason, author, since: NOW.into(), expires: None }).unwrap();
-    }
-    Arc::new(overrides)
-}
-
 /// The last octets of what each service answers with, in order: `plain/sticky/open`.
 fn answered(publisher: &Publisher) -> String {
     let snapshot = publisher.current();
@@ -149,7 +137,7 @@ fn words_decide_who_is_answered() {
         (&[], "down region/nowhere, disable pool/nothing, down service/no.example.com", "12/12/12"),
     ] {
         let (publisher, start) = publisher(down);
-        publisher.obey(&overrides(texts), start);
+        publisher.obey(&overrides(texts, NOW), start);
         assert_eq!(answered(&publisher), expected, "{down:?} down, {texts}");
         // A reload keeps it, and so do further observations.
         publisher.replace(compiled(&format!("{CONFIGURATION}\n# again\n")));
@@ -166,7 +154,9 @@ fn words_decide_who_is_answered() {
             "3/3/3"
         };
         assert_eq!(answered(&publisher), before, "when they are taken back: {texts}");
-        assert!(!publisher.current().live.has_own());
+        let current = publisher.current();
+        let nothing = |service| current.live.said_of(service) == Said::default();
+        assert!((0..current.compiled.services.len()).all(nothing), "{texts}");
     }
 }
 
@@ -174,7 +164,7 @@ fn words_decide_who_is_answered() {
 fn a_drain_ends_for_those_who_stuck() {
     for texts in ["drain region/near", "drain service/sticky.example.com"] {
         let (publisher, start) = publisher(&[]);
-        publisher.obey(&overrides(texts), start);
+        publisher.obey(&overrides(texts, NOW), start);
         let after = |seconds: u32| {
             publisher.tick(start + Duration::from_secs(seconds.into()), NOW + seconds);
             answered(&publisher).split('/').nth(1).unwrap().to_owned()
@@ -190,12 +180,12 @@ fn a_drain_ends_for_those_who_stuck() {
 #[test]
 fn what_changes_for_a_service_alone_follows_health() {
     let (publisher, start) = publisher(&[]);
-    publisher.obey(&overrides("up service/plain.example.com"), start);
+    publisher.obey(&overrides("up service/plain.example.com", NOW), start);
     observe(&publisher, &[1], start);
     assert_eq!(answered(&publisher), "12/2/2");
-    publisher.obey(&overrides("drain service/plain.example.com"), start);
+    publisher.obey(&overrides("drain service/plain.example.com", NOW), start);
     assert_eq!(answered(&publisher), "/2/2");
-    publisher.obey(&overrides("down endpoint/web/near/192.0.2.2, up service/plain.example.com"), start);
+    publisher.obey(&overrides("down endpoint/web/near/192.0.2.2, up service/plain.example.com", NOW), start);
     assert_eq!(answered(&publisher), "1/3/3");
 }
 
@@ -431,14 +421,14 @@ fn a_word_on_a_service_is_published_once() {
     let (publisher, start) = publisher(&[]);
     let generation = || publisher.current().generation;
     let texts = "down service/plain.example.com, drain service/sticky.example.com";
-    publisher.obey(&overrides(texts), start);
+    publisher.obey(&overrides(texts, NOW), start);
     let before = generation();
     for second in 1..10 {
         publisher.tick(start + Duration::from_secs(second.into()), NOW + second);
     }
     assert_eq!(generation(), before);
     // A word on an endpoint is published with what it does to these services.
-    publisher.obey(&overrides(&format!("{texts}, down endpoint/web/near/192.0.2.1")), start);
+    publisher.obey(&overrides(&format!("{texts}, down endpoint/web/near/192.0.2.1"), NOW), start);
     assert_eq!((generation(), answered(&publisher).as_str()), (before + 1, "/2/2"));
     // Where the clock is set back, a drain that was over isn't.
     publisher.tick(start, NOW + DRAIN_SECONDS);
@@ -451,7 +441,7 @@ fn a_word_on_a_service_is_published_once() {
 fn explanations_tell_of_words_on_services() {
     let (publisher, start) = publisher(&[2]);
     let explained = |texts: &str| {
-        publisher.obey(&overrides(texts), start);
+        publisher.obey(&overrides(texts, NOW), start);
         let question = Question::parse("plain.example.com", None, Some("198.51.100.1")).unwrap();
         let (snapshot, health) = publisher.current_with_health();
         let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, start, NOW);

@@ -20,7 +20,7 @@ use meridian::health::probe::{MAX_PROGRAMS, Observation, Observe, Prober};
 use meridian::health::{Input, TargetKey};
 use meridian::reload::{Loader, Origin};
 use socket2::{Domain, Protocol, Socket, Type};
-use support::run_in_child;
+use support::{run_in_child, skip, tcp_and_udp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::sleep;
@@ -157,13 +157,7 @@ mod dns {
 
     /// Answers one query over each.
     async fn server(script: Script, over_tcp: Option<OverTcp>) -> u16 {
-        // The same port for both.
-        let (listener, socket) = loop {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-                break (listener, socket);
-            }
-        };
+        let (listener, socket) = tcp_and_udp().await;
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let other_port = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -378,7 +372,7 @@ mod dns {
 #[tokio::test]
 async fn an_echo_request_is_answered_or_not() {
     if let Some(problem) = Prober::forbidden([&ECHO]) {
-        eprintln!("skipped: {problem}");
+        skip(&format!("{problem}"));
         return;
     }
     let prober = Prober::new([]).unwrap();
@@ -399,6 +393,8 @@ async fn an_echo_request_is_answered_or_not() {
     if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         let near = prober.observe(&key(ECHO, Ipv6Addr::LOCALHOST.into(), AMPLE)).await.unwrap();
         assert_eq!(said(&near), "ok");
+    } else {
+        skip("no IPv6 on this machine");
     }
     let from = |source: [u8; 4]| Check::Icmp { source: Some(source.into()) };
     let own = prober.observe(&key(from([127, 0, 0, 9]), LOOPBACK, AMPLE)).await.unwrap();
@@ -416,7 +412,7 @@ fn an_echo_reply_of_another_host_is_none() {
     let network = "ip link set lo up && echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all";
     let is_possible = Command::new("unshare").args(["--net", "sh", "-c", network]).output();
     if !is_possible.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this user may make no network of its own");
+        skip("this user may make no network of its own");
         return;
     }
     let preparation = format!("exec unshare --net sh -c '{network} && exec \"$0\" \"$@\"' \"$0\" \"$@\";");
@@ -829,7 +825,7 @@ async fn all_addresses_of_a_hostname_are_probed() {
         })
     });
     if !has_both || std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
-        eprintln!("skipped: localhost has not two addresses here");
+        skip("localhost has not two addresses here");
         return;
     }
     let listener = TcpListener::bind(SocketAddr::new(LOOPBACK, 0)).await.unwrap();

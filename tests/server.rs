@@ -18,8 +18,8 @@ use socket2::{Domain, Socket, Type};
 
 use support::load::Load;
 use support::{
-    LIMITS, PATIENCE, Server, ask_tcp, ask_udp, framed, is_refused, query, read_message, run_in_child, udp_client,
-    wait_until,
+    LIMITS, PATIENCE, Server, ask_tcp, ask_udp, framed, is_refused, query, read_message, run_in_child, skip,
+    udp_client, wait_until,
 };
 
 /// What the server promises for a stop.
@@ -34,6 +34,8 @@ fn udp_answers_come_from_the_address_that_was_asked() {
     let mut cases = vec![("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2")];
     if has_ipv6() {
         cases.extend([("[::1]:0", "::1"), ("[::]:0", "::1")]);
+    } else {
+        skip("no IPv6 on this machine");
     }
     for (listen, asked) in cases {
         let server = Server::start(listen, 2, LIMITS);

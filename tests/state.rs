@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,7 +85,12 @@ fn says_one_thing_after_another() {
 }
 
 fn start(test: &str, folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    start_by(&mut Command::new(std::env::current_exe().unwrap()), test, folder)
+}
+
+/// As [`start`], by a command that runs this program.
+fn start_by(command: &mut Command, test: &str, folder: &Path) -> Child {
+    command
         .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
@@ -185,6 +190,76 @@ fn a_full_disk_refuses_what_it_can_not_keep_and_loses_nothing() {
     say_next(&mut journal, told + 1).unwrap();
     drop(journal);
     assert_eq!(last(&Journal::open(&path, 100_000).unwrap()), told + 1);
+}
+
+/// What a program does to the files of a folder, as far as that matters to a failure of the power.
+struct Disk<'a> {
+    folder: &'a Path,
+    /// Files with content that may be lost, and folders with names that may be.
+    unsynced: BTreeSet<PathBuf>,
+    acknowledged: u32,
+    renamed: u32,
+}
+
+impl Disk<'_> {
+    /// Takes in a call as strace shows it, such as `fdatasync(3</state/overrides>) = 0`.
+    fn take(&mut self, call: &str) {
+        let Some((name, arguments)) = call.split_once('(') else { return };
+        let descriptor = || Some(PathBuf::from(arguments.split_once('<')?.1.split_once('>')?.0));
+        let texts: Vec<&Path> = arguments.split('"').skip(1).step_by(2).map(Path::new).collect();
+        match (name, descriptor()) {
+            ("write", _) if arguments.contains("kept ") => {
+                assert!(self.unsynced.is_empty(), "not yet on the disk: {:?}", self.unsynced);
+                self.acknowledged += 1;
+            }
+            ("write" | "ftruncate", Some(file)) if file.starts_with(self.folder) => drop(self.unsynced.insert(file)),
+            ("fsync" | "fdatasync", Some(file)) => {
+                assert!(call.ends_with(" = 0"), "{call}");
+                self.unsynced.remove(&file);
+            }
+            ("rename", _) => {
+                assert!(!self.unsynced.contains(texts[0]), "renamed before its content is on the disk: {call}");
+                self.unsynced.insert(texts[1].parent().unwrap().to_owned());
+                self.renamed += 1;
+            }
+            ("mkdir", _) if call.ends_with(" = 0") => drop(self.unsynced.insert(texts[0].parent().unwrap().to_owned())),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_on_the_disk() {
+    const ACKNOWLEDGED: u32 = 30;
+    let permitted = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    if !permitted.expect("strace of the package strace").status.success() {
+        support::skip("this user may not trace programs");
+        return;
+    }
+    for test in ["says_one_thing_after_another", "finds_one_thing_after_another"] {
+        let folder = Folder::new("sync");
+        let (state, log) = (folder.path("state"), folder.path("calls"));
+        let calls = "trace=write,ftruncate,fsync,fdatasync,rename,mkdir";
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-qq", "-s", "4096", "-e", calls, "-e", "signal=none", "-o"]).arg(&log);
+        strace.arg(std::env::current_exe().unwrap());
+        let mut child = start_by(&mut strace, test, &state);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !kept(&line).is_some_and(|number| number >= u64::from(ACKNOWLEDGED)) {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0, "{test} ended");
+        }
+        // It ends as it can't write any more.
+        drop(output);
+        child.wait().unwrap();
+        let mut disk = Disk { folder: &state, unsynced: BTreeSet::new(), acknowledged: 0, renamed: 0 };
+        for line in std::fs::read_to_string(&log).unwrap().lines() {
+            assert!(!line.contains("<unfinished ...>"), "one thread at a time: {line}");
+            disk.take(line.split_once(' ').unwrap().1.trim_start());
+        }
+        assert!(disk.acknowledged >= ACKNOWLEDGED && disk.renamed > 0, "{test}");
+    }
 }
 
 const NOW: u64 = 1_795_316_400;

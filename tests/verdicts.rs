@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use meridian::admin::view::{Explanation, HealthReport, History, Question, Source};
 use meridian::config::Target;
 use meridian::health::guard::Held;
-use meridian::health::overrides::{Override, Word};
 use meridian::health::suspicion::{Doubt, Relief};
 use meridian::health::{Failure, Pushed, TargetKey, Verdict};
 use meridian::operator::Operator;
@@ -20,6 +19,7 @@ use meridian::snapshot::{EndpointChange, Event, Publisher};
 
 use support::folder::Folder;
 use support::health::{compiled, result, started};
+use support::words::overrides;
 
 const NOW: u32 = 1_795_316_400;
 
@@ -153,14 +153,7 @@ impl Run {
 
     /// `down endpoint/p/near/192.0.2.1, …` from now on.
     fn obey(&self, words: &str) {
-        let mut overrides = meridian::health::overrides::Overrides::default();
-        for text in words.split(", ").filter(|text| !text.is_empty()) {
-            let (word, subject) = text.split_once(' ').unwrap();
-            let word = Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
-            let (reason, author, subject) = ("because".to_owned(), "me".to_owned(), subject.parse().unwrap());
-            overrides.set(Override { subject, word, reason, author, since: NOW.into(), expires: None }).unwrap();
-        }
-        self.publisher.obey(&overrides.into(), self.now());
+        self.publisher.obey(&overrides(words, NOW), self.now());
     }
 
     fn reload(&mut self, change: impl Fn(&str) -> String) {

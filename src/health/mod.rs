@@ -30,6 +30,7 @@ pub mod overrides;
 pub mod past;
 pub mod probe;
 pub mod report;
+mod room;
 pub mod scheduler;
 mod settle;
 pub mod suspicion;

@@ -11,15 +11,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::Observe;
+use super::probe::{MAX_ADDRESSES, Observe};
+use super::room::Room;
 use super::{Observation, SharedHistogram, TargetKey};
-use crate::config::Timing;
+use crate::config::Target;
 
-/// The most probes that run at once, whatever is configured; the others wait, and the wait counts as no part of their time.
+/// The most addresses that are probed at once, whatever is configured; other runs wait, and the wait counts as no part of their time.
 pub const MAX_PROBES_IN_FLIGHT: usize = 32_768;
 /// The room that there is at least.
 const LEAST_IN_FLIGHT: usize = 256;
@@ -54,17 +55,11 @@ pub struct Scheduler<P> {
 /// What the tasks share.
 struct Shared<P> {
     /// Given with the targets, so never missing while there are tasks.
-    means: ArcSwapOption<Means<P>>,
+    prober: ArcSwapOption<P>,
+    /// A place for each address that is probed.
+    room: Room,
     observed: mpsc::Sender<Observed>,
     punctuality: Arc<Punctuality>,
-}
-
-/// What runs are made with.
-struct Means<P> {
-    prober: P,
-    in_flight: Arc<Semaphore>,
-    /// The permits of `in_flight` that there are in all.
-    room: usize,
 }
 
 impl<P> fmt::Debug for Shared<P> {
@@ -83,7 +78,8 @@ pub struct Punctuality {
 }
 
 impl Punctuality {
-    /// Runs that were left out, as the one before was still under way, or waited, when they were due.
+    /// Runs that were left out, as the one before was still under way, or waited, when they were due. A target's first run, which comes
+    /// before its turn, stands for one of them.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
@@ -120,11 +116,22 @@ impl Drop for Task {
     }
 }
 
-/// How many runs of these targets are given room at once: as many as are under way where no target ever answers, and a quarter more,
-/// so that what hangs delays nothing else; at most [`MAX_PROBES_IN_FLIGHT`].
-pub fn probes_in_flight<'t>(timings: impl IntoIterator<Item = &'t Timing>) -> usize {
-    let part = |timing: &Timing| timing.timeout.as_secs_f64() / timing.interval.as_secs_f64().max(1e-3);
-    let hanging: f64 = timings.into_iter().map(|timing| part(timing).min(1.0)).sum();
+/// Addresses of a target that are probed at once, at most.
+fn addresses_at_once(key: &TargetKey) -> u32 {
+    match key.target {
+        Target::Address(_) => 1,
+        Target::Hostname(_) => MAX_ADDRESSES as u32,
+    }
+}
+
+/// How many addresses of these targets are probed at once: as many as are where no target ever answers, and a quarter more, so that
+/// what hangs delays nothing else; at most [`MAX_PROBES_IN_FLIGHT`].
+pub fn probes_in_flight<'t>(keys: impl IntoIterator<Item = &'t TargetKey>) -> usize {
+    let hanging = |key: &TargetKey| {
+        let part = key.timing.timeout.as_secs_f64() / key.timing.interval.as_secs_f64().max(1e-3);
+        part.min(1.0) * f64::from(addresses_at_once(key))
+    };
+    let hanging: f64 = keys.into_iter().map(hanging).sum();
     ((hanging * 1.25).ceil() as usize).clamp(LEAST_IN_FLIGHT, MAX_PROBES_IN_FLIGHT)
 }
 
@@ -133,7 +140,8 @@ impl<P: Observe> Scheduler<P> {
     /// where nobody takes them, runs wait. One may still come of a target that was just replaced:
     /// [`Table::observe`](super::Table::observe) drops what is no target of its own.
     pub fn new(seed: u64, observed: mpsc::Sender<Observed>) -> Self {
-        let shared = Shared { means: ArcSwapOption::empty(), observed, punctuality: Arc::default() };
+        let (prober, room) = (ArcSwapOption::empty(), Room::new());
+        let shared = Shared { prober, room, observed, punctuality: Arc::default() };
         Self { shared: Arc::new(shared), tasks: HashMap::new(), jitter: fastrand::Rng::with_seed(seed) }
     }
 
@@ -143,8 +151,7 @@ impl<P: Observe> Scheduler<P> {
     }
 
     /// Probes these targets from now on, equal ones once, and no others. One that was probed before stays on its
-    /// schedule, with no run lost or added, and uses the new prober from its next run on. Where another number of runs is given
-    /// room at once, those under way are not counted in it.
+    /// schedule, with no run lost or added, and uses the new prober from its next run on.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -160,10 +167,8 @@ impl<P: Observe> Scheduler<P> {
             }
         }
         self.tasks = kept;
-        let room = probes_in_flight(self.tasks.keys().chain(&added).map(|key| &key.timing));
-        let same = self.shared.means.load_full().filter(|means| means.room == room);
-        let in_flight = same.map_or_else(|| Arc::new(Semaphore::new(room)), |means| Arc::clone(&means.in_flight));
-        self.shared.means.store(Some(Arc::new(Means { prober, in_flight, room })));
+        self.shared.prober.store(Some(Arc::new(prober)));
+        self.shared.room.resize(probes_in_flight(self.tasks.keys().chain(&added).map(|key| &**key)));
         let start = Instant::now();
         let within = FIRST_RUN_WITHIN.max(Duration::from_secs_f64(added.len() as f64 / FIRST_RUNS_PER_SECOND));
         for key in added {
@@ -181,17 +186,16 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
     let mut due = schedule.first;
     loop {
         sleep_until(due).await;
-        let Some(means) = shared.means.load_full() else { return };
-        let Ok(permit) = means.in_flight.acquire().await else { return };
+        let places = shared.room.enter(addresses_at_once(&key)).await;
+        let Some(prober) = shared.prober.load_full() else { return };
         shared.punctuality.lateness.record(due.elapsed());
         let under_way = UnderWay::new(&shared.punctuality);
         let began = Instant::now();
-        let observation = unless_it_panics(means.prober.observe(&key)).await.unwrap_or_else(|| {
+        let observation = unless_it_panics(prober.observe(&key)).await.unwrap_or_else(|| {
             tracing::error!(check = %key, "a defect: a probe broke off, and the next one comes when it is due; report this");
             Some(Observation::of_defect(began.elapsed()))
         });
-        drop((under_way, permit));
-        drop(means);
+        drop((under_way, places, prober));
         if let Some(observation) = observation {
             tracing::debug!(check = %key, result = %observation, "probed");
             let observed = Observed { key: Arc::clone(&key), observation, made: Instant::now() };
@@ -261,7 +265,7 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::config::{Check, Target, TcpCheck};
+    use crate::config::{Check, TcpCheck, Timing};
     use crate::health::{Details, Failure};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -455,14 +459,63 @@ mod tests {
         Arc::new(TargetKey { timing: Timing { timeout, ..key.timing }, ..(*key).clone() })
     }
 
+    /// The same of a hostname.
+    fn named(port: u16, interval: Duration, timeout: Duration) -> Arc<TargetKey> {
+        let key = patient(port, interval, timeout);
+        Arc::new(TargetKey { target: Target::Hostname("www.example.net".parse().unwrap()), ..(*key).clone() })
+    }
+
     #[test]
     fn there_is_room_for_all_that_hang_and_a_quarter_more() {
         let room = |count: usize, interval: u32, timeout: u32| {
-            let timing = Timing { interval: interval * SECOND, timeout: timeout * SECOND, ..Timing::DEFAULT };
-            probes_in_flight(&vec![timing; count])
+            let key = patient(1, interval * SECOND, timeout * SECOND);
+            probes_in_flight(std::iter::repeat_n(&*key, count))
         };
         assert_eq!([room(20_000, 5, 2), room(100_000, 30, 5), room(3, 1, 9)], [10_000, 20_834, LEAST_IN_FLIGHT]);
         assert_eq!([room(10_000, 2, 4), room(1_000_000, 5, 4)], [12_500, MAX_PROBES_IN_FLIGHT]);
+        // A hostname may have several addresses, which are all probed at once.
+        let named = named(1, 5 * SECOND, 2 * SECOND);
+        assert_eq!(probes_in_flight(std::iter::repeat_n(&*named, 1_000)), 4_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hostnames_take_room_for_all_of_their_addresses() {
+        let prober = Scripted { takes: SECOND, ..Scripted::default() };
+        let (mut scheduler, log) = scheduler(1);
+        // A run takes a hundred times as long as it may, so that there is too little room.
+        scheduler.replace(prober.clone(), (0..1_000).map(|port| named(port, 60 * SECOND, SECOND / 100)));
+        sleep(34 * SECOND).await;
+        assert_eq!(prober.most_under_way.load(Ordering::Relaxed), LEAST_IN_FLIGHT / 8);
+        assert!(log.lock().unwrap().len() >= 1_000, "all had their turn");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_counts_what_is_under_way() {
+        let prober = Scripted { takes: SECOND, ..Scripted::default() };
+        let (mut scheduler, _log) = scheduler(1);
+        // Runs take longer than they may, so that there is too little room, with and without the others.
+        let few = || (0..10_000).map(|port| patient(port, 60 * SECOND, SECOND / 100));
+        let many = || few().chain((10_000..20_000).map(|port| patient(port, 60 * SECOND, 3 * SECOND)));
+        let most = |prober: &Scripted| prober.most_under_way.swap(0, Ordering::Relaxed);
+        scheduler.replace(prober.clone(), few());
+        sleep(5 * SECOND).await;
+        assert_eq!(most(&prober), LEAST_IN_FLIGHT);
+        let room = probes_in_flight(many().collect::<Vec<_>>().iter().map(|key| &**key));
+        assert!((600..700).contains(&room), "{room}");
+        scheduler.replace(prober.clone(), many());
+        sleep(5 * SECOND).await;
+        assert_eq!(most(&prober), room, "more room, with what is under way in it");
+        scheduler.replace(prober.clone(), few());
+        sleep(SECOND / 10).await;
+        scheduler.replace(prober.clone(), many());
+        sleep(2 * SECOND).await;
+        assert_eq!(most(&prober), room);
+        scheduler.replace(prober.clone(), few());
+        // What was under way then is over.
+        sleep(SECOND + SECOND / 10).await;
+        most(&prober);
+        sleep(5 * SECOND).await;
+        assert_eq!(most(&prober), LEAST_IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -492,8 +545,8 @@ mod tests {
         let lateness = scheduler.punctuality().lateness.read();
         let on_time: u64 = lateness.counts[..2].iter().sum();
         assert_eq!(on_time, lateness.counts.iter().sum::<u64>(), "{lateness:?}");
-        // The first run of some was under way when they were due again.
-        assert!(scheduler.punctuality().missed() <= 1_000);
+        // The first run of most was under way when they were due again, and stands for that one, too.
+        assert_eq!(scheduler.punctuality().missed(), 0);
         assert!(log.lock().unwrap().len() >= 9_000);
     }
 

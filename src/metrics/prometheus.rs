@@ -136,7 +136,7 @@ impl Scrape<'_> {
         );
         families.counter(
             "meridian_log_lines_dropped_total",
-            "Lines of the log that were dropped, as whoever reads it did not keep up.",
+            "Lines of the log that were lost, as whoever reads it did not keep up, or as they could not be written.",
             self.dropped_log_lines,
         );
         if let Some(bytes) = resident_bytes() {

@@ -313,11 +313,6 @@ impl Live {
         }
     }
 
-    /// Whether an operator's word is on any service.
-    pub fn has_own(&self) -> bool {
-        !self.own.is_empty()
-    }
-
     /// What operators say of a service, by its index, beside what they say of its endpoints.
     pub fn said_of(&self, service: usize) -> Said {
         self.own.get(service).and_then(Option::as_ref).map_or_else(Said::default, |own| own.said)

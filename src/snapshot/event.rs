@@ -174,3 +174,164 @@ impl EndpointChange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+    use std::io::{self, Read};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::health::breaker::Cause;
+    use crate::health::suspicion::Relief;
+
+    const OPERATING: &str = include_str!("../../docs/operating.md");
+
+    fn verdict(from: Verdict, to: Verdict, reason: &str) -> Event {
+        let transition = Transition { from, to, streak: 3, held: None };
+        let endpoints = vec!["web/near".to_owned(), "api/far".to_owned()];
+        Event::Verdict(Change { transition, target: "tcp://192.0.2.1:80".into(), endpoints, reason: reason.into() })
+    }
+
+    fn endpoint(from: Verdict, to: Verdict, held: Option<Held>, is_said: bool, others: usize) -> Event {
+        let (endpoint, reason) = ("web/near/192.0.2.1".into(), "why".into());
+        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_said, reason, others })
+    }
+
+    fn breaker(from: State, to: State, cause: Cause) -> Event {
+        let transition = breaker::Transition { from, to, cause };
+        Event::Breaker(BreakerChange { transition, endpoint: "web/near/192.0.2.1".into() })
+    }
+
+    /// What is written to the log.
+    fn line(event: &Event) -> String {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(Mutex::new(writer))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || event.log());
+        let mut written = String::new();
+        reader.read_to_string(&mut written).unwrap();
+        written
+    }
+
+    #[test]
+    fn each_event_is_one_line_that_operators_are_told_of() {
+        use Verdict::{Degraded, Down, Unknown, Up};
+        let rejected = Event::Rejected { source: Source::Pushed, rejection: Rejection::Negative, from: "me".into() };
+        let doubted = "so much turned down at once that this server may be cut off itself: no endpoint is taken away until it is sure";
+        let of_target = "target=\"tcp://192.0.2.1:80\" endpoints=\"web/near api/far\"";
+        let of_endpoint = "endpoint=\"web/near/192.0.2.1\"";
+        let again = "what the probes say counts again";
+        for (event, level, message, rest) in [
+            (
+                verdict(Up, Down, "connection refused"),
+                "WARN",
+                "probe finds it down",
+                format!("from=up to=down {of_target} reason=\"connection refused\""),
+            ),
+            (
+                verdict(Down, Degraded, "slow"),
+                "WARN",
+                "probe finds it degraded",
+                format!("from=down to=degraded {of_target} reason=\"slow\""),
+            ),
+            (
+                verdict(Unknown, Up, "ok in 1.0ms"),
+                "INFO",
+                "probe finds it up",
+                format!("from=unknown to=up {of_target} reason=\"ok in 1.0ms\""),
+            ),
+            (
+                endpoint(Up, Down, None, false, 0),
+                "WARN",
+                "endpoint is taken away",
+                format!("from=up to=down {of_endpoint} reason=\"why\""),
+            ),
+            (
+                endpoint(Up, Degraded, None, false, 12),
+                "WARN",
+                "endpoint is degraded",
+                format!("from=up to=degraded {of_endpoint} others=12 reason=\"why\""),
+            ),
+            (
+                endpoint(Up, Degraded, Some(Held::Unsure), false, 0),
+                "WARN",
+                "endpoint is held, though it was to be taken away",
+                format!("from=up to=degraded {of_endpoint} held=\"unsure\" reason=\"why\""),
+            ),
+            (
+                endpoint(Down, Up, None, false, 0),
+                "INFO",
+                "endpoint serves",
+                format!("from=down to=up {of_endpoint} reason=\"why\""),
+            ),
+            (
+                endpoint(Up, Down, None, true, 0),
+                "INFO",
+                "endpoint is as an operator says",
+                format!("from=up to=down {of_endpoint} reason=\"why\""),
+            ),
+            (Event::Doubt(Doubt::Begins { fallen: 7, of: 9 }), "WARN", doubted, "fallen=7 of=9".into()),
+            (
+                Event::Doubt(Doubt::Ends(Relief::Canary)),
+                "WARN",
+                &format!("{again}: a canary answers, so this server is not cut off"),
+                "reason=\"canary\"".into(),
+            ),
+            (
+                Event::Doubt(Doubt::Ends(Relief::Recovered)),
+                "WARN",
+                &format!("{again}: most of what turned down answers again"),
+                "reason=\"recovered\"".into(),
+            ),
+            (
+                Event::Doubt(Doubt::Ends(Relief::TooLong)),
+                "WARN",
+                &format!("{again}: it has lasted for as long as it may"),
+                "reason=\"at_most\"".into(),
+            ),
+            (
+                breaker(State::Closed, State::Open, Cause::Rate(3, 4)),
+                "WARN",
+                "circuit breaker opened",
+                format!("from=\"closed\" to=\"open\" {of_endpoint} reason=\"3 of 4 results were failures\""),
+            ),
+            (
+                breaker(State::HalfOpen, State::Open, Cause::Relapse),
+                "WARN",
+                "circuit breaker opened",
+                format!("from=\"half-open\" to=\"open\" {of_endpoint} reason=\"a failure while it was tried\""),
+            ),
+            (
+                breaker(State::Open, State::HalfOpen, Cause::Waited(Duration::from_secs(30))),
+                "INFO",
+                "circuit breaker changed",
+                format!("from=\"open\" to=\"half-open\" {of_endpoint} reason=\"it was open for 30s\""),
+            ),
+            (
+                breaker(State::HalfOpen, State::Closed, Cause::Recovery(2)),
+                "INFO",
+                "circuit breaker changed",
+                format!("from=\"half-open\" to=\"closed\" {of_endpoint} reason=\"2 successes while it was tried\""),
+            ),
+            (
+                rejected,
+                "WARN",
+                "a report of load does not count: a value is below 0",
+                "source=\"api\" reason=\"negative\" from=\"me\"".into(),
+            ),
+        ] {
+            assert_eq!(line(&event), format!(" {level} {message} {rest}\n"));
+            let documented = message.split_once(':').map_or(message.to_owned(), |(first, _)| format!("{first}: ..."));
+            let row = OPERATING.lines().find(|line| line.starts_with("| `") && line.contains(&documented));
+            let row = row.unwrap_or_else(|| panic!("{documented} is not in docs/operating.md"));
+            assert!(row.contains(&format!("| {} |", level.to_lowercase())), "{level} is not {row}");
+        }
+    }
+}

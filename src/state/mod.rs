@@ -27,6 +27,7 @@ pub use journal::{Journal, Refusal};
 
 use crate::regular_file;
 use crate::server::privileges;
+use crate::whole_file::sync_name;
 
 /// Files are the server's own.
 const FILE_MODE: u32 = 0o600;
@@ -106,8 +107,9 @@ impl Drop for Lock {
 fn lock(folder: &Path) -> Result<Lock, LockError> {
     let make = || {
         match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+            Ok(()) => sync_name(folder)?,
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !folder.is_dir() => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
         Exposure::of(folder)
     };

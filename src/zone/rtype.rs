@@ -50,8 +50,6 @@ pub const TSIG: u16 = 250;
 pub const IXFR: u16 = 251;
 /// Transfer.
 pub const AXFR: u16 = 252;
-/// Mailbox-related records (obsolete).
-pub const MAILB: u16 = 253;
 /// Mail agents (obsolete).
 pub const MAILA: u16 = 254;
 /// All records.

@@ -12,3 +12,5 @@ mod metrics;
 mod overrides;
 mod reports;
 mod support;
+#[path = "../support/words.rs"]
+mod words;

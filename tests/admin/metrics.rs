@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian::admin::view::HealthReport;
 use meridian::dns::{MAX_TCP_RESPONSE, Rcode, Transport, WorkerContext, respond};
-use meridian::health::overrides::{Override, Overrides, Word};
 use meridian::health::{Details, Observation, Phases, Punctuality};
 use meridian::measurements::Counts;
 use meridian::metrics::WorkerCounters;
@@ -13,6 +12,7 @@ use meridian::server::ServerCounters;
 use meridian::snapshot::Publisher;
 
 use crate::support::{CONFIGURATION, observe, published, published_of};
+use crate::words::overrides;
 
 /// The samples of a text, by name with labels, once it is sure that the text is well-formed.
 fn samples(text: &str) -> BTreeMap<String, f64> {
@@ -187,18 +187,8 @@ fn health_reloads_and_the_configuration_are_shown() {
 fn how_well_endpoints_are_and_what_operators_say_of_them_is_shown() {
     let publisher = published(&[], Instant::now());
     observe(&publisher, &["192.0.2.1"], 1, Instant::now());
-    let overrides = |texts: &[&str]| {
-        let mut overrides = Overrides::default();
-        for text in texts {
-            let (word, subject) = text.split_once(' ').unwrap();
-            let word = Word::ALL.into_iter().find(|known| known.name() == word).unwrap();
-            let (reason, author, subject) = ("because".to_owned(), "me".to_owned(), subject.parse().unwrap());
-            overrides.set(Override { subject, word, reason, author, since: 1, expires: None }).unwrap();
-        }
-        overrides
-    };
-    let said = ["drain endpoint/web/us-east/192.0.2.1", "disable pool/spare", "down region/eu-central"];
-    publisher.obey(&overrides(&said).into(), Instant::now());
+    let said = "drain endpoint/web/us-east/192.0.2.1, disable pool/spare, down region/eu-central";
+    publisher.obey(&overrides(said, 1), Instant::now());
     let samples = scrape(&publisher, &[], Reloads::default());
     for (series, expected) in [
         (r#"endpoint_health_score{pool="web",region="us-east",endpoint="192.0.2.1"}"#, 0.875),

@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::overrides::{TOKEN, read, run, say};
-use crate::support::PATIENCE;
 use crate::support::binary::{Meridian, response};
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
+use crate::support::{PATIENCE, skip};
 use crate::{REGIONS, SERVER};
 
 /// An endpoint in each region, in the order of the regions.
@@ -58,7 +58,7 @@ fn a_full_disk_refuses_words_and_nothing_else() {
     let mount = "mkdir -p \"$0\" && mount -t tmpfs -o size=64k,mode=700 none \"$0\"";
     let state = folder.path("state");
     let Some(mut command) = Meridian::within_mounts(mount, &state, &path) else {
-        println!("skipped: this user may not mount a small disk in a namespace of its own");
+        skip("this user may not mount a small disk in a namespace of its own");
         return;
     };
     let mut meridian = Meridian::serve_by(&mut command);

@@ -12,7 +12,7 @@ use crate::REGIONS;
 use crate::support::binary::Meridian;
 use crate::support::folder::Folder;
 use crate::support::tls::{Identity, NAME, TlsStream, tls_connect};
-use crate::support::{framed, is_refused, query, read_message, wait_until};
+use crate::support::{framed, is_refused, query, read_message, skip, wait_until};
 
 /// With these lines in `[server.encrypted]` and at the end.
 fn config(certificate: &str, more: &str) -> String {
@@ -310,7 +310,7 @@ fn limits_of_connections_follow_a_reload() {
 #[test]
 fn a_key_that_only_root_can_read_is_told_of() {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("skipped: only root can become another user");
+        skip("only root can become another user");
         return;
     }
     let (folder, identity) = (Folder::public("root-key"), Identity::new());

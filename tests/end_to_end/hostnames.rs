@@ -11,7 +11,7 @@ use crate::support::backend::Backend;
 use crate::support::binary::Meridian;
 use crate::support::dns::ask;
 use crate::support::folder::Folder;
-use crate::support::wait_until;
+use crate::support::{skip, wait_until};
 use crate::{REGIONS, SERVER};
 
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 32, 53);
@@ -76,7 +76,7 @@ fn a_hostname_is_probed_where_it_leads_now() {
     let (one, two, three) = (of(&first), of(&second), of(&third));
     third.stop();
     let Some(name_server) = NameServer::start(Says::Addresses(vec![one])) else {
-        println!("skipped: nobody but root may be a name server at {NAME_SERVER}");
+        skip(&format!("nobody but root may be a name server at {NAME_SERVER}"));
         return;
     };
     let folder = Folder::new("hostnames");
@@ -105,7 +105,7 @@ failover = ["spare"]
     let resolv_conf = folder.put("resolv.conf", format!("nameserver {NAME_SERVER}\n"));
     let mount = "mount --bind \"$0\" /etc/resolv.conf";
     let Some(mut command) = Meridian::within_mounts(mount, &resolv_conf, &folder.put("meridian.toml", config)) else {
-        println!("skipped: this user may not mount a file in a namespace of its own");
+        skip("this user may not mount a file in a namespace of its own");
         return;
     };
     let meridian = Meridian::serve_by(&mut command);

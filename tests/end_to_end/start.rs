@@ -10,7 +10,7 @@ use crate::support::binary::Meridian;
 use crate::support::dns::{Answer, Question, ask};
 use crate::support::folder::Folder;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, framed, read_message, udp_client, wait_until};
+use crate::support::{PATIENCE, framed, read_message, skip, udp_client, wait_until};
 
 /// What is promised for a stop.
 const STOP_BOUND: Duration = Duration::from_secs(2);
@@ -267,7 +267,7 @@ fn it_runs_as_the_user_named_and_still_reloads() {
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let effective = own.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace().nth(1);
     if effective != Some("0") {
-        println!("skipped: only root can become another user");
+        skip("only root can become another user");
         return;
     }
     let accounts = fs::read_to_string("/etc/passwd").unwrap();

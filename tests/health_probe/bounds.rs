@@ -8,10 +8,9 @@ use std::time::Instant;
 use http_body_util::BodyExt;
 use hyper::Response;
 use meridian::config::{DnsCheck, ExecCheck, GrpcCheck, TlsCheck};
-use tokio::net::UdpSocket;
 
 use super::http2::Endless;
-use super::support::{PATIENCE, run_in_child};
+use super::support::{PATIENCE, run_in_child, tcp_and_udp};
 use super::*;
 
 /// Runs at once.
@@ -77,12 +76,7 @@ async fn start(case: &str) -> u16 {
 
 /// A name server that sends what is no answer without end; or, by TCP, the octets of an answer one by one.
 async fn resolve(floods: bool) -> u16 {
-    let (listener, socket) = loop {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-            break (listener, socket);
-        }
-    };
+    let (listener, socket) = tcp_and_udp().await;
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         let mut query = [0; 512];

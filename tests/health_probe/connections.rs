@@ -1,19 +1,47 @@
 //! Connections: where they come from, what they leave behind, and how long their parts take.
 
+use meridian::config::{DnsCheck, DnsData, GrpcCheck, TlsCheck};
+
 use super::authority::in_days;
+use super::support::tcp_and_udp;
 use super::*;
 
 #[tokio::test]
 async fn connections_come_from_the_source_address() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (listener, socket) = tcp_and_udp().await;
     let port = listener.local_addr().unwrap().port();
-    let source = IpAddr::from([127, 0, 0, 9]);
-    let check = Check::Tcp(TcpCheck { source: Some(source), ..TcpCheck::accepted(port) });
-    let key = key(check, loopback(), AMPLE);
-    let (observation, accepted) = tokio::join!(probe(&key), listener.accept());
-    assert_eq!((observation.outcome, accepted.unwrap().1.ip()), (Ok(()), source));
-    let server = Server::start(Behaviour::send(OK)).await;
-    assert_eq!(probe_http(HttpCheck { source: Some(source), ..server.check() }).await.outcome, Ok(()));
+    // What a query asks for is too long for a datagram: it is truncated in the response.
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        let (length, peer) = socket.recv_from(&mut query).await.unwrap();
+        query[2] |= 0x82;
+        socket.send_to(&query[..length], peer).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let address = IpAddr::from([127, 0, 0, 9]);
+    let source = Some(address);
+    let dns = DnsCheck {
+        port,
+        source,
+        name: "www.example.com".parse().unwrap(),
+        rtype: 1,
+        recursion: false,
+        expect_rcode: 0,
+        expect_answer: Some(DnsData::Address([192, 0, 2, 1].into())),
+    };
+    let server = Server { port, requests: Arc::default() };
+    for check in [
+        Check::Tcp(TcpCheck { source, ..TcpCheck::accepted(port) }),
+        Check::Http(HttpCheck { source, ..server.check() }),
+        Check::Http(HttpCheck { source, tls: trusting(ca_file()), ..server.check() }),
+        Check::Tls(TlsCheck { port, source, tls: trusting(ca_file()).unwrap() }),
+        Check::Grpc(GrpcCheck { port, source, tls: None, host: None, service: String::new() }),
+        Check::Dns(dns),
+    ] {
+        let key = key(check, loopback(), AMPLE);
+        let (_, peer) = tokio::join!(probe(&key), async { listener.accept().await.unwrap().1 });
+        assert_eq!(peer.ip(), address, "{key}");
+    }
 }
 
 #[tokio::test]

@@ -331,7 +331,7 @@ async fn without_a_host_the_request_names_the_target() {
 #[tokio::test]
 async fn addresses_of_both_families_work() {
     let Ok(server) = Server::listen(Ipv6Addr::LOCALHOST.into(), Behaviour::send(OK), None).await else {
-        eprintln!("skipped: no IPv6 on this machine");
+        support::skip("no IPv6 on this machine");
         return;
     };
     let target = Target::Address(Ipv6Addr::LOCALHOST.into());

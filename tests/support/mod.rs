@@ -11,6 +11,7 @@ pub(crate) mod health;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod tls;
+pub(crate) mod words;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -174,6 +175,16 @@ pub(crate) fn free_port() -> u16 {
     listeners.take(100).map(|listener| listener.local_addr().unwrap().port()).find(is_free).expect("a free port")
 }
 
+/// Listens at one port of 127.0.0.1 for both.
+pub(crate) async fn tcp_and_udp() -> (tokio::net::TcpListener, tokio::net::UdpSocket) {
+    loop {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(socket) = tokio::net::UdpSocket::bind(listener.local_addr().unwrap()).await {
+            return (listener, socket);
+        }
+    }
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     wait_until_within(PATIENCE, what, condition);
@@ -186,6 +197,14 @@ pub(crate) fn wait_until_within(patience: Duration, what: &str, mut condition: i
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Says that this machine, or this user, has not what a test is about, or a part of it. The test then counts as passed, so `tests/run`
+/// counts these lines.
+pub(crate) fn skip(why: &str) {
+    let thread = std::thread::current();
+    // Past the harness, which shows nothing of what passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", thread.name().unwrap_or("a test"));
 }
 
 /// Runs the ignored test `name` of this program in a process of its own, started by the shell after `preparation`.
