@@ -36,7 +36,7 @@ use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
 use crate::checker::check;
-use crate::log::Log;
+use crate::log::{Log, Timeline};
 use crate::scenario::{Kind, Scenario};
 use crate::simulated::Simulator;
 
@@ -61,17 +61,13 @@ fn real_scenarios(seed: u64) -> [Scenario; Kind::ALL.len()] {
     Kind::ALL.map(|kind| Scenario::real(kind, seed, length, backends))
 }
 
-/// What is wrong with what was seen, and how to see it again; with a large site also that nothing was shown.
+/// What is wrong with what was seen, and how to see it again; of a large site also that nothing was shown.
 fn judge(scenario: &Scenario, seed: u64, slack: Duration, is_large: bool, log: &Log) -> Result<(), String> {
     let Scenario { kind, site, script } = scenario;
     let violations = check(site, script, slack, log);
     let shows = if is_large { kind.shows() } else { &[] };
-    let is_shown = shows.is_empty()
-        || log
-            .changes()
-            .iter()
-            .flat_map(|(_, changes)| changes)
-            .any(|(_, to)| to.held.is_some_and(|held| shows.contains(&held)));
+    let mut held = log.endpoints.iter().flat_map(Timeline::changes).filter_map(|(.., to)| to.held);
+    let is_shown = shows.is_empty() || held.any(|held| shows.contains(&held));
     if violations.is_empty() && is_shown {
         return Ok(());
     }
@@ -138,7 +134,7 @@ fn thousands_of_schedules_in_simulated_time() {
         let log = simulator.play(scenario, seed);
         let judged = judge(scenario, seed, simulated::SLACK, is_large, &log);
         judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:?}", scenario.site));
-        for (_, to) in log.changes().into_iter().flat_map(|(_, changes)| changes) {
+        for (.., to) in log.endpoints.iter().flat_map(Timeline::changes) {
             let shown = [Some(("verdict", to.verdict.name())), to.held.map(held), to.word.map(word)];
             shown.into_iter().flatten().for_each(|shown| *census.entry(shown).or_default() += 1);
         }
