@@ -61,7 +61,7 @@ impl History {
         }
         let change = |Reverse((_, Reverse((index, place)))): Reverse<(Instant, Reverse<(u32, usize)>)>| {
             let known = health.endpoints().get(index)?;
-            let Change { at, from, to, held, reason } = known.history().nth(place)?;
+            let Change { at, from, to, held, reason, .. } = known.history().nth(place)?;
             let seconds_ago = now.saturating_duration_since(*at).as_secs();
             Some(PastChange {
                 time: unix_seconds.saturating_sub(seconds_ago),
