@@ -61,7 +61,8 @@ impl Operator {
         let max_age = self.publisher.current().compiled.config.safety.restore_max_age;
         let stored = self.folder.as_ref().and_then(|folder| verdicts::read(folder, max_age, unix_seconds));
         if let Some(stored) = stored {
-            self.publisher.restore(|table| stored.past(table), now);
+            let targets = self.publisher.restore(|table| stored.past(table), now);
+            info!(targets, "verdicts taken up");
             // What was acknowledged after verdicts were last stored.
             for subject in journal.resumed_after(stored.record) {
                 self.publisher.resume(subject, now);

@@ -654,7 +654,7 @@ fn a_failure_takes_more_of_a_share_than_a_poor_result_whatever_else_was_poor() {
 fn a_score_from_before_a_restart_still_counts() {
     let start = Instant::now();
     let mut run = Run { publisher: Publisher::new(compiled("slow_start = \"160s\"", "", "")), start, seconds: 0.0 };
-    let past = |verdict, score| PastTarget { verdict, held: Duration::from_secs(60), score, is_resumed: false };
+    let past = |verdict, score| PastTarget { verdict, lasted: Duration::from_secs(60), score, is_resumed: false };
     let past = [past(Verdict::Up, 1.0), past(Verdict::Up, 1.0), past(Verdict::Degraded, 0.5)];
     let targets = (0..).map(TargetId).zip(past).collect();
     assert_eq!(run.publisher.restore(|_| Past { targets, ..Past::default() }, start), 3);

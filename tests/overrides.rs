@@ -334,6 +334,26 @@ fn a_resumption_that_was_acknowledged_is_not_lost() {
 }
 
 #[test]
+fn a_resumption_that_was_acknowledged_during_a_doubt_is_not_lost() {
+    let safety = "[safety.self_suspicion]\nleast = 3\nshare = 0.5\nat_most = \"10m\"\n";
+    let restarts = Restarts::new(held() + safety);
+    let (publisher, operator) = restarts.start(0, UNIX);
+    observe(&publisher, &[1, 2, 3], restarts.at(0));
+    operator.keep_verdicts(true, restarts.at(1), UNIX + 1);
+    let subject = "endpoint/web/near/192.0.2.1".parse().unwrap();
+    assert_eq!(operator.resume(&subject, "mended", "me", (restarts.at(2), UNIX + 2)).unwrap(), 1);
+    drop((publisher, operator));
+    let (publisher, _operator) = restarts.start(10, UNIX + 10);
+    observe(&publisher, &[1, 2], restarts.at(10));
+    assert!(publisher.health().unsure_since().is_some());
+    publisher.tick(restarts.at(600), NOW + 600);
+    assert!(publisher.health().unsure_since().is_none());
+    assert_eq!(answered(&publisher), "3/3/3");
+    observe(&publisher, &[], restarts.at(601));
+    assert_eq!(answered(&publisher), "1/1/1", "nobody resumed the other");
+}
+
+#[test]
 fn words_end_by_the_calendar_whatever_the_clock_did() {
     const YEAR: u64 = 365 * 86_400;
     let restarts = Restarts::new(CONFIGURATION.to_owned());

@@ -184,11 +184,12 @@ impl Run {
 fn told(events: Vec<Event>) -> Vec<String> {
     let tell = |event| match event {
         Event::Verdict(change) => Some(format!("target {} {}", change.transition.from, change.transition.to)),
-        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_said, reason, others }) => {
+        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_broken, is_said, reason, others }) => {
             let held = held.map(|held| format!(" by {}", held.name())).unwrap_or_default();
+            let broken = if is_broken { " broken" } else { "" };
             let others = if others > 0 { format!(" and {others}") } else { String::new() };
             let said = if is_said { " said" } else { "" };
-            Some(format!("{endpoint}{others} {from} {to}{held}{said}: {reason}"))
+            Some(format!("{endpoint}{others} {from} {to}{held}{broken}{said}: {reason}"))
         }
         Event::Doubt(_) | Event::Breaker(_) | Event::Rejected { .. } => None,
     };
@@ -346,6 +347,21 @@ fn the_last_region_is_left_and_changes_are_rationed() {
     run.at(60);
     run.find("4a- 5a-");
     assert_eq!(run.verdicts(), "-----+");
+    // One that is new is full at first, and one that is raised by as much.
+    let mut run = Run::up(SIX);
+    run.find("1a-");
+    run.reload(|text| format!("{limit}{text}"));
+    run.find("2a- 3a- 4a- 5a-");
+    assert_eq!(run.verdicts(), "---cc+");
+    run.reload(|text| text.replace("minute = 2", "minute = 3"));
+    run.at(0);
+    assert_eq!(run.verdicts(), "----c+");
+    let mut run = Run::up(SIX);
+    run.find("1a-");
+    run.text = format!("{limit}{}", run.text);
+    run.restart(1);
+    run.find("2a- 3a- 4a-");
+    assert_eq!(run.verdicts(), "---c++", "by a restart likewise");
 }
 
 #[test]
@@ -401,8 +417,13 @@ fn who_is_unsure_opens_no_breaker_and_changes_by_breakers_are_rationed() {
     run.report(4, 0, 3);
     run.at(20);
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
-    assert_eq!(run.verdicts(), "uuuuuu", "what was taken away within the window is given back, however it was");
+    assert_eq!(run.verdicts(), "uuu+uu", "what was taken away within the window is given back, however it was");
     assert_eq!(run.share(4), 1.0);
+    // What others report meanwhile is no finding of this server's.
+    run.report(4, 0, 3);
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("uuuuuu", 1.0));
+    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "+++o--");
     let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}{BREAKER}"));
     (1..=3).for_each(|endpoint| run.report(endpoint, 0, 3));
     assert_eq!(run.verdicts(), "ooc+++");
@@ -410,6 +431,99 @@ fn who_is_unsure_opens_no_breaker_and_changes_by_breakers_are_rationed() {
     assert_eq!((run.verdicts().as_str(), run.share(3)), ("ooc+++", 1.0));
     run.at(30);
     assert_eq!((run.verdicts().as_str(), run.share(3)), ("++++++", 0.125), "taken, and tried at once");
+}
+
+/// Of [`SIX`], with a probe that takes three failures and two successes.
+fn slow(more: &str) -> String {
+    let probe = "[probes.s]\ntype = \"tcp\"\nport = 81\nfall = 3\nrise = 2\nhold_down = \"0s\"\n[pools.p]";
+    SIX.replace("[pools.p]", probe).replace("probe = \"a\"", "probe = \"s\"") + more
+}
+
+#[test]
+fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{}", slow(BREAKER)));
+    run.report(4, 0, 3);
+    run.at(100);
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("++++++", 0.125), "the fourth is tried");
+    run.at(105);
+    run.find("1a- 2a- 3a- 5a-");
+    run.at(110);
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    run.at(115);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("uuu+u+", 0.125), "what was so long before stays so");
+    run.at(120);
+    run.find("6a-");
+    assert_eq!(run.verdicts(), "uuu+uu");
+    run.at(125);
+    assert_eq!(run.find("1a+ 2a+ 3a+ 5a+ 6a+"), []);
+    run.at(130);
+    assert_eq!(run.find("1a+ 2a+ 3a+ 5a+ 6a+"), [Doubt::Ends(Relief::Recovered)]);
+    let shares = |run: &Run| (1..=6).map(|endpoint| run.share(endpoint)).collect::<Vec<_>>();
+    assert_eq!((run.verdicts().as_str(), shares(&run)), ("++++++", vec![1.0, 1.0, 1.0, 0.125, 1.0, 1.0]));
+    // Nor does a failure that was doubted add up with others.
+    run.find("6a-");
+    assert_eq!(run.verdicts(), "++++++");
+    run.find("6a- 6a-");
+    assert_eq!(run.verdicts(), "+++++o");
+    let transitions =
+        |endpoint| run.publisher.health().endpoints().get(endpoint).unwrap().breaker().unwrap().transitions();
+    assert_eq!([0, 3, 5].map(transitions), [[1, 1, 0], [0, 1, 1], [0, 1, 0]]);
+}
+
+#[test]
+fn a_probe_that_is_only_watched_changes_nothing_of_a_breaker() {
+    let breaker = "[pools.p.breaker]\nfailures = 100\nerror_rate = 0.5\nmin_reports = 4\nwindow = \"60s\"\n";
+    for health in ["probe = \"s\"", "health = [{ probe = \"s\" }, { probe = \"b\", monitoring_only = true }]"] {
+        let run = Run::up(&slow(breaker).replace("probe = \"s\"", health));
+        run.find("1a- 1a+");
+        assert_eq!(run.verdicts(), "++++++");
+        run.find("1a-");
+        assert_eq!(run.verdicts(), "o+++++", "{health}: two of four failed");
+    }
+}
+
+#[test]
+fn what_a_doubt_gave_back_is_warm_when_it_is_over() {
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nslow_start = \"10m\"");
+    let mut run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    run.find("1a- 2a- 3a-");
+    run.at(10);
+    assert_eq!(run.verdicts(), "---+++");
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!((run.verdicts().as_str(), run.share(1)), ("uuu+u+", 1.0));
+    run.at(20);
+    assert_eq!(run.find("1a+ 2a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!((run.verdicts().as_str(), run.share(1)), ("++-+-+", 1.0));
+    run.find("3a+");
+    assert_eq!(run.share(3), 1.0 / 16.0, "what was down indeed warms up");
+}
+
+#[test]
+fn what_drains_is_not_taken_away_by_who_is_unsure() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.obey("drain endpoint/p/near/192.0.2.1, drain endpoint/p/far/192.0.2.6");
+    run.find("1a-");
+    run.at(100);
+    run.find("2a- 3a- 6a-");
+    assert_eq!(run.verdicts(), "---++-");
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "-uu+uu", "what went down long before stays so");
+    assert_eq!(run.find("2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "-+++--");
+}
+
+#[test]
+fn regions_where_nothing_is_probed_make_no_other_region() {
+    let near = SIX.replace("region = \"far\"", "region = \"near\"");
+    let far = |name: &str, health: &str| {
+        let endpoints = "endpoints = [{ region = \"far\", address = \"192.0.2.9\" }]";
+        format!("[pools.{name}]\nhealth = [{health}]\n{endpoints}\n")
+    };
+    let on_pool = far("q", "{ pool = \"p\" }");
+    let watched = far("r", "{ pool = \"p\" }, { probe = \"b\", monitoring_only = true }");
+    let run = Run::up(&format!("{SUSPICIOUS}{near}{on_pool}{watched}"));
+    assert_eq!(run.find("1a- 2a- 3a- 4a- 5a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
 }
 
 #[test]
@@ -547,6 +661,19 @@ fn what_is_doubted_is_not_held_down() {
 }
 
 #[test]
+fn a_resumption_that_is_said_during_a_doubt_holds_when_it_is_over() {
+    let manual = "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]";
+    let pool = SIX.replace("[pools.p]", manual).replace("probe = \"a\"", "probe = \"m\"");
+    let run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    assert_eq!(run.publisher.resume(&"endpoint/p/far/192.0.2.5".parse().unwrap(), run.now()).0, 1);
+    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "++++--");
+    run.find("5a+ 6a+");
+    assert_eq!(run.verdicts(), "+++++-");
+}
+
+#[test]
 fn a_doubt_lasts_for_no_longer_than_it_may() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
@@ -629,6 +756,28 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
     let run = begun(40);
     run.find("2a+ 3a+ 4a+");
     assert_eq!(run.verdicts(), "-+++--", "nothing is left of a doubt that ended");
+}
+
+#[test]
+fn a_restart_with_another_configuration_ends_no_doubt() {
+    let begun = || {
+        let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+        assert_eq!(run.find("2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+        run.at(10);
+        run
+    };
+    let mut run = begun();
+    run.text = run.text.replace("fall = 1", "fall = 2");
+    run.restart(1);
+    assert_eq!((run.at(12), run.verdicts().as_str()), (vec![], "+uu+uu"), "another timing");
+    // Of those that are there, half have to answer again.
+    let mut run = begun();
+    let gone = "{ region = \"near\", address = \"192.0.2.2\" },\n  { region = \"near\", address = \"192.0.2.3\" },";
+    assert!(run.text.contains(gone));
+    run.text = run.text.replace(gone, "");
+    run.restart(1);
+    assert_eq!((run.at(12), run.verdicts().as_str()), (vec![], "++uu"));
+    assert_eq!(run.find("5a+"), [Doubt::Ends(Relief::Recovered)]);
 }
 
 #[test]
@@ -826,6 +975,43 @@ fn what_else_becomes_of_endpoints_is_said_once() {
     run.reload(|text| text.replace("max_down_share = 0.2", ""));
     assert_eq!(told(run.hear_at(20)), ["p/near/192.0.2.4 degraded down: connection refused"]);
     assert_eq!(told(run.hear_at(21)), [""; 0]);
+}
+
+#[test]
+fn what_decided_is_said_though_later_runs_found_something_else() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{}", slow("")));
+    run.find("1a- 1a- 1a- 2a- 2a- 2a-");
+    run.find("2a+");
+    assert_eq!(run.verdicts(), "-c++++", "it takes two to come up");
+    assert_eq!(told(run.hear_at(60)), ["p/near/192.0.2.2 degraded down: connection refused"]);
+    run.obey("up endpoint/p/near/192.0.2.2");
+    run.at(61);
+    run.obey("");
+    assert_eq!(told(run.hear_at(62)), ["p/near/192.0.2.2 up down: connection refused"]);
+    // One that is no longer the same is not as it was before anything.
+    run.reload(|text| text.replace("port = 81", "port = 84"));
+    let last = |run: &Run| {
+        let health = run.publisher.health();
+        let change = health.endpoints().get(1).unwrap().history().last().unwrap().clone();
+        (change.to, change.reason)
+    };
+    assert_eq!(last(&run), (Verdict::Unknown, "nothing is known of it yet".to_owned()));
+    run.reload(|text| text.replace("probe = \"s\"", ""));
+    assert_eq!(last(&run), (Verdict::Up, "it depends on nothing".to_owned()));
+}
+
+#[test]
+fn that_a_breaker_takes_an_endpoint_away_as_nothing_holds_it_is_said() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}{BREAKER}"));
+    (1..=2).for_each(|endpoint| run.report(endpoint, 0, 3));
+    run.at(10);
+    let (endpoint, pool) = ("192.0.2.3".to_owned(), "p".to_owned());
+    let failures = Pushed { pool, endpoint, failures: 3, ..Pushed::default() };
+    let (_, events) = run.publisher.push(&[Ok(failures)], run.now());
+    let held = "p/near/192.0.2.3 up up by max_changes_per_minute: its breaker is open; held by max_changes_per_minute";
+    assert_eq!(told(events), [held]);
+    assert_eq!(told(run.hear_at(30)), ["p/near/192.0.2.3 up up broken: its breaker is open"]);
+    assert_eq!(run.verdicts(), "++o+++");
 }
 
 #[test]

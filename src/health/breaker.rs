@@ -91,7 +91,8 @@ impl fmt::Display for Cause {
 ///                                                         └───────────┘
 /// ```
 ///
-/// Results are those of probes and those that are reported. While it is open they don't count. One that opens again
+/// Results are those of probes and those that are reported. While it is open they don't count; and what was counted is forgotten where
+/// the prober doubts it, which closes it. One that opens again
 /// before it was closed for as long as it was open before stays open for twice as long, too.
 ///
 /// Pure: time comes in as an argument. Its size is bounded.
@@ -160,6 +161,14 @@ impl Breaker {
     #[must_use]
     pub fn with_other_rules(&self) -> Self {
         Self { row: 0, window: Window::default(), ..self.clone() }
+    }
+
+    /// Forgets what was counted, as that is doubted: it is closed, as though it had not opened for that.
+    pub fn forget(&mut self) {
+        self.transitions[State::Closed as usize] += u64::from(self.state() != State::Closed);
+        self.inner = Inner::Closed;
+        self.row = 0;
+        self.window = Window::default();
     }
 
     /// Becomes half-open where it was open for long enough.

@@ -11,7 +11,7 @@ use super::chunks::Chunks;
 use super::guard::{Claim, Held, Ruling};
 use super::overrides::Said;
 use super::{Grade, Load, Measure, Rejection, TargetId, Verdict};
-use crate::config::{self, PoolHealth, Target};
+use crate::config::{self, HealthInput, PoolHealth, Target};
 
 /// The shares that are told apart while an endpoint warms up or is poorly: 1 to so many of them.
 pub const STEPS: u32 = 16;
@@ -89,6 +89,13 @@ pub struct Placed {
     pub rules: Arc<Rules>,
 }
 
+impl Placed {
+    /// The inputs that count, each with how it does; the others are only watched.
+    pub fn acting_inputs(&self) -> impl Iterator<Item = (&Input, &HealthInput)> {
+        self.inputs.iter().zip(&self.rules.health.inputs).filter(|(_, of)| !of.monitoring_only)
+    }
+}
+
 /// As `pool/region/address`.
 impl fmt::Display for Placed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,6 +137,8 @@ pub struct Change {
     pub to: Verdict,
     /// Why it serves from then on although it was to be taken away.
     pub held: Option<Held>,
+    /// Whether its breaker takes it away with that, as nothing holds it any longer.
+    pub is_broken: bool,
     /// Why, for people.
     pub reason: String,
 }
@@ -250,6 +259,11 @@ impl EndpointHealth {
         found == Verdict::Down || self.is_tripped()
     }
 
+    /// Whether it is taken away though its inputs say that it serves.
+    pub(super) fn is_taken_by_breaker(&self, found: Verdict) -> bool {
+        found != Verdict::Down && matches!(self.ruling, Ruling::Taken(_))
+    }
+
     /// Whether it has a breaker that isn't closed.
     pub fn is_tripped(&self) -> bool {
         self.breaker().is_some_and(|breaker| breaker.state() != State::Closed)
@@ -294,19 +308,26 @@ impl EndpointHealth {
     }
 
     /// Lets this count from `now` on, and returns the change.
-    pub(super) fn turn(&mut self, (to, held): (Verdict, Option<Held>), reason: String, now: Instant) -> Change {
+    pub(super) fn turn(
+        &mut self,
+        (to, held): (Verdict, Option<Held>),
+        is_broken: bool,
+        reason: String,
+        now: Instant,
+    ) -> Change {
         let from = std::mem::replace(&mut self.verdict, to);
         self.held = held;
         if from != to {
             self.since = Some(now);
         }
         if from.serves() != to.serves() {
-            self.warming_since = (from == Verdict::Down).then_some(now);
+            // What was taken away by mistake is warm.
+            self.warming_since = (from == Verdict::Down && held != Some(Held::Unsure)).then_some(now);
         }
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
         }
-        let change = Change { at: now, from, to, held, reason };
+        let change = Change { at: now, from, to, held, is_broken, reason };
         self.history.push_back(change.clone());
         change
     }
@@ -339,6 +360,17 @@ impl EndpointHealth {
         let transition = self.breaker.as_mut()?.record(rules, successes, failures, now)?;
         self.warming_since = (transition.to == State::Closed).then_some(now);
         Some(transition)
+    }
+
+    /// Lets its breaker forget what it counted, unless what it is to be taken away for began before `from`. Returns whether that
+    /// closes it.
+    pub(super) fn doubt_breaker(&mut self, from: Instant) -> bool {
+        let was_tripped = self.is_tripped();
+        let is_doubted = self.down_since.is_none_or(|since| since >= from);
+        if let Some(breaker) = self.breaker.as_mut().filter(|_| is_doubted) {
+            breaker.forget();
+        }
+        was_tripped && !self.is_tripped()
     }
 
     /// Takes a report of what was so at `measured`.
@@ -401,13 +433,10 @@ impl EndpointHealth {
     /// says that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, found: &Found, now: Instant, whole: u32) -> u32 {
         // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
-        let is_unsure = self.held() == Some(Held::Unsure);
-        let is_doubted = self.word().is_some() || is_unsure;
+        let is_doubted = self.word().is_some() || self.held() == Some(Held::Unsure);
         let is_scored = self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted;
         let health = if is_scored { found.score.steps() } else { STEPS };
-        // What is given back as it was taken by mistake is warm.
-        let warmth = if is_unsure { STEPS } else { self.warmth(now) };
-        let steps = u64::from(warmth) * u64::from(health);
+        let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
         let share = match self.breaker().map(Breaker::state).filter(|_| self.heeds_breaker()) {
             None | Some(State::Closed) => share,
@@ -503,11 +532,8 @@ impl Endpoints {
         for (index, placed) in (0..).zip(endpoints) {
             let name = placed.destination.to_string();
             let known = self.find(&placed.pool, &name, Some(&placed.region)).next().and_then(|known| self.get(known));
-            for (input, of) in placed.inputs.iter().zip(&placed.rules.health.inputs) {
+            for (input, _) in placed.acting_inputs() {
                 let Input::Target(target) = input else { continue };
-                if of.monitoring_only {
-                    continue;
-                }
                 by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
                 by_target[target.index()].push(index);
             }

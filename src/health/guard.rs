@@ -39,7 +39,7 @@ pub struct Claim {
     /// Index of its region.
     pub region: u16,
     /// Whether the operator lets automation take it away and give it back: it is neither disabled nor drained, and no word of
-    /// theirs says whether it is up. One that isn't subject to the guard counts as no endpoint of its pool.
+    /// theirs says whether it is up. One that isn't subject to the limits counts as no endpoint of its pool.
     pub is_subject: bool,
     /// Since when its probes say that it is down, or its breaker isn't closed; nothing where neither is so.
     pub down_since: Option<Instant>,
@@ -62,28 +62,31 @@ pub enum Ruling {
 /// Who went down first is taken first. What is held is looked at again whenever its pool is settled.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
-    /// Takings that may be made now, refilled evenly over a minute.
-    budget: f64,
-    refilled: Option<Instant>,
+    /// The takings that counted when the last one was made that was limited, that one included. As many as may be made in a minute are
+    /// forgotten evenly over one.
+    spent: f64,
+    last: Option<Instant>,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// What a share of a number of endpoints may be off by, as a share such as 0.29 is none that a computer knows.
+const ROUNDING: f64 = 1e-9;
 
 impl Guard {
-    /// One that may make so many takings at `then`, if the limits allow for that many.
-    pub(super) fn with_budget(budget: f64, then: Instant) -> Self {
-        Self { budget, refilled: Some(then) }
+    /// One of whose takings so many counted at `then`.
+    pub(super) fn restored(spent: f64, then: Instant) -> Self {
+        Self { spent: spent.max(0.0), last: Some(then) }
     }
 
-    /// How many takings may be made now, where they are limited.
-    pub(super) fn budget(&self, safety: &Safety, now: Instant) -> f64 {
-        let mut refilled = self.clone();
-        refilled.refill(safety, now);
-        refilled.budget
+    /// How many takings count now.
+    pub(super) fn spent(&self, safety: &Safety, now: Instant) -> f64 {
+        let (Some(most), Some(last)) = (safety.max_changes_per_minute.map(f64::from), self.last) else { return 0.0 };
+        let passed = now.saturating_duration_since(last).as_secs_f64() / MINUTE.as_secs_f64();
+        (self.spent.min(most) - most * passed).max(0.0)
     }
 
     /// Rules on all endpoints of one pool, whose `min_healthy` is given. While the prober is unsure, `unsure_from` is when that began
-    /// which made it so: what was taken away since is given back.
+    /// which made it so: what was taken away since is given back, also of what is subject to no limit.
     pub fn settle(
         &mut self,
         safety: &Safety,
@@ -92,15 +95,14 @@ impl Guard {
         min_healthy: u16,
         now: Instant,
     ) {
-        self.refill(safety, now);
         let mut counts = Counts::default();
         for (claim, ruling) in &mut *endpoints {
             *ruling = match (*ruling, claim.down_since, unsure_from) {
                 (_, None, _) => Ruling::Serves,
-                (Ruling::Taken(then), Some(_), Some(from)) if claim.is_subject && then >= from => {
-                    Ruling::Held(Held::Unsure)
-                }
+                (Ruling::Taken(then), Some(_), Some(from)) if then >= from => Ruling::Held(Held::Unsure),
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
+                // No limit speaks of it, so it is away since it is down.
+                (_, Some(since), Some(from)) if !claim.is_subject && since >= from => Ruling::Held(Held::Unsure),
                 // Looked at below, where the guard has a say; what was taken before stays so.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
             };
@@ -110,10 +112,12 @@ impl Guard {
         let mut asking: Vec<_> = asking.filter(|(claim, _)| claim.is_subject && claim.down_since.is_some()).collect();
         asking.sort_by_key(|(claim, _)| claim.down_since);
         for (claim, ruling) in asking {
-            *ruling = match self.reason_to_hold(safety, unsure_from.is_some(), claim, &counts, min_healthy) {
+            *ruling = match self.reason_to_hold(safety, unsure_from.is_some(), claim, &counts, min_healthy, now) {
                 Some(held) => Ruling::Held(held),
                 None => {
-                    self.budget -= 1.0;
+                    if safety.max_changes_per_minute.is_some() {
+                        *self = Self { spent: self.spent(safety, now) + 1.0, last: Some(now) };
+                    }
                     counts.take(claim.region);
                     Ruling::Taken(now)
                 }
@@ -128,28 +132,23 @@ impl Guard {
         claim: &Claim,
         counts: &Counts,
         min_healthy: u16,
+        now: Instant,
     ) -> Option<Held> {
         let least = u32::from(min_healthy.max(1));
         let ends_region = counts.serving.get(&claim.region) == Some(&least);
         let regions = || counts.serving.values().filter(|serving| **serving >= least).count();
+        let is_spent = |most| f64::from(most) - self.spent(safety, now) < 1.0;
         if is_unsure {
             Some(Held::Unsure)
-        } else if f64::from(counts.taken + 1) > f64::from(counts.all) * safety.max_down_share {
+        } else if f64::from(counts.taken + 1) > f64::from(counts.all) * safety.max_down_share + ROUNDING {
             Some(Held::PoolShare)
         } else if ends_region && regions() <= usize::from(safety.min_healthy_regions) {
             Some(Held::Regions)
-        } else if safety.max_changes_per_minute.is_some() && self.budget < 1.0 {
+        } else if safety.max_changes_per_minute.is_some_and(is_spent) {
             Some(Held::ChangesPerMinute)
         } else {
             None
         }
-    }
-
-    fn refill(&mut self, safety: &Safety, now: Instant) {
-        let most = f64::from(safety.max_changes_per_minute.unwrap_or(0));
-        let passed = self.refilled.map_or(MINUTE, |refilled| now.saturating_duration_since(refilled));
-        self.budget = (self.budget.max(0.0) + most * passed.as_secs_f64() / MINUTE.as_secs_f64()).min(most);
-        self.refilled = self.refilled.max(Some(now));
     }
 }
 
@@ -197,7 +196,7 @@ mod tests {
     }
 
     /// The guard of a pool, and what became of its endpoints.
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     struct Pool {
         guard: Guard,
         rulings: Vec<Ruling>,
@@ -255,6 +254,25 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_what_is_written() {
+        let now = Instant::now();
+        for (share, of, expected) in [
+            (0.29, 100, 29),
+            (0.57, 100, 57),
+            (0.58, 100, 58),
+            (0.58, 50, 29),
+            (0.7, 90, 63),
+            (0.289, 100, 28),
+            (0.33, 3, 0),
+            (1.0, 100, 100),
+        ] {
+            let safety = Safety { max_down_share: share, ..Safety::DEFAULT };
+            let verdicts = Pool::default().settle(&safety, None, &claims(now, &vec![(0, Some(1)); of]), now);
+            assert_eq!(verdicts.matches('-').count(), expected, "{share} of {of}");
+        }
+    }
+
+    #[test]
     fn the_last_regions_are_left() {
         let now = Instant::now();
         let two = Safety { min_healthy_regions: 2, ..Safety::DEFAULT };
@@ -289,6 +307,10 @@ mod tests {
         assert_eq!(pool.settle(&Safety::DEFAULT, None, &more, at(50)), "--++");
         let all = claims(now, &[(0, Some(0)), (0, Some(50)), (1, Some(51)), (1, None)]);
         assert_eq!(pool.settle(&Safety::DEFAULT, Some(at(45)), &all, at(51)), "-uu+");
+        // What the operator drains is not taken away either, but for what went down long before.
+        let drains = all.iter().map(|claim| Claim { is_subject: false, ..*claim }).collect::<Vec<_>>();
+        assert_eq!(pool.clone().settle(&Safety::DEFAULT, Some(at(45)), &drains, at(52)), "-uu+");
+        assert_eq!(Pool::default().settle(&Safety::DEFAULT, Some(at(45)), &drains, at(52)), "+uu+");
         // It is over, and what the probes say holds.
         assert_eq!(pool.settle(&Safety::DEFAULT, None, &all, at(60)), "---+");
     }

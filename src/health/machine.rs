@@ -65,8 +65,8 @@ pub struct Transition {
     pub to: Verdict,
     /// Observations in a row that decided it; 0 where an operator did.
     pub streak: u8,
-    /// How long the old verdict held; nothing where it was unknown.
-    pub held: Option<Duration>,
+    /// How long the old verdict lasted; nothing where it was unknown.
+    pub lasted: Option<Duration>,
 }
 
 /// One target's state:
@@ -200,7 +200,7 @@ impl Machine {
             from: self.verdict,
             to,
             streak,
-            held: self.since.map(|since| now.saturating_duration_since(since)),
+            lasted: self.since.map(|since| now.saturating_duration_since(since)),
         };
         if to == Verdict::Down {
             self.falls = self.remembered(timing, now).saturating_add(1).min(MAX_FALLS);
@@ -225,7 +225,12 @@ impl Machine {
 
     /// What keeps it down though its runs may say otherwise.
     pub fn hold(&self, timing: &Timing, now: Instant) -> Hold {
-        if self.verdict != Verdict::Down || self.is_resumed || self.is_doubted {
+        if self.is_doubted { Hold::None } else { self.hold_undoubted(timing, now) }
+    }
+
+    /// The same, or what will keep it down once the prober no longer doubts that it went down.
+    pub fn hold_undoubted(&self, timing: &Timing, now: Instant) -> Hold {
+        if self.verdict != Verdict::Down || self.is_resumed {
             return Hold::None;
         }
         if timing.manual_resume {
@@ -358,18 +363,18 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_says_what_decided_it_and_how_long_the_old_verdict_held() {
+    fn a_transition_says_what_decided_it_and_how_long_the_old_verdict_lasted() {
         let timing = timing(2, 2);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut machine = Machine::default();
-        let first = Transition { from: Verdict::Unknown, to: Verdict::Up, streak: 1, held: None };
+        let first = Transition { from: Verdict::Unknown, to: Verdict::Up, streak: 1, lasted: None };
         assert_eq!(machine.observe(&timing, Grade::Good, at(1)), Some(first));
         assert_eq!(machine.observe(&timing, Grade::Good, at(2)), None);
         assert_eq!(machine.observe(&timing, Grade::Failed, at(3)), None);
         assert_eq!(machine.since(), Some(at(1)));
-        let held = Some(Duration::from_secs(3));
-        let second = Transition { from: Verdict::Up, to: Verdict::Down, streak: 2, held };
+        let lasted = Some(Duration::from_secs(3));
+        let second = Transition { from: Verdict::Up, to: Verdict::Down, streak: 2, lasted };
         assert_eq!(machine.observe(&timing, Grade::Failed, at(4)), Some(second));
         assert_eq!(machine.since(), Some(at(4)));
     }

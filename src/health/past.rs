@@ -18,8 +18,8 @@ pub struct Past {
     pub taken: Vec<(u32, PastTaking)>,
     /// What the prober made of itself.
     pub doubts: Doubts,
-    /// What was left to be taken away under `max_changes_per_minute`.
-    pub changes_left: f64,
+    /// The changes that counted against `max_changes_per_minute`.
+    pub changes_spent: f64,
 }
 
 /// What is known of a target.
@@ -27,8 +27,8 @@ pub struct Past {
 pub struct PastTarget {
     /// Its verdict.
     pub verdict: Verdict,
-    /// For how long it has held.
-    pub held: Duration,
+    /// For how long it has lasted.
+    pub lasted: Duration,
     /// How well its runs went of late, 0..=1.
     pub score: f64,
     /// Whether an operator said since it went down that it may come up.
@@ -50,9 +50,9 @@ impl Table {
         let age = |then: Instant| now.saturating_duration_since(then);
         let targets = (0..).map(TargetId).zip(self.targets().iter()).filter_map(|(id, target)| {
             let machine = &target.machine;
-            let held = age(machine.since()?);
+            let lasted = age(machine.since()?);
             let (verdict, is_resumed) = (machine.verdict(), machine.is_resumed());
-            Some((id, PastTarget { verdict, held, score: target.score.value(), is_resumed }))
+            Some((id, PastTarget { verdict, lasted, score: target.score.value(), is_resumed }))
         });
         let taken = (0..).zip(self.endpoints().all().iter()).filter_map(|(index, known)| {
             let (down_since, taken) = known.taken()?;
@@ -63,7 +63,7 @@ impl Table {
             targets: targets.collect(),
             taken: taken.collect(),
             doubts: self.settling.suspicion.doubts(now),
-            changes_left: self.settling.guard.budget(&self.settling.safety, now),
+            changes_spent: self.settling.guard.spent(&self.settling.safety, now),
         }
     }
 
@@ -80,27 +80,27 @@ impl Table {
         let unsure = past.doubts.unsure.map(|(age, _)| age);
         let window = self.settling.safety.self_suspicion.window;
         let remembered = seen(unsure.unwrap_or_default()).saturating_add(window);
-        for (id, PastTarget { verdict, held, score, is_resumed }) in &past.targets {
+        for (id, PastTarget { verdict, lasted, score, is_resumed }) in &past.targets {
             let is_new = self.get(*id).is_some_and(|target| target.machine.since().is_none());
             let Some(target) = self.targets.get_mut(id.index()).filter(|_| is_new && *verdict != Verdict::Unknown)
             else {
                 continue;
             };
-            target.machine = Machine::restored(*verdict, then(*held), *is_resumed);
+            target.machine = Machine::restored(*verdict, then(*lasted), *is_resumed);
             target.score = Score::new(*score);
             restored += 1;
             if self.endpoints.of_target(*id).is_empty() {
                 continue;
             }
-            self.settling.resumed(*verdict);
-            if *verdict == Verdict::Down && seen(*held) <= remembered {
-                fallen.push((then(seen(*held)), *id));
+            self.settling.restored(*verdict);
+            if *verdict == Verdict::Down && seen(*lasted) <= remembered {
+                fallen.push((then(seen(*lasted)), *id));
             }
         }
         fallen.sort();
         self.settling.suspicion = Suspicion::restored(&past.doubts, fallen, now);
         self.doubt_what_fell();
-        self.settling.guard = Guard::with_budget(past.changes_left, then(past.pause));
+        self.settling.guard = Guard::restored(past.changes_spent, then(past.pause));
         for (index, PastTaking { down, away }) in &past.taken {
             if let Some(known) = self.endpoints.get_mut(*index) {
                 known.find(Some(then(*down)));

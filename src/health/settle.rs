@@ -5,7 +5,7 @@
 //! health of pools ─────┴─combine─▶ found ──guard──▶ ruled ──operator's word──▶ verdict ──▶ lists, history
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, R
 use super::guard::{Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
-use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, TargetKey, Transition, Verdict};
+use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, Transition, Verdict};
 use crate::config::health::MAX_INPUTS;
 use crate::config::{HealthInput, Safety};
 
@@ -36,7 +36,7 @@ pub(super) struct Settling {
     down: usize,
     /// When these targets were first looked after.
     began: Option<Instant>,
-    /// Regions in which anything is probed.
+    /// Regions in which anything is probed that counts.
     regions: usize,
 }
 
@@ -59,33 +59,27 @@ impl Default for Settling {
 }
 
 impl Settling {
-    /// For another generation, of which all endpoints are to be settled then.
+    /// For another generation with these targets, of which `id` tells which one a target is now. All endpoints are to be settled then.
     pub(super) fn rebuilt(
         &self,
-        old: &Chunks<TargetHealth>,
-        new: &Chunks<TargetHealth>,
-        ids: &HashMap<Arc<TargetKey>, TargetId>,
+        targets: &Chunks<TargetHealth>,
+        id: impl Fn(TargetId) -> Option<TargetId>,
         endpoints: &Endpoints,
     ) -> Self {
-        // A target whose timing alone changed is the same, as its verdict is.
-        let by_check: HashMap<_, _> =
-            (0..).zip(new.iter()).map(|(id, target)| ((&target.key.check, &target.key.target), TargetId(id))).collect();
-        let id = |id: TargetId| {
-            let key = &old.get(id.index())?.key;
-            ids.get(key).or_else(|| by_check.get(&(&key.check, &key.target))).copied()
-        };
         let acting = |index: &u32| !endpoints.of_target(TargetId(*index)).is_empty();
         let count = |is: fn(Verdict) -> bool| {
-            let targets = (0..).zip(new.iter()).filter(|(index, _)| acting(index));
+            let targets = (0..).zip(targets.iter()).filter(|(index, _)| acting(index));
             targets.filter(|(_, target)| is(target.machine.verdict())).count()
         };
-        let probed = endpoints.all().iter().filter(|known| !known.placed.inputs.is_empty());
+        let is_probed =
+            |known: &&EndpointHealth| known.placed.acting_inputs().any(|(input, _)| matches!(input, Input::Target(_)));
+        let probed = endpoints.all().iter().filter(is_probed);
         let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
         let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
             guard: self.guard.clone(),
-            suspicion: self.suspicion.renumbered(id),
+            suspicion: self.suspicion.renumbered(&id),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
             holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
@@ -119,7 +113,7 @@ impl Settling {
     }
 
     /// Takes note of a target that has a verdict from before the start.
-    pub(super) fn resumed(&mut self, verdict: Verdict) {
+    pub(super) fn restored(&mut self, verdict: Verdict) {
         self.judged += 1;
         self.down += usize::from(verdict == Verdict::Down);
     }
@@ -179,15 +173,20 @@ impl Table {
         self.settling.suspicion.since()
     }
 
+    /// When that began which makes the prober suspect itself, while it does.
+    fn unsure_from(&self) -> Option<Instant> {
+        let window = self.settling.safety.self_suspicion.window;
+        self.unsure_since().map(|since| since.checked_sub(window).unwrap_or(since))
+    }
+
     /// What the inputs of an endpoint say together.
     pub fn found(&self, endpoint: &EndpointHealth, now: Instant) -> Found {
         let health = &endpoint.placed.rules.health;
         let mut said =
             [Said { verdict: Verdict::Unknown, score: Score::FULL, weight: 0, must_pass: false }; MAX_INPUTS];
         let mut found = Found::UNPROBED;
-        let acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         let mut count = 0;
-        for (SaidBy { target, verdict, of, .. }, said) in acting.zip(&mut said) {
+        for (SaidBy { target, verdict, of, .. }, said) in self.acting_inputs_of(endpoint).zip(&mut said) {
             count += 1;
             if let Some(target) = target {
                 let soonest = [found.soonest_change, target.soonest_change(now)].into_iter().flatten().min();
@@ -209,16 +208,15 @@ impl Table {
         if endpoint.word().is_some() || self.found(endpoint, now).verdict != Verdict::Down {
             return Hold::None;
         }
-        let acting = || self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only);
         // Whether it would serve if all did that nothing holds for longer.
         let would_serve = |end: &Hold| {
-            let said = acting().map(|said| {
+            let said = self.acting_inputs_of(endpoint).map(|said| {
                 let verdict = if said.hold(now) <= *end { Verdict::Up } else { said.verdict };
                 Said { verdict, score: Score::FULL, weight: said.of.weight, must_pass: said.of.must_pass }
             });
             combine(endpoint.placed.rules.health.required, &mut said.collect::<Vec<_>>()).0.serves()
         };
-        let mut holds: Vec<Hold> = acting().map(|said| said.hold(now)).collect();
+        let mut holds: Vec<Hold> = self.acting_inputs_of(endpoint).map(|said| said.hold(now)).collect();
         holds.sort_unstable();
         holds.into_iter().find(would_serve).unwrap_or(Hold::None)
     }
@@ -273,8 +271,11 @@ impl Table {
             let found = self.found(known, now).verdict;
             let due = known.due(found);
             if due != (known.verdict(), known.held()) {
-                let (reason, began) = (self.reason(known, due.1, now), self.began(known, found, now));
-                turns.extend(self.endpoints.get_mut(index).map(|known| (index, known.turn(due, reason, began))));
+                let is_broken = known.held().is_some() && due.1.is_none() && known.is_taken_by_breaker(found);
+                let reason = self.reason(known, due.1, is_broken, now);
+                let began = self.began(known, found, now);
+                let known = self.endpoints.get_mut(index);
+                turns.extend(known.map(|known| (index, known.turn(due, is_broken, reason, began))));
             }
         }
         for (group, rules) in groups {
@@ -291,7 +292,7 @@ impl Table {
         if endpoint.verdict() != Verdict::Unknown {
             return now;
         }
-        let acting = self.inputs_of(endpoint).filter(|said| !said.of.monitoring_only && said.verdict == found);
+        let acting = self.acting_inputs_of(endpoint).filter(|said| said.verdict == found);
         acting.filter_map(|said| said.target?.machine.since()).max().unwrap_or(now)
     }
 
@@ -371,8 +372,7 @@ impl Table {
 
     /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
     fn rule(&mut self, rules: &Rules, now: Instant) -> Vec<u32> {
-        let window = self.settling.safety.self_suspicion.window;
-        let unsure_from = self.unsure_since().map(|since| since.checked_sub(window).unwrap_or(since));
+        let unsure_from = self.unsure_from();
         let mut claims: Vec<_> =
             rules.endpoints.clone().filter_map(|index| self.endpoints.get(index)).map(EndpointHealth::claim).collect();
         self.settling.guard.settle(&self.settling.safety, unsure_from, &mut claims, rules.min_healthy, now);
@@ -398,7 +398,16 @@ impl Table {
     /// What each input of an endpoint says, in the order of its pool's `health`.
     pub fn inputs_of<'t>(&'t self, endpoint: &'t EndpointHealth) -> impl Iterator<Item = SaidBy<'t>> {
         let inputs = endpoint.placed.inputs.iter().zip(&endpoint.placed.rules.health.inputs);
-        inputs.map(|(input, of)| match input {
+        inputs.map(|(input, of)| self.said_by(input, of))
+    }
+
+    /// The same of those inputs that count.
+    pub fn acting_inputs_of<'t>(&'t self, endpoint: &'t EndpointHealth) -> impl Iterator<Item = SaidBy<'t>> {
+        endpoint.placed.acting_inputs().map(|(input, of)| self.said_by(input, of))
+    }
+
+    fn said_by<'t>(&'t self, input: &Input, of: &'t HealthInput) -> SaidBy<'t> {
+        match input {
             Input::Target(target) => {
                 let target = self.get(*target);
                 let verdict = target.map_or(Verdict::Unknown, |target| target.machine.verdict());
@@ -410,28 +419,30 @@ impl Table {
                 let verdict = if serves { Verdict::Up } else { Verdict::Down };
                 SaidBy { target: None, pool: first.map_or("", |known| &known.placed.pool), verdict, of }
             }
-        })
+        }
     }
 
     /// The first input of an endpoint that says what they say together.
     pub fn decisive_input_of<'t>(&'t self, endpoint: &'t EndpointHealth, found: Verdict) -> Option<SaidBy<'t>> {
-        self.inputs_of(endpoint).find(|said| !said.of.monitoring_only && said.verdict == found)
+        self.acting_inputs_of(endpoint).find(|said| said.verdict == found)
     }
 
-    /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, for people.
-    fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, now: Instant) -> String {
+    /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, or to be taken away by its breaker, for people.
+    fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, is_broken: bool, now: Instant) -> String {
         if endpoint.word().is_some() {
             return "an operator says so".to_owned();
         }
         let found = self.found(endpoint, now).verdict;
-        let why = match self.decisive_input_of(endpoint, found) {
-            _ if held.is_some() && found != Verdict::Down => "its breaker isn't closed".to_owned(),
-            Some(SaidBy { target: Some(target), .. }) => {
-                let last = target.last.as_ref().map(|(_, observation)| observation.to_string());
-                last.unwrap_or_else(|| "as before the restart".to_owned())
-            }
-            Some(said) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
-            None => "what is needed is not healthy enough".to_owned(),
+        let is_for_breaker = is_broken || held.is_some() && found != Verdict::Down;
+        let why = match (endpoint.breaker().filter(|_| is_for_breaker), self.decisive_input_of(endpoint, found)) {
+            (Some(breaker), _) => format!("its breaker is {}", breaker.state().name()),
+            (None, Some(SaidBy { target: Some(target), verdict, .. })) => match &target.decided_by {
+                Some(decided_by) => decided_by.to_string(),
+                None if verdict == Verdict::Unknown => "nothing is known of it yet".to_owned(),
+                None => "as before the restart".to_owned(),
+            },
+            (None, Some(said)) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
+            (None, None) => "it depends on nothing".to_owned(),
         };
         match held {
             Some(held) => format!("{why}; held by {}", held.name()),
@@ -487,8 +498,9 @@ impl Table {
     fn reconsider(&mut self, doubt: Option<Doubt>, touched: &[u32], now: Instant) -> Vec<u32> {
         // When it ends, those are concerned that are held.
         let mut pools = self.settling.holding.clone();
-        pools.extend(self.find_again(touched.iter().copied(), now).into_keys());
+        let mut changed = vec![];
         if let Some(Doubt::Begins { .. }) = doubt {
+            changed = self.doubt_breakers();
             // What was taken away of late is given back also where nothing else fell, as by a first result.
             let mut first = 0;
             while let Some(known) = self.endpoints.get(first) {
@@ -496,12 +508,21 @@ impl Table {
                 first = known.placed.rules.endpoints.end.max(first + 1);
             }
         }
-        let mut changed = vec![];
+        pools.extend(self.find_again(touched.iter().chain(&changed).copied(), now).into_keys());
         for first in pools {
             let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
             changed.extend(self.rule(&rules, now));
         }
         changed
+    }
+
+    /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
+    fn doubt_breakers(&mut self) -> Vec<u32> {
+        let Some(from) = self.unsure_from() else { return Vec::new() };
+        let all = (0..).zip(self.endpoints.all().iter());
+        let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
+        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from)));
+        closed
     }
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.

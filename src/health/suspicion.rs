@@ -27,7 +27,7 @@ use crate::config::SelfSuspicion;
 pub struct Suspicion {
     /// When those turned down that did so within the window, or since then while it is unsure, and are down.
     fallen: HashMap<TargetId, Instant>,
-    /// The same in order, with some that came up since.
+    /// The same in order, with some that came up or turned down again since: when one turns down they are half of it at most.
     order: VecDeque<(Instant, TargetId)>,
     /// Since when it is unsure.
     since: Option<Instant>,
@@ -103,7 +103,7 @@ pub struct Sight {
 /// What outlives a restart of doubts. Times are ages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// For how long it has been unsure, where it is, and the most that were down of those that had turned down.
+    /// For how long it has been unsure, where it is, and how many of those that had turned down answered again.
     pub unsure: Option<(Duration, usize)>,
     /// Where a doubt lasted for as long as it may: so few have to be down before there is another.
     pub spent_above: Option<usize>,
@@ -113,10 +113,11 @@ impl Suspicion {
     /// One that goes on with doubts from before a restart, of which the targets are given that had turned down for them, in order.
     pub(super) fn restored(doubts: &Doubts, fallen: Vec<(Instant, TargetId)>, now: Instant) -> Self {
         Self {
+            // What is gone has not recovered.
+            most: doubts.unsure.map_or(0, |(_, recovered)| fallen.len() + recovered),
             fallen: fallen.iter().map(|(fell, target)| (*target, *fell)).collect(),
             order: fallen.into(),
             since: doubts.unsure.map(|(age, _)| now.checked_sub(age).unwrap_or(now)),
-            most: doubts.unsure.map_or(0, |(_, most)| most),
             canary_since: None,
             spent_above: doubts.spent_above,
         }
@@ -124,7 +125,8 @@ impl Suspicion {
 
     /// What is to outlive a restart.
     pub(super) fn doubts(&self, now: Instant) -> Doubts {
-        let unsure = self.since.map(|since| (now.saturating_duration_since(since), self.most));
+        let recovered = self.most.saturating_sub(self.fallen.len());
+        let unsure = self.since.map(|since| (now.saturating_duration_since(since), recovered));
         Doubts { unsure, spent_above: self.spent_above }
     }
 
@@ -139,6 +141,12 @@ impl Suspicion {
         // While it is unsure, none is forgotten.
         if self.since.is_none() {
             self.order.push_back((now, target));
+        }
+        // Of those that come and go only the latest time counts.
+        if self.order.len() > 2 * self.fallen.len() {
+            let mut order: Vec<_> = self.fallen.iter().map(|(target, fell)| (*fell, *target)).collect();
+            order.sort_unstable();
+            self.order = order.into();
         }
     }
 
@@ -265,6 +273,22 @@ mod tests {
         suspicion.fell(TargetId(1), at(start, 30));
         suspicion.rose(TargetId(0));
         assert_eq!(suspicion.judge(&RULES, sight, at(start, 30)), None);
+    }
+
+    #[test]
+    fn those_that_come_and_go_are_remembered_once() {
+        let (mut suspicion, sight, start) = fallen(&[0, 0, 0]);
+        for milliseconds in 1..=10_000 {
+            let now = start + Duration::from_millis(milliseconds);
+            suspicion.rose(TargetId(0));
+            suspicion.fell(TargetId(0), now);
+            assert!(suspicion.order.len() <= 6, "{}", suspicion.order.len());
+        }
+        // Each is forgotten a window after its latest fall.
+        for (milliseconds, expected) in [(30_000, 3), (30_001, 1), (40_000, 1), (40_001, 0)] {
+            let judged = suspicion.judge(&RULES, sight, start + Duration::from_millis(milliseconds));
+            assert_eq!((judged, suspicion.fallen().count()), (None, expected), "{milliseconds}");
+        }
     }
 
     fn begun() -> (Suspicion, Sight, Instant) {

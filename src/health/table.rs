@@ -38,6 +38,8 @@ pub struct TargetHealth {
     pub durations: Histogram,
     /// How well the runs went of late.
     pub score: Score,
+    /// What decided its verdict, for people; nothing where that is unknown, or from before the start.
+    pub decided_by: Option<Arc<str>>,
     /// How long runs take that succeed, in milliseconds, and of when that is: each moves it by an eighth of the way.
     pub response: Option<(Instant, f64)>,
 }
@@ -51,7 +53,28 @@ impl TargetHealth {
             counts: Counts::default(),
             durations: Histogram::default(),
             score: Score::FULL,
+            decided_by: None,
             response: None,
+        }
+    }
+
+    /// The same check with another timing, which goes on as this one, or beside it.
+    fn with_other_timing(&self, key: Arc<TargetKey>, goes_on: bool) -> Self {
+        let mut other = Self { key, machine: self.machine.with_other_timing(), ..self.clone() };
+        if !goes_on {
+            // Nothing counts twice, and only this one is known to have turned down of late.
+            (other.counts, other.durations) = Default::default();
+            other.machine.doubt(false);
+        }
+        other
+    }
+
+    /// Takes note of a change of verdict, and what decided it.
+    fn turned(&mut self, transition: Transition, decided_by: String) {
+        self.counts.transitions += 1;
+        self.decided_by = Some(decided_by.into());
+        if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
+            self.score = Score::of(transition.to);
         }
     }
 
@@ -124,28 +147,36 @@ impl Table {
         let by_check: HashMap<(&Check, &Target), &TargetHealth> =
             self.targets.iter().rev().map(|known| ((&*known.key.check, &known.key.target), known)).collect();
         let endpoints = self.endpoints.rebuilt(endpoints);
-        let (mut targets, mut ids) = (Vec::new(), HashMap::new());
-        for key in keys.into_iter().map(Arc::new) {
+        let (mut keys_by_id, mut ids) = (Vec::new(), HashMap::new());
+        for key in keys {
             if ids.contains_key(&key) {
                 continue;
             }
-            let Ok(index) = u32::try_from(targets.len()) else { break };
-            let target = match (self.find(&key), by_check.get(&(&*key.check, &key.target))) {
-                (Some(same), _) => same.clone(),
-                (None, Some(&similar)) => TargetHealth {
-                    key: Arc::clone(&key),
-                    machine: similar.machine.with_other_timing(),
-                    ..similar.clone()
-                },
-                (None, None) => TargetHealth::new(Arc::clone(&key)),
-            };
-            ids.insert(Arc::clone(&target.key), TargetId(index));
-            targets.push(target);
+            let Ok(index) = u32::try_from(keys_by_id.len()) else { break };
+            let key = self.find(&key).map_or_else(|| Arc::new(key), |same| Arc::clone(&same.key));
+            ids.insert(Arc::clone(&key), TargetId(index));
+            keys_by_id.push(key);
         }
-        let targets: Chunks<TargetHealth> = targets.into_iter().collect();
-        let ids = Arc::new(ids);
-        let settling = self.settling.rebuilt(&self.targets, &targets, &ids, &endpoints);
-        Self { targets, ids, endpoints, reports: self.reports, settling }
+        // Which target goes on as one whose timing is no longer configured.
+        let mut heirs = HashMap::new();
+        let target =
+            |(id, key): (u32, Arc<TargetKey>)| match (self.find(&key), by_check.get(&(&*key.check, &key.target))) {
+                (Some(same), _) => same.clone(),
+                (None, Some(&similar)) => {
+                    let old = &similar.key;
+                    let goes_on =
+                        !ids.contains_key(old) && *heirs.entry(Arc::clone(old)).or_insert(TargetId(id)) == TargetId(id);
+                    similar.with_other_timing(key, goes_on)
+                }
+                (None, None) => TargetHealth::new(key),
+            };
+        let targets: Chunks<TargetHealth> = (0..).zip(keys_by_id).map(target).collect();
+        let id = |old: TargetId| {
+            let key = &self.get(old)?.key;
+            ids.get(key).or_else(|| heirs.get(key)).copied()
+        };
+        let settling = self.settling.rebuilt(&targets, id, &endpoints);
+        Self { targets, ids: Arc::new(ids), endpoints, reports: self.reports, settling }
     }
 
     /// The index of a target.
@@ -223,13 +254,10 @@ impl Table {
             }
         }
         if let Some(transition) = transition {
-            target.counts.transitions += 1;
+            target.turned(transition, observation.to_string());
             if !self.endpoints.of_target(id).is_empty() {
                 self.settling.turned(id, transition, now);
                 target.machine.doubt(self.settling.is_unsure());
-            }
-            if transition.from == Verdict::Down || transition.from == Verdict::Unknown {
-                target.score = Score::of(transition.to);
             }
         }
         let mut effect = Effect { transition: transition.map(|transition| (id, transition)), ..Effect::default() };
@@ -238,7 +266,7 @@ impl Table {
             // Most have nothing that this changes, and are not to be copied for it.
             let Some(known) = self.endpoints.get(index).filter(|known| known.breaker().is_some()) else { continue };
             // Of several inputs it is what they say together that counts; and nothing does that the prober doubts.
-            let is_alone = known.placed.rules.health.inputs.len() == 1;
+            let is_alone = known.placed.acting_inputs().count() == 1;
             let result = result.map(|success| if is_alone { success } else { self.found(known, now).verdict.serves() });
             let result = result.filter(|_| self.unsure_since().is_none());
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
@@ -321,8 +349,8 @@ impl Table {
         endpoints.iter().filter_map(advance).collect()
     }
 
-    /// Lets the targets of these endpoints that are held down come up as soon as their runs say so. Returns these targets, and the
-    /// changes of those whose runs said so already.
+    /// Lets the targets of these endpoints that are held down, or will be after a doubt, come up as soon as their runs say so. Returns
+    /// these targets, and the changes of those whose runs said so already.
     pub fn resume(&mut self, endpoints: &[u32], now: Instant) -> Vec<(TargetId, Option<Transition>)> {
         let inputs = endpoints.iter().filter_map(|index| self.endpoints.get(*index)).flat_map(|it| &it.placed.inputs);
         let targets: BTreeSet<TargetId> = inputs
@@ -333,15 +361,14 @@ impl Table {
             .collect();
         let mut resumed = Vec::new();
         for id in targets {
-            let is_held = |target: &TargetHealth| target.machine.hold(&target.key.timing, now) != Hold::None;
+            let is_held = |target: &TargetHealth| target.machine.hold_undoubted(&target.key.timing, now) != Hold::None;
             if !self.get(id).is_some_and(is_held) {
                 continue;
             }
             let Some(target) = self.targets.get_mut(id.index()) else { continue };
             let transition = target.machine.resume(&target.key.timing, now);
             if let Some(transition) = transition {
-                target.counts.transitions += 1;
-                target.score = Score::of(transition.to);
+                target.turned(transition, "an operator resumes it".to_owned());
                 if !self.endpoints.of_target(id).is_empty() {
                     self.settling.turned(id, transition, now);
                 }
@@ -455,6 +482,26 @@ mod tests {
         let carried = new.get(TargetId(0)).unwrap();
         assert_eq!(*carried.key, key(1, 2));
         assert_eq!((carried.machine.verdict(), carried.soonest_change(Instant::now())), (Verdict::Up, None));
+    }
+
+    #[test]
+    fn of_targets_that_differ_in_timing_one_goes_on_with_what_was_counted() {
+        let mut old = Table::default().rebuilt([key(1, 3)], []);
+        observe(&mut old, &key(1, 3), Err(Failure::Refused));
+        old.targets.get_mut(0).unwrap().machine.doubt(true);
+        let failures = |keys: &[TargetKey]| -> Vec<(u64, u64, bool)> {
+            let new = old.rebuilt(keys.iter().cloned(), []);
+            assert!(new.targets().iter().all(|target| target.machine.verdict() == Verdict::Down));
+            let manual = Timing { manual_resume: true, ..Timing::DEFAULT };
+            let known = |target: &TargetHealth| {
+                let is_doubted = target.machine.hold(&manual, Instant::now()) == Hold::None;
+                (target.counts.failures, target.durations.counts.iter().sum(), is_doubted)
+            };
+            new.targets().iter().map(known).collect()
+        };
+        let (all, none) = ((1, 1, true), (0, 0, false));
+        assert_eq!(failures(&[key(1, 2), key(1, 3), key(1, 4)]), [none, all, none], "the old one is still there");
+        assert_eq!(failures(&[key(1, 2), key(1, 4)]), [all, none]);
     }
 
     /// 192.0.2.1 in this pool and region.

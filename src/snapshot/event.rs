@@ -57,6 +57,8 @@ pub struct EndpointChange {
     pub to: Verdict,
     /// Why it serves although it was to be taken away.
     pub held: Option<Held>,
+    /// Whether its breaker takes it away, as nothing holds it any longer.
+    pub is_broken: bool,
     /// Whether an operator's word decides.
     pub is_said: bool,
     /// Why.
@@ -76,18 +78,19 @@ pub(super) fn of_endpoints(
     targets: &[(TargetId, Transition)],
 ) -> Vec<Event> {
     let mut alike: BTreeMap<_, Vec<(u32, EndpointChange)>> = BTreeMap::new();
-    for (index, endpoint::Change { from, to, held, reason, .. }) in turns {
+    for (index, endpoint::Change { from, to, held, is_broken, reason, .. }) in turns {
         let Some(known) = table.endpoints().get(index) else { continue };
         let is_said = known.word().is_some();
         let follows = |(target, transition): &(TargetId, Transition)| {
-            transition.to == to && held.is_none() && depends_on_nothing_but(known, *target)
+            transition.to == to && held.is_none() && !is_broken && depends_on_nothing_but(known, *target)
         };
         if targets.iter().any(follows) {
             continue;
         }
         let endpoint = known.placed.to_string();
-        let change = EndpointChange { endpoint, from, to, held, is_said, reason, others: 0 };
-        alike.entry((known.placed.group, from as u8, to as u8, held, is_said)).or_default().push((index, change));
+        let change = EndpointChange { endpoint, from, to, held, is_broken, is_said, reason, others: 0 };
+        let kind = (known.placed.group, from as u8, to as u8, held, is_broken, is_said);
+        alike.entry(kind).or_default().push((index, change));
     }
     let told = alike.into_values().flat_map(|mut changes| {
         if changes.len() > TOLD_OF {
@@ -103,8 +106,7 @@ pub(super) fn of_endpoints(
 }
 
 fn depends_on_nothing_but(endpoint: &EndpointHealth, target: TargetId) -> bool {
-    let inputs = endpoint.placed.inputs.iter().zip(&endpoint.placed.rules.health.inputs);
-    let mut acting = inputs.filter(|(_, of)| !of.monitoring_only);
+    let mut acting = endpoint.placed.acting_inputs();
     matches!((acting.next(), acting.next()), (Some((Input::Target(own), _)), None) if *own == target)
 }
 
@@ -160,7 +162,7 @@ impl Event {
 
 impl EndpointChange {
     fn log(&self) {
-        let Self { endpoint, from, to, held, is_said, reason, others } = self;
+        let Self { endpoint, from, to, held, is_broken, is_said, reason, others } = self;
         let others = (*others > 0).then_some(others);
         let held = held.map(Held::name);
         match to {
@@ -168,6 +170,7 @@ impl EndpointChange {
             _ if held.is_some() => {
                 warn!(%from, %to, endpoint, others, held, reason, "endpoint is held, though it was to be taken away");
             }
+            _ if *is_broken => warn!(%from, %to, endpoint, others, reason, "endpoint is taken away"),
             Verdict::Down => warn!(%from, %to, endpoint, others, reason, "endpoint is taken away"),
             Verdict::Degraded => warn!(%from, %to, endpoint, others, reason, "endpoint is degraded"),
             Verdict::Up | Verdict::Unknown => info!(%from, %to, endpoint, others, reason, "endpoint serves"),
@@ -190,14 +193,20 @@ mod tests {
     const OPERATING: &str = include_str!("../../docs/operating.md");
 
     fn verdict(from: Verdict, to: Verdict, reason: &str) -> Event {
-        let transition = Transition { from, to, streak: 3, held: None };
+        let transition = Transition { from, to, streak: 3, lasted: None };
         let endpoints = vec!["web/near".to_owned(), "api/far".to_owned()];
         Event::Verdict(Change { transition, target: "tcp://192.0.2.1:80".into(), endpoints, reason: reason.into() })
     }
 
     fn endpoint(from: Verdict, to: Verdict, held: Option<Held>, is_said: bool, others: usize) -> Event {
         let (endpoint, reason) = ("web/near/192.0.2.1".into(), "why".into());
-        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_said, reason, others })
+        Event::Endpoint(EndpointChange { endpoint, from, to, held, is_broken: false, is_said, reason, others })
+    }
+
+    /// Of one that its breaker takes away.
+    fn broken() -> Event {
+        let Event::Endpoint(change) = endpoint(Verdict::Up, Verdict::Up, None, false, 0) else { unreachable!() };
+        Event::Endpoint(EndpointChange { is_broken: true, ..change })
     }
 
     fn breaker(from: State, to: State, cause: Cause) -> Event {
@@ -253,6 +262,7 @@ mod tests {
                 "endpoint is taken away",
                 format!("from=up to=down {of_endpoint} reason=\"why\""),
             ),
+            (broken(), "WARN", "endpoint is taken away", format!("from=up to=up {of_endpoint} reason=\"why\"")),
             (
                 endpoint(Up, Degraded, None, false, 12),
                 "WARN",

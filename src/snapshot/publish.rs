@@ -199,8 +199,8 @@ impl Publisher {
                 let Some(effect) = known.table.observe(&key, observation, now) else { continue };
                 looked_at += effect.touched.len();
                 if let Some((target, transition)) = effect.transition {
-                    let last = known.table.get(target).and_then(|target| target.last.as_ref());
-                    let reason = last.map(|(_, observation)| observation.to_string()).unwrap_or_default();
+                    let decided_by = known.table.get(target).and_then(|target| target.decided_by.as_deref());
+                    let reason = decided_by.unwrap_or_default().to_owned();
                     let endpoints = places(&current.compiled, &effect.touched);
                     events.push(Event::Verdict(Change { transition, target: key.to_string(), endpoints, reason }));
                     turned.push((target, transition));
@@ -457,7 +457,7 @@ impl Publisher {
                     transition: *transition,
                     target: target.key.to_string(),
                     endpoints: places(&current.compiled, of_target),
-                    reason: "an operator resumes it".to_owned(),
+                    reason: target.decided_by.as_deref().unwrap_or_default().to_owned(),
                 }));
             }
         }

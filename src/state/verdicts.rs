@@ -25,7 +25,7 @@ pub const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// The largest file that is read, in octets: of the most targets, each with the longest name.
 const MAX_FILE_OCTETS: u64 = 256 << 20;
 /// What is written as it is read here; anything else is another program's, or another version's.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// A file may be from so many seconds in the future, as clocks are set back by a little. It counts as new then.
 const MAX_AHEAD_SECONDS: u64 = 60;
 
@@ -43,7 +43,7 @@ struct File {
     unsure: Option<Unsure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spent_above: Option<usize>,
-    changes_left: f64,
+    changes_spent: f64,
     targets: Vec<Target>,
     taken: Vec<Taken>,
 }
@@ -52,15 +52,17 @@ struct File {
 #[derive(Debug, Serialize, Deserialize)]
 struct Unsure {
     since: u64,
-    most: usize,
+    recovered: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Target {
     /// For people.
     target: String,
-    /// Of all that makes it the same target.
+    /// Of what is asked of whom.
     hash: u64,
+    /// Of when.
+    timing: u64,
     verdict: String,
     /// When it began.
     since: u64,
@@ -86,17 +88,20 @@ pub struct Stored {
     /// The latest record of the journal of which it knows.
     pub record: u64,
     pause: Duration,
-    targets: HashMap<(String, u64), PastTarget>,
+    /// By what is asked of whom, and with a hash of each timing.
+    targets: HashMap<(String, u64), Vec<(u64, PastTarget)>>,
     taken: Vec<(Taken, PastTaking)>,
     doubts: Doubts,
-    changes_left: f64,
+    changes_spent: f64,
 }
 
 impl Stored {
-    /// What of it is about the targets and endpoints of a table.
+    /// What of it is about the targets and endpoints of a table. A target whose timing alone is another is the same.
     pub fn past(&self, table: &Table) -> Past {
         let targets = table.targets().iter().filter_map(|target| {
-            let stored = self.targets.get(&identity(&target.key))?;
+            let alike = self.targets.get(&identity(&target.key))?;
+            let timing = hash(&target.key.timing);
+            let (_, stored) = alike.iter().find(|(of, _)| *of == timing).or(alike.first())?;
             Some((table.id(&target.key)?, *stored))
         });
         let taken = self.taken.iter().flat_map(|(Taken { pool, region, endpoint, .. }, taking)| {
@@ -107,7 +112,7 @@ impl Stored {
             targets: targets.collect(),
             taken: taken.collect(),
             doubts: self.doubts,
-            changes_left: self.changes_left,
+            changes_spent: self.changes_spent,
         }
     }
 }
@@ -150,7 +155,8 @@ pub fn read(folder: &Path, max_age: Duration, unix_seconds: u64) -> Option<Store
         Ok(None) => None,
         Ok(Some(stored)) => {
             let is_unsure = stored.doubts.unsure.is_some();
-            info!(%file, targets = stored.targets.len(), age_seconds = stored.pause.as_secs(), is_unsure, "verdicts read");
+            let targets = stored.targets.values().map(Vec::len).sum::<usize>();
+            info!(%file, targets, age_seconds = stored.pause.as_secs(), is_unsure, "verdicts read");
             Some(stored)
         }
         Err(problem) => {
@@ -180,7 +186,7 @@ fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<Stored, U
     if format != FORMAT {
         return Err(Unusable::Foreign(format));
     }
-    let File { time, record, unsure, spent_above, changes_left, targets, taken, .. } =
+    let File { time, record, unsure, spent_above, changes_spent, targets: written, taken, .. } =
         serde_json::from_str(text).map_err(|_| Unusable::Damaged)?;
     let ahead = time.saturating_sub(unix_seconds);
     if ahead > MAX_AHEAD_SECONDS {
@@ -192,10 +198,12 @@ fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<Stored, U
     }
     // What it was when it was written, by whatever clock, and the time since.
     let age = |then: u64| Duration::from_secs(time.saturating_sub(then).saturating_add(pause));
-    let targets = targets.into_iter().filter_map(|Target { target, hash, verdict, since, score, is_resumed }| {
-        let verdict = Verdict::ALL.into_iter().find(|known| known.name() == verdict)?;
-        Some(((target, hash), PastTarget { verdict, held: age(since), score, is_resumed }))
-    });
+    let mut targets: HashMap<_, Vec<_>> = HashMap::new();
+    for Target { target, hash, timing, verdict, since, score, is_resumed } in written {
+        let Some(verdict) = Verdict::ALL.into_iter().find(|known| known.name() == verdict) else { continue };
+        let past = PastTarget { verdict, lasted: age(since), score, is_resumed };
+        targets.entry((target, hash)).or_default().push((timing, past));
+    }
     let taken = taken.into_iter().map(|taken| {
         let taking = PastTaking { down: age(taken.down), away: age(taken.away) };
         (taken, taking)
@@ -203,20 +211,22 @@ fn parse(bytes: &[u8], max_age: Duration, unix_seconds: u64) -> Result<Stored, U
     Ok(Stored {
         record,
         pause: Duration::from_secs(pause),
-        targets: targets.collect(),
+        targets,
         taken: taken.collect(),
-        doubts: Doubts { unsure: unsure.map(|Unsure { since, most }| (age(since), most)), spent_above },
-        changes_left,
+        doubts: Doubts { unsure: unsure.map(|Unsure { since, recovered }| (age(since), recovered)), spent_above },
+        changes_spent,
     })
 }
 
 /// What is known at `now`, which is `unix_seconds`, as a file has it. Targets that are unknown are left out.
 fn written(table: &Table, record: u64, now: Instant, unix_seconds: u64) -> serde_json::Result<String> {
-    let Past { targets, taken, doubts, changes_left, .. } = table.past(now);
+    let Past { targets, taken, doubts, changes_spent, .. } = table.past(now);
     let then = |age: Duration| unix_seconds.saturating_sub(age.as_secs());
-    let targets = targets.into_iter().filter_map(|(id, PastTarget { verdict, held, score, is_resumed })| {
-        let (target, hash) = identity(&table.get(id)?.key);
-        Some(Target { target, hash, verdict: verdict.name().to_owned(), since: then(held), score, is_resumed })
+    let targets = targets.into_iter().filter_map(|(id, PastTarget { verdict, lasted, score, is_resumed })| {
+        let key = &table.get(id)?.key;
+        let ((target, of), timing) = (identity(key), hash(&key.timing));
+        let verdict = verdict.name().to_owned();
+        Some(Target { target, hash: of, timing, verdict, since: then(lasted), score, is_resumed })
     });
     let taken = taken.into_iter().filter_map(|(index, PastTaking { down, away })| {
         let Placed { pool, region, destination, .. } = &table.endpoints().get(index)?.placed;
@@ -227,21 +237,25 @@ fn written(table: &Table, record: u64, now: Instant, unix_seconds: u64) -> serde
         format: FORMAT,
         time: unix_seconds,
         record,
-        unsure: doubts.unsure.map(|(age, most)| Unsure { since: then(age), most }),
+        unsure: doubts.unsure.map(|(age, recovered)| Unsure { since: then(age), recovered }),
         spent_above: doubts.spent_above,
-        changes_left,
+        changes_spent,
         targets: targets.collect(),
         taken: taken.collect(),
     };
     Ok(sealed(&serde_json::to_string(&file)?))
 }
 
-/// What stays the same over restarts of the same configuration. Two different targets may look alike, so all of a key is hashed
-/// too.
+/// What is asked of whom, which stays the same over restarts of the same configuration. Two different targets may look alike, so that
+/// is hashed too.
 fn identity(key: &TargetKey) -> (String, u64) {
+    (key.to_string(), hash(&(&key.check, &key.target)))
+}
+
+fn hash(of: &impl Hash) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(0, 0);
-    key.hash(&mut hasher);
-    (key.to_string(), hasher.finish())
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Writes verdicts now and then.
@@ -373,11 +387,11 @@ mod tests {
         let now = Instant::now();
         let stored = parse(&text(now), MAX_AGE, THEN + 5).unwrap();
         assert_eq!((stored.pause, stored.record), (Duration::from_secs(5), 7));
-        // The second is another target now, as it takes more failures to turn it down.
-        let mut table = Table::default().rebuilt([key(1, 3), key(2, 4), key(3, 3)], []);
-        assert_eq!(table.restore(&stored.past(&table), now), 1);
+        // The second is the same though it takes more failures to turn it down now, and the fourth is another.
+        let mut table = Table::default().rebuilt([key(1, 3), key(2, 4), key(3, 3), key(4, 3)], []);
+        assert_eq!(table.restore(&stored.past(&table), now), 2);
         let verdicts: Vec<Verdict> = table.targets().iter().map(|target| target.machine.verdict()).collect();
-        assert_eq!(verdicts, [Verdict::Up, Verdict::Unknown, Verdict::Unknown]);
+        assert_eq!(verdicts, [Verdict::Up, Verdict::Down, Verdict::Unknown, Verdict::Unknown]);
         let first = table.targets().get(0).unwrap();
         assert_eq!(first.machine.since(), now.checked_sub(Duration::from_secs(45)));
         assert_eq!(first.counts.transitions, 0);
@@ -402,9 +416,9 @@ mod tests {
         ] {
             assert_eq!(outcome(&bytes, now), expected, "{now}");
         }
-        let newer = sealed("{\"format\":3,\"what\":\"else\"}");
-        assert_eq!(outcome(newer.as_bytes(), THEN), "it is of format 3, and this version reads 2");
-        for bytes in ["", "\n", "[]\n", sealed("{}").as_str(), sealed("{\"format\":2}").as_str()] {
+        let newer = sealed("{\"format\":4,\"what\":\"else\"}");
+        assert_eq!(outcome(newer.as_bytes(), THEN), "it is of format 4, and this version reads 3");
+        for bytes in ["", "\n", "[]\n", sealed("{}").as_str(), sealed("{\"format\":3}").as_str()] {
             assert_eq!(outcome(bytes.as_bytes(), THEN), "it is damaged, or no such file", "{bytes}");
         }
     }

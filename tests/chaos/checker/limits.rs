@@ -136,7 +136,7 @@ impl Checker<'_> {
     fn bounds(&mut self, at: Duration, pool: usize, before: &Counts, counts: &Counts) {
         let safety = &self.site.safety;
         let most = counts.all * safety.max_down_share;
-        if counts.taken > most.max(before.taken) {
+        if counts.taken > most.max(before.taken) + ROUNDING {
             let details = format!("{} of {} in pool {pool}, not {most:.2}", counts.taken, counts.all);
             self.blame(Rule::ShareExceeded, at, None, details);
         }
@@ -153,7 +153,7 @@ impl Checker<'_> {
         let counts = &counts[endpoint.pool];
         let safety = &self.site.safety;
         match held {
-            Held::PoolShare => counts.taken + 1.0 > counts.all * safety.max_down_share,
+            Held::PoolShare => counts.taken + 1.0 > counts.all * safety.max_down_share + ROUNDING,
             Held::Regions => {
                 let least = usize::from(self.site.pools[endpoint.pool].min_healthy);
                 counts.serving.get(&endpoint.region) == Some(&least)
