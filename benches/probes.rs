@@ -1,5 +1,5 @@
 //! What it costs to probe very many endpoints, and whether queries feel it: `cargo bench --bench probes`, which prints one line for
-//! each number of endpoints. The server is the real binary. What it probes is another process, which notes when it is asked; so the
+//! each number of endpoints, or for the one that is given after `--`. The server is the real binary. What it probes is another process, which notes when it is asked; so the
 //! schedule is measured from outside. Two CPUs are used: one for the server's background, the other for all else; where queries are
 //! measured, what is probed shares the former, as it would be elsewhere.
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a bench")]
@@ -45,8 +45,13 @@ fn main() {
     }
     keep(std::process::id(), CPUS[0]);
     let seconds = Duration::from_secs;
-    run(&Scene { endpoints: 20_000, interval: seconds(5), window: seconds(40) });
-    run(&Scene { endpoints: 100_000, interval: seconds(30), window: seconds(90) });
+    let scenes = [(20_000, 5, 40), (100_000, 30, 90)].map(|(endpoints, interval, window)| Scene {
+        endpoints,
+        interval: seconds(interval),
+        window: seconds(window),
+    });
+    let given: Option<u32> = std::env::args().find_map(|argument| argument.parse().ok());
+    scenes.iter().filter(|scene| given.is_none_or(|given| given == scene.endpoints)).for_each(run);
 }
 
 fn address(endpoint: u32) -> Ipv4Addr {
@@ -370,7 +375,7 @@ async fn answer(mut stream: TcpStream, endpoint: u32) {
         let status = match MODE.load(Ordering::Relaxed) {
             ALL_HANG => continue,
             _ if endpoint % HANGING == 7 => continue,
-            A_THIRD_FAILS if endpoint % 3 == 0 => "503 Service Unavailable",
+            A_THIRD_FAILS if endpoint.is_multiple_of(3) => "503 Service Unavailable",
             _ => "200 OK",
         };
         let response = format!("HTTP/1.1 {status}\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n");

@@ -178,6 +178,48 @@ pools.p.endpoints = [{ region = "r", address = "192.0.2.1" }]
 }
 
 #[test]
+fn a_server_that_can_not_suspect_itself_is_warned_of_where_that_matters() {
+    let base = r#"
+server.listen = ["127.0.0.1:0"]
+zones."a.example".nameservers = ["ns.example"]
+regions.r.location = [0, 0]
+probes.web = { type = "tcp", port = 1 }
+probes.same = { type = "tcp", port = 1 }
+pools.bare.endpoints = [{ region = "r", address = "192.0.2.1" }]
+pools.p.probe = "web"
+pools.p.endpoints = [{ region = "r", address = "192.0.2.1" }, { region = "r", address = "192.0.2.2" }]
+pools.q.probe = "same"
+pools.q.endpoints = [{ region = "r", address = "192.0.2.1" }]
+"#;
+    let warnings = |text: &str| {
+        let config = Config::parse(&format!("{base}{text}"), Path::new("test.toml"));
+        let warnings: Vec<_> = config.unwrap_or_else(|problems| panic!("{problems}")).warnings().collect();
+        warnings.join("\n")
+    };
+    let silent = "services.\"s.a.example\" = { pool = \"p\", when_all_down = \"nodata\" }\n";
+    assert_eq!(
+        warnings(silent),
+        "this server can't suspect that it is cut off itself, as fewer targets are probed (2) than `least` (10); service \
+         s.a.example would then answer no data to all: write `least = 2` and a canary in `[safety.self_suspicion]`, or \
+         `when_all_down = \"serve-all\"`"
+    );
+    let last =
+        "services.\"t.a.example\" = { pool = \"q\", when_all_down = \"last-resort\", last_resort = [\"192.0.2.9\"] }\n";
+    assert!(
+        warnings(&format!("{last}{silent}"))
+            .contains("t.a.example (and 1 more) would then answer `last_resort` to all")
+    );
+    for unconcerned in [
+        "services.\"s.a.example\" = { pool = \"p\" }\n",
+        "services.\"s.a.example\" = { pool = \"p\", failover = [\"bare\"], when_all_down = \"nodata\" }\n",
+        &format!("safety.self_suspicion.least = 2\n{silent}"),
+        &format!("safety.self_suspicion.share = 1.0\n{silent}"),
+    ] {
+        assert_eq!(warnings(unconcerned), "", "{unconcerned}");
+    }
+}
+
+#[test]
 fn examples_load() {
     let examples = files("config", "toml");
     assert!(examples.len() >= 3, "only {} examples", examples.len());

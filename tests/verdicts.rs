@@ -989,6 +989,51 @@ fn a_doubt_and_what_is_held_is_shown() {
 }
 
 #[test]
+fn the_history_tells_of_breakers() {
+    let mut run = Run::up(&format!("[safety]\nmax_down_share = 0.2\n{SIX}{BREAKER}"));
+    let told = |run: &Run, most| {
+        let (_, health) = run.publisher.current_with_health();
+        let History { changes, left_out, .. } = History::new(&health, 0..2, most, (run.now(), u64::from(NOW)));
+        let line = |change: meridian::admin::view::PastChange| {
+            let endpoint = change.subject.to_string();
+            let (endpoint, what) = (endpoint.chars().last().unwrap(), change.what);
+            format!("{} {endpoint} {what:?} {} {}: {}", change.seconds_ago, change.from, change.to, change.reason)
+        };
+        (changes.into_iter().map(line).collect::<Vec<_>>(), left_out)
+    };
+    run.at(10);
+    run.report(1, 0, 3);
+    run.report(2, 0, 3);
+    run.at(40);
+    run.report(1, 0, 1);
+    run.at(100);
+    run.report(1, 2, 0);
+    run.report(2, 2, 0);
+    let expected = [
+        "90 1 Breaker closed open: 3 failures in a row",
+        "90 2 Breaker closed open: 3 failures in a row",
+        "90 2 Verdict up up: its breaker isn't closed; held by max_down_share",
+        "0 1 Breaker half-open closed: 2 successes while it was tried",
+        "0 2 Breaker half-open closed: 2 successes while it was tried",
+        "0 2 Verdict up up: ok in 1.0ms",
+    ];
+    assert_eq!(told(&run, 6), (expected.map(str::to_owned).to_vec(), 2), "that it was tried in vain is left out");
+    for turn in 0..20 {
+        run.at(1000 * (turn + 1));
+        run.report(1, 0, 3);
+        run.at(1000 * (turn + 1) + 500);
+        run.report(1, 2, 0);
+    }
+    let (changes, left_out) = told(&run, 100);
+    let of_breaker = changes.iter().filter(|line| line.contains("1 Breaker")).count();
+    assert_eq!((of_breaker, left_out), (meridian::health::endpoint::MAX_HISTORY, 0));
+    assert!(
+        changes.iter().any(|line| line.contains("1 Verdict unknown up")),
+        "breakers push no verdict out: {changes:?}"
+    );
+}
+
+#[test]
 fn the_history_is_in_order_and_bounded() {
     let mut run = Run::up(SIX);
     run.at(10);
@@ -998,7 +1043,8 @@ fn the_history_is_in_order_and_bounded() {
     run.at(30);
     let (_, health) = run.publisher.current_with_health();
     let told = |endpoints: std::ops::Range<u32>, most| {
-        let History { changes, left_out } = History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
+        let History { changes, left_out, .. } =
+            History::new(&health, endpoints, most, (run.now(), u64::from(NOW) + 30));
         let line = |change: &meridian::admin::view::PastChange| {
             assert_eq!(change.time + change.seconds_ago, u64::from(NOW) + 30);
             format!("{} {} {} {}: {}", change.seconds_ago, change.subject, change.from, change.to, change.reason)

@@ -226,7 +226,9 @@ async fn history(
             None => (0..snapshot.compiled.endpoints.len() as u32).collect(),
         };
         let most = limit.unwrap_or(HISTORY).min(MAX_HISTORY);
-        Ok(Json(History::new(&health, endpoints, most, (Instant::now(), unix_seconds()))).into_response())
+        let running_seconds = state.started.elapsed().ok().map(|running| running.as_secs());
+        let history = History::new(&health, endpoints, most, (Instant::now(), unix_seconds()));
+        Ok(Json(History { running_seconds, ..history }).into_response())
     })
     .await
 }

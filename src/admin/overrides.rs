@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::api::Failure;
+use crate::config::EndpointState;
 use crate::health::overrides::{MAX_AUTHOR_OCTETS, MAX_REASON_OCTETS, Override, Subject, Word};
 use crate::snapshot::Compiled;
 use crate::state::journal::{Record, Refusal};
-use crate::unix_time::unix_seconds;
+use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 
 const SET_HINT: &str = "send {\"subject\": \"pool/web\", \"word\": \"drain\", \"reason\": \"maintenance\", \"author\": \"you\"}, \
                         with \"expires_seconds\" or \"expires\" if wanted";
@@ -84,14 +85,28 @@ pub struct Changed {
     /// What was set or cleared.
     #[serde(rename = "override")]
     pub said: Shown,
+    /// Where that is `up`, which of its endpoints nobody is sent to all the same.
+    pub still_out: StillOut,
+}
+
+/// Endpoints that nobody new is sent to whatever their verdict is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillOut {
+    /// By configuration or a word.
+    pub disabled: usize,
+    /// Likewise, and not disabled.
+    pub draining: usize,
+    /// Of weight 0, and neither disabled nor draining.
+    pub weight_zero: usize,
 }
 
 /// What was done of late.
-#[derive(Debug, Serialize)]
-struct Audit {
-    kept_in: Option<String>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// As in [`List`].
+    pub kept_in: Option<String>,
     /// The oldest first.
-    records: Vec<Record>,
+    pub records: Vec<Record>,
 }
 
 /// What a resumption did.
@@ -129,7 +144,8 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
     state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
-    Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said) }).into_response())
+    let still_out = if word == Word::Up { still_out(state, &said.subject) } else { StillOut::default() };
+    Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said), still_out }).into_response())
 }
 
 /// Takes a word back.
@@ -139,7 +155,7 @@ pub(super) fn clear(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let author = text("author", &author, MAX_AUTHOR_OCTETS, CLEAR_HINT)?;
     let cleared = state.operator.take_back(&subject, reason.as_deref(), &author, Instant::now(), unix_seconds);
     let said = shown(state, cleared.map_err(|refusal| refused(&refusal))?);
-    Ok(Json(Changed { kept_in: kept_in(state), said }).into_response())
+    Ok(Json(Changed { kept_in: kept_in(state), said, still_out: StillOut::default() }).into_response())
 }
 
 /// Lets what is held down come up.
@@ -204,6 +220,21 @@ fn refused(refusal: &Refusal) -> Failure {
 
 fn kept_in(state: &State) -> Option<String> {
     state.operator.folder().map(|folder| folder.display().to_string())
+}
+
+fn still_out(state: &State, subject: &Subject) -> StillOut {
+    let (snapshot, health) = state.reloader.publisher().current_with_health();
+    let mut out = StillOut::default();
+    for index in snapshot.compiled.endpoints_under(subject) {
+        let endpoint = &snapshot.compiled.endpoints[index as usize];
+        let said = health.endpoints().get(index).map(|known| *known.operators()).unwrap_or_default();
+        match endpoint.state_under(&said, unix_seconds_modulo()) {
+            EndpointState::Disabled => out.disabled += 1,
+            EndpointState::Draining => out.draining += 1,
+            EndpointState::Enabled => out.weight_zero += usize::from(endpoint.weight == 0),
+        }
+    }
+    out
 }
 
 fn shown(state: &State, said: Override) -> Shown {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use reqwest::Method;
 
 use super::server::{Error, Server};
-use crate::admin::view::{History, PastChange};
+use crate::admin::view::{Age, History, PastChange, What};
 use crate::health::overrides::Subject;
 use crate::unix_time;
 
@@ -17,8 +17,9 @@ Examples:
 
 /// Show what became of endpoints of late, and why.
 ///
-/// One line for each change of what counts of an endpoint, the latest last: when (in UTC), the endpoint, what it was, what it became,
-/// and the reason. The server remembers the latest 16 changes of each endpoint until it ends.
+/// One line for each change of what counts of an endpoint, and for each time its circuit breaker opens and closes, the latest last:
+/// when (in UTC), the endpoint, what it was, what it became, and the reason. The server remembers the latest 16 of either kind of each
+/// endpoint until it ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -56,9 +57,12 @@ fn history(arguments: &Arguments) -> Result<String, Error> {
     if arguments.json {
         return Ok(serde_json::to_string_pretty(&history)? + "\n");
     }
-    let History { changes, left_out } = history;
+    let History { changes, left_out, running_seconds } = history;
     let mut text = match left_out {
-        0 if changes.is_empty() => "nothing changed\n".to_owned(),
+        0 if changes.is_empty() => match running_seconds.map(Age) {
+            Some(running) => format!("nothing changed since the server started {running} ago\n"),
+            None => "nothing changed since the server started\n".to_owned(),
+        },
         0 => String::new(),
         older => format!("({older} older changes: --limit shows more)\n"),
     };
@@ -68,6 +72,10 @@ fn history(arguments: &Arguments) -> Result<String, Error> {
 
 /// As `2026-11-21T12:00:00Z  endpoint/web/us-east/192.0.2.1  up -> down: connection refused`.
 fn line(change: &PastChange) -> String {
-    let PastChange { time, subject, from, to, reason, .. } = change;
-    format!("{}  {subject}  {from} -> {to}: {reason}\n", unix_time::shown(*time))
+    let PastChange { time, subject, what, from, to, reason, .. } = change;
+    let what = match what {
+        What::Verdict => "",
+        What::Breaker => "breaker ",
+    };
+    format!("{}  {subject}  {what}{from} -> {to}: {reason}\n", unix_time::shown(*time))
 }

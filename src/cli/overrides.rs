@@ -7,10 +7,12 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::server::{Error, Server};
-use crate::admin::overrides::{Changed, List, Resumed, Shown};
-use crate::config::units::{parse_duration, show_duration};
+use crate::admin::overrides::{Audit, Changed, List, Resumed, Shown, StillOut};
+use crate::admin::view::Age;
+use crate::config::units::parse_duration;
 use crate::health::overrides::{Subject, Word};
-use crate::unix_time::unix_seconds;
+use crate::state::journal::Event;
+use crate::unix_time::{self, unix_seconds};
 
 const EXAMPLES: &str = "\
 A SUBJECT is one of
@@ -51,6 +53,8 @@ enum Command {
     Clear(Clear),
     /// Show what holds
     List(Listed),
+    /// Show what was said, taken back, over and resumed of late: the last 1,000
+    Audit(Listed),
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,14 +153,22 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Command::Disable(set) => say(Word::Disable, set),
         Command::Clear(clear) => take_back(clear),
         Command::List(listed) => list(listed),
+        Command::Audit(listed) => audit(listed),
     })
 }
+
+/// What becomes of a target that is resumed.
+const COMES_UP: &str = "it comes up once `rise` runs in a row are good, those before this included";
 
 pub(super) fn resume(arguments: &ResumeArguments) -> ExitCode {
     finish(arguments.subjects.iter().try_for_each(|subject| {
         let body = json!({ "subject": subject, "reason": arguments.reason, "author": arguments.author.name() });
         let Resumed { targets } = arguments.server.ask(Method::POST, "resume", &[], Some(body.to_string()), "")?;
-        println!("{subject}: {targets} held down no longer");
+        match targets {
+            0 => println!("{subject}: nothing was held down"),
+            1 => println!("{subject}: 1 target is held down no longer: {COMES_UP}"),
+            targets => println!("{subject}: {targets} targets are held down no longer: {COMES_UP}"),
+        }
         Ok(())
     }))
 }
@@ -174,8 +186,15 @@ fn say(word: Word, set: &Set) -> Result<(), Error> {
         let body = json!({
             "subject": subject, "word": word, "reason": set.reason, "author": set.author.name(), "expires_seconds": seconds,
         });
-        let Changed { kept_in, said } = set.server.ask(Method::POST, "overrides", &[], Some(body.to_string()), "")?;
+        let Changed { kept_in, said, still_out } = set.server.ask(Method::POST, "overrides", &[], Some(body.to_string()), "")?;
         println!("{}", line(&said, unix_seconds()));
+        let StillOut { disabled, draining, weight_zero } = still_out;
+        for (count, why) in [(disabled, "disabled"), (draining, "draining"), (weight_zero, "of weight 0")] {
+            if count > 0 {
+                let are = if count == 1 { "is" } else { "are" };
+                println!("  but {count} of {} {are} {why}: nobody is sent there all the same", said.endpoints);
+            }
+        }
         if kept_in.is_none() {
             println!("  until the server restarts, as it has no state_dir");
         }
@@ -206,13 +225,45 @@ fn list(listed: &Listed) -> Result<(), Error> {
     Ok(())
 }
 
-/// As `drain region/eu-central (12 endpoints) for 2h, by alice: maintenance`.
+fn audit(listed: &Listed) -> Result<(), Error> {
+    let audit: Audit = listed.server.ask(Method::GET, "overrides/audit", &[], None, "")?;
+    if listed.json {
+        println!("{}", serde_json::to_string_pretty(&audit)?);
+        return Ok(());
+    }
+    if audit.records.is_empty() {
+        println!("nothing was said");
+    }
+    audit.records.iter().for_each(|record| println!("{}  {}", unix_time::shown(record.time), what(&record.event)));
+    Ok(())
+}
+
+/// As `drain region/eu-central until 2026-11-21T04:00:00Z, by alice: maintenance`.
+fn what(event: &Event) -> String {
+    match event {
+        Event::Set { subject, word, reason, author, expires } => {
+            format!("{word} {subject} {}, by {author}: {reason}", until(*expires))
+        }
+        Event::Clear { subject, reason: Some(reason), author } => format!("clear {subject}, by {author}: {reason}"),
+        Event::Clear { subject, reason: None, author } => format!("clear {subject}, by {author}"),
+        Event::Expire { subject } => format!("{subject}: its time is over"),
+        Event::Resume { subject, reason, author } => format!("resume {subject}, by {author}: {reason}"),
+    }
+}
+
+/// As `drain region/eu-central (12 endpoints) since 2026-11-21T02:00:00Z until 2026-11-21T04:00:00Z (30 min left), by alice: maintenance`.
 fn line(said: &Shown, now: u64) -> String {
-    let Shown { subject, word, reason, author, expires, endpoints, .. } = said;
-    let lasts = expires.map(|expires| {
-        let left = Duration::from_secs(expires.saturating_sub(now));
-        format!(" for {}", show_duration(left))
-    });
-    let lasts = lasts.unwrap_or_default();
-    format!("{word} {subject} ({endpoints} endpoints){lasts}, by {author}: {reason}")
+    let Shown { subject, word, reason, author, since, expires, endpoints } = said;
+    let endpoints = match endpoints {
+        0 => "no endpoint any more: check the name".to_owned(),
+        1 => "1 endpoint".to_owned(),
+        endpoints => format!("{endpoints} endpoints"),
+    };
+    let left = expires.map(|expires| format!(" ({} left)", Age(expires.saturating_sub(now)))).unwrap_or_default();
+    let (since, until) = (unix_time::shown(*since), until(*expires));
+    format!("{word} {subject} ({endpoints}) since {since} {until}{left}, by {author}: {reason}")
+}
+
+fn until(expires: Option<u64>) -> String {
+    expires.map_or_else(|| "until cleared".to_owned(), |expires| format!("until {}", unix_time::shown(expires)))
 }

@@ -52,6 +52,14 @@ impl PoolHealth {
         })
     }
 
+    /// Those of them that aren't `monitoring_only`.
+    pub fn acting_probes(&self) -> impl Iterator<Item = usize> {
+        self.inputs.iter().filter(|input| !input.monitoring_only).filter_map(|input| match input.of {
+            InputOf::Probe(probe) => Some(probe),
+            InputOf::Pool(_) => None,
+        })
+    }
+
     /// The pools among its inputs.
     pub fn pools(&self) -> impl Iterator<Item = usize> {
         self.inputs.iter().filter_map(|input| match input.of {

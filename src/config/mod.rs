@@ -19,7 +19,7 @@ mod similar;
 pub(crate) mod units;
 mod validate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -100,16 +100,49 @@ pub const MAX_ANSWERS: usize = 16;
 impl Config {
     /// What is allowed, but may not be meant; a line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.probes.iter().flat_map(|probe| probe.warnings()).chain(self.slow_canaries())
+        self.probes.iter().flat_map(|probe| probe.warnings()).chain(self.slow_canaries()).chain(self.lack_of_doubt())
+    }
+
+    /// Services that answer with something else than their endpoints where all are down, be it that this server is cut off, which it
+    /// can't suspect as it has too few targets for that.
+    fn lack_of_doubt(&self) -> Option<String> {
+        let mut targets = HashSet::new();
+        for pool in &self.pools {
+            for probe in pool.health.acting_probes().map(|probe| &self.probes[probe]) {
+                targets.extend(pool.endpoints.iter().map(|endpoint| {
+                    let destination = endpoint.probe.address.is_none().then_some(&endpoint.target);
+                    (&probe.check, probe.timing, &endpoint.probe, destination)
+                }));
+            }
+        }
+        let is_probed = |tier: &usize| self.pools[*tier].health.acting_probes().next().is_some();
+        let mut services = self
+            .services
+            .iter()
+            .filter(|service| service.when_all_down != WhenAllDown::ServeAll && service.tiers.iter().all(is_probed));
+        let SelfSuspicion { least, share, .. } = self.safety.self_suspicion;
+        // With a share of 1 nothing is to be doubted.
+        let first = services.next().filter(|_| targets.len() < least && share < 1.0)?;
+        let others = match services.count() {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        let can_doubt = match targets.len() {
+            0 | 1 => String::new(),
+            all => format!("`least = {all}` and a canary in `[safety.self_suspicion]`, or "),
+        };
+        let what = if let WhenAllDown::NoData = first.when_all_down { "no data" } else { "`last_resort`" };
+        Some(format!(
+            "this server can't suspect that it is cut off itself, as fewer targets are probed ({}) than `least` ({least}); service {}\
+             {others} would then answer {what} to all: write {can_doubt}`when_all_down = \"serve-all\"`",
+            targets.len(),
+            first.name
+        ))
     }
 
     /// Canaries that a cut may reach later than what they vouch for.
     fn slow_canaries(&self) -> impl Iterator<Item = String> {
-        let inputs = self.pools.iter().flat_map(|pool| &pool.health.inputs).filter(|input| !input.monitoring_only);
-        let acting = inputs.filter_map(|input| match input.of {
-            InputOf::Probe(probe) => Some(&self.probes[probe]),
-            InputOf::Pool(_) => None,
-        });
+        let acting = self.pools.iter().flat_map(|pool| pool.health.acting_probes()).map(|probe| &self.probes[probe]);
         let times = acting.filter_map(|probe| Some((probe.time_to_fall()?, &probe.name)));
         let soonest = times.min();
         let canaries: BTreeSet<usize> = self.safety.self_suspicion.canaries.iter().map(|canary| canary.probe).collect();

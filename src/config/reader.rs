@@ -29,6 +29,8 @@ use crate::zone::Name;
 
 /// Names that a hint lists.
 const MAX_LISTED: usize = 16;
+/// Of so many other tables it is said that they have a key.
+const MAX_OTHERS: usize = 3;
 
 /// The problems found so far.
 #[derive(Debug)]
@@ -428,22 +430,19 @@ impl<'a> Value<'a> {
     /// A table with known keys; unknown ones are noted.
     pub(super) fn table(self, kind: &'static Kind) -> Option<Table<'a>> {
         let DeValue::Table(table) = self.node.get_ref() else {
-            let hint = format!("{} can have {}", kind.title, listed(&kind.keys().collect::<Vec<_>>()));
+            let hint = can_have(kind);
             return self.reject(format!("expected a table, found {}", self.found()), hint);
         };
         let entries = entries(table, self.report);
         for entry in entries.iter().filter(|entry| !kind.has(entry.name)) {
-            let hint = if let Some(meant) = closest(entry.name, kind.keys()) {
-                format!("did you mean `{meant}`?")
-            } else if let Some(other) = schema::ALL.iter().find(|other| other.has(entry.name)) {
-                format!(
-                    "it is a key of {}; {} can have {}",
-                    other.title,
-                    kind.title,
-                    listed(&kind.keys().collect::<Vec<_>>())
-                )
-            } else {
-                format!("{} can have {}", kind.title, listed(&kind.keys().collect::<Vec<_>>()))
+            let others: Vec<&str> = schema::having(entry.name).iter().map(|other| other.title).collect();
+            let hint = match (closest(entry.name, kind.keys()), others.as_slice()) {
+                (Some(meant), _) => format!("did you mean `{meant}`?"),
+                // What many have tells nothing.
+                (None, others @ [_, ..]) if others.len() <= MAX_OTHERS => {
+                    format!("it is a key of {}; {}", others.join(", of "), can_have(kind))
+                }
+                (None, _) => can_have(kind),
             };
             self.report.add(entry.span.clone(), format!("unknown key `{}`", entry.name), hint);
         }
@@ -583,6 +582,12 @@ fn entries<'a>(table: &'a DeTable<'a>, report: &'a Report) -> Vec<Entry<'a>> {
         .collect();
     entries.sort_by_key(|entry| entry.span.start);
     entries
+}
+
+/// Every key of a table, for a hint.
+fn can_have(kind: &Kind) -> String {
+    let keys: Vec<String> = kind.keys().map(|key| format!("`{key}`")).collect();
+    format!("{} can have {}", kind.title, keys.join(", "))
 }
 
 /// The first few of some names, for a hint.

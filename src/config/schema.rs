@@ -213,8 +213,15 @@ pub(super) const ADAPTIVE: Kind =
 /// A service's `ttl` where it is a table.
 pub(super) const TTL: Kind = Kind::new("a `ttl` table", &["min", "max"]);
 
-/// Every kind, to say where a misplaced key belongs.
-pub(super) const ALL: &[&Kind] = &[
+/// The kinds that have a key, to say where a misplaced one belongs. What http probes have is said of them alone, as their title names
+/// https probes too.
+pub(super) fn having(key: &str) -> Vec<&'static Kind> {
+    let is_told = |kind: &&Kind| kind.has(key) && !(kind.title == HTTPS_PROBE.title && HTTP_PROBE.has(key));
+    ALL.iter().copied().filter(is_told).collect()
+}
+
+/// Every kind.
+const ALL: &[&Kind] = &[
     &FILE,
     &SERVER,
     &CLIENT_NETWORK,

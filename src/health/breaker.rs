@@ -1,8 +1,10 @@
 //! The circuit breaker of one endpoint.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::endpoint::MAX_HISTORY;
 use crate::config;
 
 /// Into how many parts the window of counts is cut: what is older than the window is forgotten part by part.
@@ -92,7 +94,7 @@ impl fmt::Display for Cause {
 /// Results are those of probes and those that are reported. While it is open they don't count. One that opens again
 /// before it was closed for as long as it was open before stays open for twice as long, too.
 ///
-/// Pure: time comes in as an argument. Its size is fixed.
+/// Pure: time comes in as an argument. Its size is bounded.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     inner: Inner,
@@ -104,6 +106,7 @@ pub struct Breaker {
     closed_at: Option<Instant>,
     /// Changes to each state, by [`State`]'s index.
     transitions: [u64; 3],
+    history: VecDeque<(Instant, Transition)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +125,7 @@ impl Default for Breaker {
             doublings: 0,
             closed_at: None,
             transitions: [0; 3],
+            history: VecDeque::new(),
         }
     }
 }
@@ -141,6 +145,17 @@ impl Breaker {
         self.transitions
     }
 
+    /// When it opened and when it closed of late, oldest first, at most [`MAX_HISTORY`] of these. That it was tried in vain is none.
+    pub fn history(&self) -> impl Iterator<Item = &(Instant, Transition)> {
+        self.history.iter()
+    }
+
+    /// How long it is until an open one is tried.
+    pub fn tried_in(&self, rules: &config::Breaker, now: Instant) -> Option<Duration> {
+        let Inner::Open { since } = self.inner else { return None };
+        Some(self.open_for(rules).saturating_sub(now.saturating_duration_since(since)))
+    }
+
     /// Keeps the state, but not what was counted: that was by another window and towards other thresholds.
     #[must_use]
     pub fn with_other_rules(&self) -> Self {
@@ -154,7 +169,7 @@ impl Breaker {
         if now.saturating_duration_since(since) < open_for {
             return None;
         }
-        Some(self.turn(Inner::HalfOpen { successes: 0 }, Cause::Waited(open_for)))
+        Some(self.turn(Inner::HalfOpen { successes: 0 }, Cause::Waited(open_for), now))
     }
 
     /// Takes results made by `now`; at that time [`Self::advance`] has been called. The order of those that come together is
@@ -170,7 +185,7 @@ impl Breaker {
             Inner::Open { .. } => None,
             Inner::HalfOpen { .. } if failures > 0 => {
                 self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
-                Some(self.turn(Inner::Open { since: now }, Cause::Relapse))
+                Some(self.turn(Inner::Open { since: now }, Cause::Relapse, now))
             }
             Inner::HalfOpen { successes: before } => {
                 let successes = before.saturating_add(successes);
@@ -179,7 +194,7 @@ impl Breaker {
                     return None;
                 }
                 self.closed_at = Some(now);
-                Some(self.turn(Inner::Closed, Cause::Recovery(successes)))
+                Some(self.turn(Inner::Closed, Cause::Recovery(successes), now))
             }
             Inner::Closed => {
                 self.row = if successes > 0 { 0 } else { self.row.saturating_add(failures) };
@@ -198,7 +213,7 @@ impl Breaker {
                     }
                     _ => 0,
                 };
-                Some(self.turn(Inner::Open { since: now }, cause))
+                Some(self.turn(Inner::Open { since: now }, cause, now))
             }
         }
     }
@@ -209,14 +224,21 @@ impl Breaker {
     }
 
     /// Begins a state; nothing is kept of what was counted in the one before.
-    fn turn(&mut self, to: Inner, cause: Cause) -> Transition {
+    fn turn(&mut self, to: Inner, cause: Cause, now: Instant) -> Transition {
         let from = self.state();
         self.inner = to;
         self.row = 0;
         self.window = Window::default();
         let to = self.state();
         self.transitions[to as usize] += 1;
-        Transition { from, to, cause }
+        let transition = Transition { from, to, cause };
+        if from == State::Closed || to == State::Closed {
+            if self.history.len() == MAX_HISTORY {
+                self.history.pop_front();
+            }
+            self.history.push_back((now, transition));
+        }
+        transition
     }
 }
 

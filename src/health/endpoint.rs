@@ -134,7 +134,7 @@ pub struct Change {
     pub reason: String,
 }
 
-/// The changes of an endpoint that are remembered.
+/// The changes of an endpoint that are remembered, and those of its breaker.
 pub const MAX_HISTORY: usize = 16;
 
 /// What the inputs of an endpoint say together.
@@ -219,6 +219,12 @@ impl EndpointHealth {
     /// Whether its breaker keeps it from serving.
     pub fn is_broken(&self) -> bool {
         self.heeds_breaker() && self.breaker().is_some_and(|breaker| breaker.state() == State::Open)
+    }
+
+    /// How long it is until its breaker tries it, where that keeps it from serving.
+    pub fn tried_in(&self, now: Instant) -> Option<Duration> {
+        let breaker = self.breaker().filter(|_| self.heeds_breaker())?;
+        breaker.tried_in(self.placed.rules.breaker.as_ref()?, now)
     }
 
     /// Whether its breaker has a say: neither an operator's word nor what holds it is to be undone by the same probes.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use meridian::admin::view::{Explanation, History};
 
 use crate::http::{Interface, TokenFile};
-use crate::support::observe;
+use crate::support::{CONFIGURATION, observe, prepared};
 
 const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml");
 
@@ -81,6 +81,68 @@ fn says_what_to_do() {
     assert!(text(&help.stdout).contains("meridian explain www.gslb.example.com --client"), "{}", text(&help.stdout));
 }
 
+/// Beside [`CONFIGURATION`].
+const QUIET: &str = r#"
+[pools.quiet]
+endpoints = [
+  { region = "us-east", address = "203.0.113.71", weight = 0 },
+  { region = "us-east", address = "203.0.113.72", state = "disabled" },
+  { region = "us-east", address = "203.0.113.73", state = "disabled" },
+  { region = "us-east", address = "203.0.113.74", state = "draining" },
+  { region = "us-east", address = "203.0.113.75" },
+]
+"#;
+
+#[test]
+fn tells_of_what_operators_say() {
+    let file = TokenFile::new("command-words");
+    let interface = Interface::start_with(&format!("{CONFIGURATION}{QUIET}"), Some(file.0.clone()));
+    let admin = interface.address.to_string();
+    let run = |arguments: &str, reason: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
+        command.args(arguments.split(' ')).args(reason).args(["--admin", &admin]).env("MERIDIAN_TOKEN_FILE", &file.0);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    // Times are told as they are, but are no part of this.
+    let timeless = |shown: &str| {
+        let words =
+            shown.split(' ').map(|word| if word.parse::<toml::value::Datetime>().is_ok() { "TIME" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let because = ["--author", "alice", "--reason", "it is well"];
+    assert_eq!(run("override list", &[]), "no overrides\n");
+    assert_eq!(run("override audit", &[]), "nothing was said\n");
+    let out = "nobody is sent there all the same";
+    assert_eq!(
+        timeless(&run("override up pool/quiet", &because)),
+        format!(
+            "up pool/quiet (5 endpoints) since TIME until cleared, by alice: it is well\n  but 2 of 5 are disabled: {out}\n  but \
+             1 of 5 is draining: {out}\n  but 1 of 5 is of weight 0: {out}\n  until the server restarts, as it has no state_dir\n"
+        )
+    );
+    let one = "endpoint/quiet/us-east/203.0.113.75";
+    let said = timeless(&run(&format!("override drain {one} --for 3d"), &because));
+    assert!(said.starts_with(&format!("drain {one} (1 endpoint) since TIME until TIME (")), "{said}");
+    assert!(said.contains(" left), by alice: it is well\n"), "{said}");
+    let said = timeless(&run("override drain pool/web", &because));
+    assert!(!said.contains("but"), "only who is to be up is told that nobody is sent there: {said}");
+    run("override clear pool/web", &["--author", "bob"]);
+    assert_eq!(run("resume pool/web", &because), "pool/web: nothing was held down\n");
+    interface.reloader.publisher().replace(prepared(CONFIGURATION).1.compiled);
+    let listed = timeless(&run("override list", &[]));
+    assert!(
+        listed.contains("up pool/quiet (no endpoint any more: check the name) since TIME until cleared"),
+        "{listed}"
+    );
+    let audit = run("override audit", &[]);
+    let audit: Vec<&str> = audit.lines().map(|line| line.split_once("  ").unwrap().1).collect();
+    assert_eq!(audit[0], "up pool/quiet until cleared, by alice: it is well");
+    assert!(audit[1].starts_with(&format!("drain {one} until 2")), "{}", audit[1]);
+    assert_eq!(audit[3..], ["clear pool/web, by bob", "resume pool/web, by alice: it is well"]);
+}
+
 #[test]
 fn tells_of_what_changed() {
     let interface = Interface::start(None);
@@ -89,7 +151,8 @@ fn tells_of_what_changed() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meridian"));
         command.arg("history").args(arguments).args(["--admin", &admin]).output().unwrap()
     };
-    assert_eq!(text(&history(&[]).stdout), "nothing changed\n");
+    let told = history(&[]);
+    assert!(text(&told.stdout).starts_with("nothing changed since the server started "), "{}", text(&told.stdout));
     let publisher = interface.reloader.publisher();
     observe(publisher, &[], 1, Instant::now());
     observe(publisher, &["192.0.2.1"], 3, Instant::now());

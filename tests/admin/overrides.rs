@@ -13,6 +13,8 @@ fn words_are_taken_shown_and_taken_back() {
     let (status, answer) =
         send_json(server, "POST /api/v1/overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
     assert_eq!((status, &answer["kept_in"]), (200, &Value::Null), "{answer}");
+    let none_out = json!({"disabled": 0, "draining": 0, "weight_zero": 0});
+    assert_eq!(answer["still_out"], none_out, "{answer}");
     let said = &answer["override"];
     assert_eq!((&said["subject"], &said["endpoints"]), (&json!("endpoint/web/eu-central/2001:db8::1"), &json!(1)));
     assert_eq!((&said["reason"], &said["expires"]), (&json!("r"), &Value::Null));

@@ -1,9 +1,10 @@
 //! Backends that die, hang, slow down, flap and return, and a checker that knows it.
 //!
-//! A [`script`] of a seed says what befalls each backend of a [`site`]. It is played in real time ([`real`]): hundreds of listeners on
-//! loopback, the real binary that probes them, and a client that asks it all the time. It is played in simulated time
-//! ([`simulated`]) as well, thousands of them: the same core, with its time and what probes find given to it. Both make a [`log`] of
-//! the verdicts and answers that were seen, and the [`checker`] compares that with the truth.
+//! A [`scenario`] has a [`site`], and a [`script`] of a seed that says what befalls each of its backends, what operators do, and when
+//! the server is restarted. It is played in real time ([`real`]): hundreds of listeners on loopback, the real binary that probes
+//! them, and a client that asks it all the time. The same is played in simulated time ([`simulated`]), and thousands like it: the same
+//! core, with its time and what probes find given to it. Both make a [`log`] of the verdicts and answers that were seen, and the
+//! [`checker`] compares that with the truth.
 //!
 //! | variable | is |
 //! |---|---|
@@ -35,7 +36,7 @@ use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
 use crate::checker::check;
-use crate::log::Log;
+use crate::log::{Log, Timeline};
 use crate::scenario::{Kind, Scenario};
 use crate::simulated::Simulator;
 
@@ -60,17 +61,13 @@ fn real_scenarios(seed: u64) -> [Scenario; Kind::ALL.len()] {
     Kind::ALL.map(|kind| Scenario::real(kind, seed, length, backends))
 }
 
-/// What is wrong with what was seen, and how to see it again; with a large site also that nothing was shown.
+/// What is wrong with what was seen, and how to see it again; of a large site also that nothing was shown.
 fn judge(scenario: &Scenario, seed: u64, slack: Duration, is_large: bool, log: &Log) -> Result<(), String> {
     let Scenario { kind, site, script } = scenario;
     let violations = check(site, script, slack, log);
     let shows = if is_large { kind.shows() } else { &[] };
-    let is_shown = shows.is_empty()
-        || log
-            .changes()
-            .iter()
-            .flat_map(|(_, changes)| changes)
-            .any(|(_, to)| to.held.is_some_and(|held| shows.contains(&held)));
+    let mut held = log.endpoints.iter().flat_map(Timeline::changes).filter_map(|(.., to)| to.held);
+    let is_shown = shows.is_empty() || held.any(|held| shows.contains(&held));
     if violations.is_empty() && is_shown {
         return Ok(());
     }
@@ -137,7 +134,7 @@ fn thousands_of_schedules_in_simulated_time() {
         let log = simulator.play(scenario, seed);
         let judged = judge(scenario, seed, simulated::SLACK, is_large, &log);
         judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:?}", scenario.site));
-        for (_, to) in log.changes().into_iter().flat_map(|(_, changes)| changes) {
+        for (.., to) in log.endpoints.iter().flat_map(Timeline::changes) {
             let shown = [Some(("verdict", to.verdict.name())), to.held.map(held), to.word.map(word)];
             shown.into_iter().flatten().for_each(|shown| *census.entry(shown).or_default() += 1);
         }

@@ -65,7 +65,7 @@ struct Input {
 /// Plays a script.
 pub(crate) fn run(site: &Site, script: &Script) -> Seeing {
     let backends = Backends::start(site, script);
-    let folder = Folder::new("chaos");
+    let folder = Folder::in_memory("chaos");
     folder.put_secret(TOKEN_FILE, TOKEN);
     let config = folder.put("meridian.toml", site.toml(backends.port));
     let meridian = Meridian::serve(&config);

@@ -59,13 +59,21 @@ impl Scenario {
         Self::new(kind, site, length, &mut rng)
     }
 
+    /// With reloads now and then, and a restart where no doubt would have to outlive it.
     fn new(kind: Kind, site: Site, length: Duration, rng: &mut Rng) -> Self {
-        let script = match kind {
+        let mut script = match kind {
             Kind::WithoutLimits => without_limits(&site, length, rng),
             Kind::WithinLimits => within_limits(&site, length, rng),
             Kind::CutOff => cut_off(&site, length, rng),
             Kind::Operated => operated(&site, length, rng),
         };
+        while rng.u8(..4) == 0 {
+            script.act(length.mul_f64(rng.f64()), Act::Reload);
+        }
+        if !site.is_doubtful() {
+            let pause = length.mul_f64(0.05 * rng.f64());
+            script.act(length.mul_f64(0.3 + 0.5 * rng.f64()), Act::Restart { pause });
+        }
         Self { kind, site, script }
     }
 }
@@ -122,7 +130,7 @@ fn cut_off(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     script
 }
 
-/// Half of the endpoints of each pool get a word that ends, most of the last pool die, and pools are resumed now and then.
+/// Half of the endpoints of each pool get a word that ends, most of the first pool die, and pools are resumed now and then.
 fn operated(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let mut script = any(site, length, rng);
     let spread = site.timing(0).interval.mul_f64(0.6);
@@ -150,7 +158,7 @@ fn machines(site: &Site, endpoints: impl IntoIterator<Item = usize>) -> Vec<usiz
     endpoints.into_iter().flat_map(|endpoint| site.inputs(endpoint)).collect()
 }
 
-/// Stories by chance, now and then much that dies at once, reloads, and a restart where no doubt would have to outlive it.
+/// Stories by chance, and now and then much that dies at once.
 fn any(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let mut script = Script::random(rng, site, length);
     while rng.u8(..3) > 0 {
@@ -168,13 +176,6 @@ fn any(site: &Site, length: Duration, rng: &mut Rng) -> Script {
         });
         let spread = site.timing(0).interval.mul_f64(rng.f64());
         script.strike(rng, struck, span, spread, state);
-    }
-    while rng.u8(..4) == 0 {
-        script.act(length.mul_f64(rng.f64()), Act::Reload);
-    }
-    if !site.is_doubtful() {
-        let pause = length.mul_f64(0.05 * rng.f64());
-        script.act(length.mul_f64(0.3 + 0.5 * rng.f64()), Act::Restart { pause });
     }
     script
 }

@@ -90,11 +90,11 @@ fn a_full_disk_refuses_words_and_nothing_else() {
     assert!(text.contains("verdicts can't be stored") && text.contains("No space left on device"), "{text}");
 }
 
-/// Changes a bit in the middle of a file, and returns what is there then.
-fn damage(path: &Path) -> Vec<u8> {
+/// Changes a bit behind this text in a file, which makes other words of what it says, and returns what is there then.
+fn damage(path: &Path, behind: &str) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    let place = std::str::from_utf8(&bytes).unwrap().find(behind).unwrap() + behind.len();
+    bytes[place] ^= 1;
     fs::write(path, &bytes).unwrap();
     bytes
 }
@@ -103,15 +103,14 @@ fn damage(path: &Path) -> Vec<u8> {
 fn damaged_files_are_told_of_and_keep_nothing_from_being_served() {
     let (folder, path) = site("damage", ENDPOINTS);
     let mut meridian = Meridian::serve(&path);
-    // The middle of the file is in the second.
     for region in ["us-east", "eu-central", "ap-southeast"] {
         say(&meridian, &folder, &["override", "disable", &format!("region/{region}"), "--reason", "the roof leaks"]);
     }
     assert_eq!(answer(&meridian), "NoError");
     meridian.process.signal("TERM");
     assert!(meridian.process.wait_for_end(PATIENCE).success());
-    let damaged = damage(&folder.path("state/overrides"));
-    damage(&folder.path("state/verdicts"));
+    let damaged = damage(&folder.path("state/overrides"), "region/eu-");
+    damage(&folder.path("state/verdicts"), "\"record\":");
 
     let meridian = Meridian::serve(&path);
     assert_eq!(answer(&meridian), "NoError 10.0.0.2", "the first word holds, and those from the damage on do not");

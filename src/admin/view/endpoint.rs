@@ -57,6 +57,8 @@ pub struct Endpoint {
     pub is_warming: bool,
     /// Its circuit breaker, where its pool has them: closed, open or half-open.
     pub breaker: Option<String>,
+    /// For how many seconds more its breaker, being open, lets nobody be sent there, as though it were down.
+    pub breaker_open_seconds: Option<u64>,
     /// How busy it is, as far as that is known and fresh.
     pub load: Load,
     /// How many seconds ago something was last said of its load.
@@ -107,6 +109,11 @@ impl Input {
     }
 }
 
+/// The time that is left: it ends with the last second that is shown.
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_millis().div_ceil(1000) as u64
+}
+
 /// What keeps something down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -120,10 +127,7 @@ impl From<health::Hold> for Hold {
     fn from(hold: health::Hold) -> Self {
         match hold {
             health::Hold::None => Self::default(),
-            // It ends with the last second that is shown.
-            health::Hold::For(left) => {
-                Self { held_down_seconds: Some(left.as_millis().div_ceil(1000) as u64), awaits_resume: false }
-            }
+            health::Hold::For(left) => Self { held_down_seconds: Some(whole_seconds(left)), awaits_resume: false },
             health::Hold::UntilResumed => Self { held_down_seconds: None, awaits_resume: true },
         }
     }
@@ -215,6 +219,7 @@ impl Endpoint {
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
+            breaker_open_seconds: known.and_then(|known| known.tried_in(now)).map(whole_seconds),
             load: known.zip(found).map(|(known, found)| known.load(&found, now).rounded().into()).unwrap_or_default(),
             load_seconds: known.and_then(|known| known.load_age(now)).map(|age| age.as_secs()),
         }
@@ -229,6 +234,13 @@ fn certificate_expires(target: &TargetHealth) -> Option<u64> {
 /// For how many seconds the prober has suspected itself.
 pub(super) fn unsure_seconds(health: &Table, now: Instant) -> Option<u64> {
     health.unsure_since().map(|since| now.saturating_duration_since(since).as_secs())
+}
+
+/// For how many seconds more it may suspect itself at most.
+pub(super) fn unsure_left_seconds(snapshot: &Snapshot, health: &Table, now: Instant) -> Option<u64> {
+    let at_most = snapshot.compiled.config.safety.self_suspicion.at_most;
+    let left = at_most.saturating_sub(now.saturating_duration_since(health.unsure_since()?));
+    Some(whole_seconds(left))
 }
 
 /// How many endpoints are held, by what holds them.
@@ -257,6 +269,8 @@ pub struct HealthReport {
     pub reload_problems: Option<String>,
     /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
     pub unsure_seconds: Option<u64>,
+    /// In how many seconds at most that ends.
+    pub unsure_left_seconds: Option<u64>,
     /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
     pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
@@ -292,6 +306,7 @@ impl HealthReport {
             generation: snapshot.generation,
             reload_problems,
             unsure_seconds: unsure_seconds(health, now),
+            unsure_left_seconds: unsure_left_seconds(snapshot, health, now),
             held: held(health),
             endpoints,
         }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{self, Shown};
 use super::{
-    Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, endpoint, message,
+    Age, Asker, AskerKnownBy, Client, Explanation, Found, Location, LocationKnownBy, Question, Step, endpoint, message,
 };
-use crate::config::Target;
+use crate::config::{SelfSuspicion, Target};
 use crate::dns::MAX_ALIASES;
 use crate::geo::{self, Located, Origin};
 use crate::health::Table;
@@ -60,10 +60,23 @@ impl Explanation {
             source,
             generation: snapshot.generation,
             unsure_seconds: endpoint::unsure_seconds(health, now),
+            unsure_left_seconds: endpoint::unsure_left_seconds(snapshot, health, now),
+            unsure_ends: unsure_ends(snapshot, health, now),
             steps,
             answer: message::answer(&response),
         }
     }
+}
+
+/// What ends the prober's doubt in itself, where it has one.
+fn unsure_ends(snapshot: &Snapshot, health: &Table, now: Instant) -> Option<String> {
+    let SelfSuspicion { canaries, window, .. } = &snapshot.compiled.config.safety.self_suspicion;
+    let left = Age(endpoint::unsure_left_seconds(snapshot, health, now)?);
+    let canary = match canaries.as_slice() {
+        [] => String::new(),
+        _ => format!("when a canary has answered for {}, ", Age(window.as_secs())),
+    };
+    Some(format!("{canary}when half of what turned down answers again, or else in {left}: then probes are believed"))
 }
 
 /// What a decision is made from, and the time.

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::health::overrides::Word;
 pub use endpoint::{Endpoint, HealthReport, Hold, Input, Load, Phases, PlacedEndpoint};
 pub use explain::Source;
-pub use history::{History, PastChange};
+pub use history::{History, PastChange, What};
 pub use question::{Client, InvalidQuestion, Question};
+pub(crate) use text::Age;
 
 /// One decision, with its reasons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct Explanation {
     pub generation: u64,
     /// For how many seconds the prober has suspected itself, so that it takes nothing away; nothing while it doesn't.
     pub unsure_seconds: Option<u64>,
+    /// In how many seconds at most that ends.
+    pub unsure_left_seconds: Option<u64>,
+    /// What ends it, in words.
+    pub unsure_ends: Option<String>,
     /// The name asked for, then each that an alias leads to.
     pub steps: Vec<Step>,
     /// What is answered.

@@ -7,6 +7,7 @@ use super::{
     Hold, Input, Latency, Load, Location, LocationKnownBy, OutcomeKind, Part, Phases, RankedRegion, Record,
     ServiceDecision, Source,
 };
+use crate::health::overrides::Word;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -16,12 +17,13 @@ impl Display for Explanation {
             Source::Server => writeln!(f, "Server    generation {}", self.generation)?,
             Source::File => writeln!(f, "Health    unknown: this is read from a file, so every endpoint counts as up")?,
         }
-        if let Some(seconds) = self.unsure_seconds {
+        if let (Some(seconds), Some(ends)) = (self.unsure_seconds, &self.unsure_ends) {
             let age = Age(seconds);
             writeln!(
                 f,
-                "Unsure    for {age}: so much turned down at once that the server may be cut off itself, so it takes nothing away"
+                "Unsure    for {age}: so much turned down at once that this server may be cut off itself, so it takes nothing away"
             )?;
+            writeln!(f, "          that ends {ends}")?;
         }
         for step in &self.steps {
             writeln!(f)?;
@@ -252,9 +254,20 @@ impl Display for Endpoint {
         }
         if let Some(held) = &self.held {
             match self.breaker.as_ref().filter(|state| *state != "closed") {
-                Some(state) => write!(f, ", as its breaker is {state} but {held} holds it")?,
-                None => write!(f, ", as its probes say that it is down but {held} holds it")?,
+                Some(state) => write!(f, ": its breaker is {state}, but ")?,
+                None if self.inputs.is_empty() => f.write_str(": its probe says down, but ")?,
+                None => f.write_str(": its inputs say down, but ")?,
             }
+            match held.as_str() {
+                "unsure" => f.write_str("this server doubts itself")?,
+                limit => write!(f, "`[safety] {limit}` keeps it")?,
+            }
+            f.write_str(", so it may be answered")?;
+        }
+        match self.breaker_open_seconds.map(Age) {
+            Some(left) if self.verdict == "down" => write!(f, ", and its breaker is open, tried again in {left}")?,
+            Some(left) => write!(f, " by its probes, but counts as down: its breaker is open, tried again in {left}")?,
+            None => {}
         }
         write!(f, "{}", self.hold)?;
         match (&self.last_probe, self.last_probe_seconds) {
@@ -265,11 +278,15 @@ impl Display for Endpoint {
         if let Some(days) = self.certificate_days_left {
             write!(f, "; certificate for {days} more days")?;
         }
-        if self.weight_percent != 100.0 {
+        if self.weight_percent != 100.0 && self.breaker_open_seconds.is_none() {
             let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
             let warming = self.is_warming.then(|| "warming up".to_owned());
-            let breaker =
-                self.breaker.as_ref().filter(|state| *state != "closed").map(|state| format!("breaker {state}"));
+            let heeds_breaker = self.held.is_none() && !self.overrides.contains(&Word::Up);
+            let breaker = self
+                .breaker
+                .as_ref()
+                .filter(|state| heeds_breaker && *state != "closed")
+                .map(|state| format!("breaker {state}"));
             let reasons: Vec<String> = [score, warming, breaker].into_iter().flatten().collect();
             write!(f, "; {:.1} % of its weight counts ({})", self.weight_percent, reasons.join(", "))?;
         }
@@ -361,7 +378,7 @@ impl Display for Load {
 }
 
 /// Seconds, in the unit that says most.
-struct Age(u64);
+pub(crate) struct Age(pub(crate) u64);
 
 impl Display for Age {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

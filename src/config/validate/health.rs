@@ -33,7 +33,7 @@ pub(super) fn health(table: &Table<'_>, context: Context<'_>) -> Option<PoolHeal
     let acting = inputs.iter().filter(|input| !input.monitoring_only).map(|input| u64::from(input.weight));
     let together: u64 = acting.sum();
     if together == 0 {
-        return health.value.reject("nothing here acts", "let one of them not be `monitoring_only`");
+        return health.value.reject("all inputs are `monitoring_only`, so nothing would decide", "let one of them act");
     }
     let required = table.or("require", together, |value| match value.as_str() {
         None if value.is_integer() => value.integer(1..=together),

@@ -6,7 +6,7 @@ use super::{health, pool};
 use crate::config::reader::Value;
 use crate::config::safety::{Canary, MAX_CANARIES};
 use crate::config::units::show_duration;
-use crate::config::{MAX_ENDPOINTS, MAX_REGIONS, Safety, SelfSuspicion, schema};
+use crate::config::{Check, MAX_ENDPOINTS, MAX_REGIONS, Safety, SelfSuspicion, schema};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -65,7 +65,15 @@ fn canary(value: Value<'_>, context: health::Context<'_>, window: Duration) -> O
             } else {
                 format!("write `window = \"{longest}\"` or more, or name a probe that runs more often")
             };
-            let message = format!("its answers may come {longest} apart, but count for the window of {window} alone");
+            let message = match *probe.check {
+                Check::Heartbeat(_) => {
+                    format!("this canary may be silent for {longest}, and what it says counts for the `window` of {window}")
+                }
+                _ => format!(
+                    "this canary is asked too seldom: its `interval` and `timeout` are {longest} together, and an answer counts for \
+                     the `window` of {window}"
+                ),
+            };
             return value.reject(message, hint);
         }
         Some(index)

@@ -40,13 +40,8 @@ impl Fallen {
 }
 
 impl Checker<'_> {
-    /// Where the server may come to that, nobody has a say and it is never off.
+    /// Where that may come about, no operator has a say, and the server is never off.
     pub(super) fn doubt(&mut self) {
-        if !self.site.is_doubtful()
-            && self.log.endpoints.iter().all(|line| line.changes().all(|(.., to)| to.held != Some(Held::Unsure)))
-        {
-            return;
-        }
         let rules = &self.site.safety.self_suspicion;
         let mut now = vec![Seen::UNKNOWN; self.site.endpoints.len()];
         let mut fallen = Fallen { when: vec![None; now.len()], taken: vec![None; now.len()], ..Fallen::default() };

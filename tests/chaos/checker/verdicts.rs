@@ -25,6 +25,8 @@ struct Hold {
     fell: Duration,
     /// Whether nobody saw when it fell.
     is_unseen: bool,
+    /// How roughly that is known since.
+    vague: Duration,
 }
 
 impl Hold {
@@ -36,19 +38,21 @@ impl Hold {
         };
         let passed = at.saturating_sub(self.fell);
         let falls = |before: u32, passed: Duration| (before.saturating_sub(forgotten(passed)) + 1).min(MOST_FALLS);
-        self.least_falls = falls(self.least_falls, passed + slack * 2);
-        self.most_falls = falls(self.most_falls, passed.saturating_sub(slack * 2));
-        (self.fell, self.is_unseen) = (at, false);
+        let vague = self.vague + slack * 2;
+        self.least_falls = falls(self.least_falls, passed + vague);
+        self.most_falls = falls(self.most_falls, passed.saturating_sub(vague));
+        (self.fell, self.is_unseen, self.vague) = (at, false, Duration::ZERO);
     }
 
     /// It may have gone down again and again, unseen until then.
     fn is_hidden(&mut self, at: Duration) {
-        *self = Self { least_falls: 0, most_falls: MOST_FALLS, fell: at, is_unseen: true };
+        *self = Self { least_falls: 0, most_falls: MOST_FALLS, fell: at, is_unseen: true, vague: Duration::ZERO };
     }
 
-    /// The server starts again, and remembers one going-down at most.
+    /// The server starts again, and remembers one going-down at most, which is kept by the second, as the time off is.
     fn forget(&mut self) {
         (self.least_falls, self.most_falls) = (0, self.most_falls.min(1));
+        self.vague = Duration::from_secs(2);
     }
 
     /// When it may be up at the soonest, and when nothing holds it any more at the latest; `resumed` is when operators let it.

@@ -49,9 +49,16 @@ fn data(value: Value<'_>, rtype: u16) -> Option<DnsData> {
     match rtype {
         rtype::A | rtype::AAAA => {
             let example = if rtype == rtype::A { "\"192.0.2.1\"" } else { "\"2001:db8::1\"" };
-            match value.text("an address", example)?.parse::<IpAddr>() {
+            let text = value.text("an address", example)?;
+            match text.parse::<IpAddr>() {
                 Ok(address) if address.is_ipv4() == (rtype == rtype::A) => Some(DnsData::Address(address)),
-                _ => value.reject("it can't be in a record of that type", format!("write for example `{example}`")),
+                _ => {
+                    let rtype = Rtype::from_int(rtype);
+                    value.reject(
+                        format!("{text:?} is no data of an {rtype} record"),
+                        format!("write for example `{example}`"),
+                    )
+                }
             }
         }
         rtype::CNAME | rtype::DNAME | rtype::NS | rtype::PTR => value.domain_name().map(DnsData::Name),

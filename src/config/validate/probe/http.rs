@@ -86,7 +86,7 @@ fn regex(value: Value<'_>) -> Option<BodyRegex> {
     match BodyRegex::new(text) {
         Ok(regex) => Some(regex),
         Err(regex::Error::CompiledTooBig(_)) => {
-            value.reject("it takes too much memory", "write a simpler one, or one with smaller counts")
+            value.reject("this expression needs too much memory", "write a simpler one, or one with smaller counts")
         }
         // Its words are several lines that show the expression again; the last says what is wrong.
         Err(error) => {
