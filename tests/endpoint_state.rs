@@ -452,7 +452,7 @@ fn an_explanation_says_what_becomes_of_the_weight_and_why() {
     run.at(10.0);
     assert_eq!(
         line(&run, 1),
-        "weight 1, up for 10 s (ok in 4.0ms, 10 s ago); 0.0 % of its weight counts (breaker open); \
+        "weight 1, up for 10 s by its probes, but counts as down: its breaker is open, tried again in 20 s (ok in 4.0ms, 10 s ago); \
          load 12 connections, 4 ms (10 s ago)"
     );
     assert_eq!(
