@@ -27,7 +27,9 @@ use crate::reload::{
 };
 use crate::server::cpus::Placement;
 use crate::server::privileges::Identity;
-use crate::server::{ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, serve};
+use crate::server::{
+    ServerCounters, Serving, Sockets, certificate, raise_descriptor_limit, release_free_memory, serve,
+};
 use crate::snapshot::{Event, Publisher};
 use crate::state::verdicts::WRITE_INTERVAL;
 use crate::unix_time::{unix_seconds, unix_seconds_modulo};
@@ -40,6 +42,8 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 const OBSERVATIONS_PER_PUBLICATION: usize = 4096;
 /// How often what time alone does is done.
 const TICK: Duration = Duration::from_secs(1);
+/// So many probes under way take memory that is worth giving back.
+const MANY_PROBES: u64 = 1_000;
 /// How long the last verdicts may take to be kept at the end.
 const STATE_GRACE: Duration = Duration::from_secs(1);
 /// How long the admin interface's last responses may take at the end.
@@ -116,6 +120,7 @@ impl Daemon {
         runtime.spawn(keep_time(Arc::clone(&publisher), of_background()));
         runtime.spawn(follow_demand(Arc::clone(&publisher), of_background()));
         let reloader = Arc::new(Reloader::new(loader, publisher, prober, certificate, observations));
+        runtime.spawn(give_memory_back(Arc::clone(&reloader)));
 
         let workers: Vec<Arc<WorkerCounters>> =
             (0..sockets.worker_count()).map(|_| Arc::new(WorkerCounters::default())).collect();
@@ -340,6 +345,24 @@ async fn keep_state(operator: Arc<Operator>, background: Background) {
         };
         // Fails only when all ends.
         let _ = tokio::task::spawn_blocking(move || background.does("state", work)).await;
+    }
+}
+
+/// Gives memory back when very many probes were under way and no longer are, each of which takes some 30 KiB: the allocator would
+/// keep it. On a thread of its own, as that takes milliseconds.
+async fn give_memory_back(reloader: Arc<Reloader>) {
+    let mut seconds = tokio::time::interval(TICK);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut most = 0;
+    loop {
+        seconds.tick().await;
+        let under_way = reloader.punctuality().in_flight();
+        most = most.max(under_way);
+        if most >= MANY_PROBES && under_way < most / 4 {
+            most = under_way;
+            // Fails only when all ends.
+            let _ = tokio::task::spawn_blocking(release_free_memory).await;
+        }
     }
 }
 
