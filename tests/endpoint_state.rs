@@ -473,7 +473,8 @@ fn an_explanation_says_what_becomes_of_the_weight_and_why() {
     held.push(pushed(Pushed { failures: 5, ..Pushed::default() })).unwrap();
     assert_eq!(
         line(&held, 1),
-        "weight 1, up for 0 s, as its breaker is open but max_down_share holds it (ok in 4.0ms, 0 s ago)"
+        "weight 1, up for 0 s: its breaker is open, but `[safety] max_down_share` keeps it, so it may be answered \
+         (ok in 4.0ms, 0 s ago)"
     );
 }
 
