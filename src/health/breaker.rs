@@ -91,9 +91,9 @@ impl fmt::Display for Cause {
 ///                                                         └───────────┘
 /// ```
 ///
-/// Results are those of probes and those that are reported. While it is open they don't count; and what was counted is forgotten where
-/// the prober doubts it, which closes it. One that opens again
-/// before it was closed for as long as it was open before stays open for twice as long, too.
+/// Results are those of probes and those that are reported. While it is open they don't count. Where the prober doubts what was
+/// counted, that is forgotten, and it is closed. One that opens again before it was closed for as long as it was open before stays
+/// open for twice as long, too.
 ///
 /// Pure: time comes in as an argument. Its size is bounded.
 #[derive(Debug, Clone)]
