@@ -38,8 +38,6 @@ pub(super) struct Settling {
     down: usize,
     /// When these targets were first looked after.
     began: Option<Instant>,
-    /// Regions in which anything is probed that counts.
-    regions: usize,
 }
 
 impl Default for Settling {
@@ -56,7 +54,6 @@ impl Default for Settling {
             judged: 0,
             down: 0,
             began: None,
-            regions: 0,
         }
     }
 }
@@ -74,10 +71,6 @@ impl Settling {
             let targets = (0..).zip(targets.iter()).filter(|(index, _)| acting(index));
             targets.filter(|(_, target)| is(target.machine.verdict())).count()
         };
-        let is_probed =
-            |known: &&EndpointHealth| known.placed.acting_inputs().any(|(input, _)| matches!(input, Input::Target(_)));
-        let probed = endpoints.all().iter().filter(is_probed);
-        let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
         let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
@@ -91,7 +84,6 @@ impl Settling {
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
             began: None,
-            regions: regions.len(),
         }
     }
 
@@ -553,23 +545,15 @@ impl Table {
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.
     fn sight(&self, began: Instant, now: Instant) -> Sight {
-        let Settling { suspicion, safety, canaries, targets, judged, down, regions, .. } = &self.settling;
+        let Settling { suspicion, safety, canaries, targets, judged, down, .. } = &self.settling;
         let window = safety.self_suspicion.window;
         // The first results to come may not be like the others: refusals come sooner than answers.
         let is_new = now.saturating_duration_since(began) <= window;
         let targets = if is_new { *targets } else { *judged };
-        // Where they are is only asked where there are enough.
-        let mut fallen_regions = BTreeSet::new();
-        let is_many = suspicion.since().is_none()
-            && suspicion.fallen().len() as f64 > targets as f64 * safety.self_suspicion.share;
-        let mut fallen = suspicion.fallen().take_while(|_| is_many);
-        // Whether it is more than one is all that counts.
-        while fallen_regions.len() <= 1
-            && let Some(target) = fallen.next()
-        {
-            let endpoints = self.endpoints.of_target(target).iter();
-            fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
-        }
+        // Which takes a while, and is only asked where there are enough.
+        let is_everywhere = suspicion.since().is_none()
+            && suspicion.is_too_much(&safety.self_suspicion, targets, *down)
+            && self.is_everywhere(suspicion);
         let last = |canary: &TargetId| self.get(*canary).and_then(|target| target.last.as_ref());
         let answers = |(then, last): &(Instant, Observation)| {
             last.outcome.is_ok() && now.saturating_duration_since(*then) <= window
@@ -580,6 +564,20 @@ impl Table {
             false if !is_asked => None,
             answers => Some(answers),
         };
-        Sight { targets, down: *down, regions: *regions, fallen_regions: fallen_regions.len(), canary_answers }
+        Sight { targets, down: *down, is_everywhere, canary_answers }
+    }
+
+    /// Whether what turned down of late is in more than one region, or in the only one in which any target was up.
+    fn is_everywhere(&self, suspicion: &Suspicion) -> bool {
+        let regions_of = |target: TargetId| {
+            let endpoints = self.endpoints.of_target(target).iter();
+            endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index))
+        };
+        let mut regions = suspicion.fallen().flat_map(regions_of);
+        let Some(first) = regions.next() else { return false };
+        regions.any(|region| region != first) || {
+            let up = (0..).zip(self.targets.iter()).filter(|(_, target)| target.machine.verdict() != Verdict::Down);
+            !up.flat_map(|(index, _)| regions_of(TargetId(index))).any(|region| region != first)
+        }
     }
 }
