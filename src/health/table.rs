@@ -323,17 +323,23 @@ impl Table {
         }
         let Age::Past(age) = age else { return Err(Rejection::Future) };
         let measured = now.checked_sub(*age).ok_or(Rejection::TooOld)?;
+        let has_results = *successes > 0 || *failures > 0;
         let mut outcome = Err(Rejection::UnknownEndpoint);
         for index in found {
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
-            if let Err(rejection) = endpoint.take(load, measured, now) {
-                outcome = outcome.or(Err(rejection));
-                continue;
+            match endpoint.take(load, measured, now) {
+                // Of its load something later is known, but of each request it is told once.
+                Err(Rejection::Outdated) if has_results => {}
+                Err(rejection) => {
+                    outcome = outcome.or(Err(rejection));
+                    continue;
+                }
+                Ok(()) => {}
             }
             outcome = Ok(());
             effect.touched.push(index);
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
-            if *successes > 0 || *failures > 0 {
+            if has_results {
                 effect.breakers.extend(endpoint.record(*successes, *failures, now).map(|change| (index, change)));
             }
         }
