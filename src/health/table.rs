@@ -277,10 +277,11 @@ impl Table {
             }
         }
         for (source, said) in &observation.details.reports {
+            // What one of them rejects may be news of another.
             let outcome = said.and_then(|load| {
-                effect.touched.iter().try_for_each(|index| match self.endpoints.get_mut(*index) {
-                    Some(endpoint) => endpoint.take(&load, now, now),
-                    None => Ok(()),
+                effect.touched.iter().fold(Ok(()), |outcome, index| match self.endpoints.get_mut(*index) {
+                    Some(endpoint) => outcome.and(endpoint.take(&load, now, now)),
+                    None => outcome,
                 })
             });
             self.reports.add(*source, outcome);
@@ -543,6 +544,21 @@ mod tests {
             .unwrap();
         assert_eq!(effect.touched, [0, 1]);
         assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(7.0); 2]);
+    }
+
+    #[test]
+    fn what_one_endpoint_rejects_counts_for_others_that_share_its_target() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], [placed("web", "here"), placed("api", "here")]);
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let load = |connections| Load { connections: Some(connections), ..Load::default() };
+        let report = Pushed { pool: "web".into(), endpoint: "192.0.2.1".into(), load: load(9.0), ..Pushed::default() };
+        table.push(&Ok(report), later, &mut Effect::default()).unwrap();
+        let reports = vec![(report::Source::Header, Ok(load(7.0)))];
+        let details = Details { reports, ..Details::default() };
+        let effect = table.observe(&key, Observation { details, ..observation(Ok(())) }, now).unwrap();
+        assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(9.0), Some(7.0)]);
+        assert_eq!(effect.rejected, [(report::Source::Header, Rejection::Outdated)]);
     }
 
     #[test]
