@@ -472,6 +472,22 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
 }
 
 #[test]
+fn a_breaker_that_is_passed_by_cools_nothing_down() {
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nslow_start = \"1h\"");
+    let mut run = Run::up(&format!("{pool}{BREAKER}"));
+    run.obey("up endpoint/p/near/192.0.2.1");
+    run.report(1, 0, 3);
+    run.at(30);
+    run.report(1, 2, 0);
+    assert_eq!(run.share(1), 1.0, "it closes, but kept nobody away");
+    run.obey("down endpoint/p/near/192.0.2.1");
+    run.obey("up endpoint/p/near/192.0.2.1");
+    assert_eq!(run.share(1), 1.0 / 16.0);
+    run.report(1, 0, 3);
+    assert_eq!(run.share(1), 1.0 / 16.0, "it opens, and warms up as before");
+}
+
+#[test]
 fn a_probe_that_is_only_watched_changes_nothing_of_a_breaker() {
     let breaker = "[pools.p.breaker]\nfailures = 100\nerror_rate = 0.5\nmin_reports = 4\nwindow = \"60s\"\n";
     for health in ["probe = \"s\"", "health = [{ probe = \"s\" }, { probe = \"b\", monitoring_only = true }]"] {

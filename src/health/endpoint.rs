@@ -358,7 +358,10 @@ impl EndpointHealth {
     pub fn record(&mut self, successes: u32, failures: u32, now: Instant) -> Option<breaker::Transition> {
         let rules = self.placed.rules.breaker.as_ref()?;
         let transition = self.breaker.as_mut()?.record(rules, successes, failures, now)?;
-        self.warming_since = (transition.to == State::Closed).then_some(now);
+        // One whose breaker is passed by serves as before.
+        if transition.to == State::Closed && self.heeds_breaker() {
+            self.warming_since = Some(now);
+        }
         Some(transition)
     }
 
