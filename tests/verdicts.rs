@@ -1237,6 +1237,23 @@ fn the_history_tells_of_breakers() {
 }
 
 #[test]
+fn the_history_tells_of_breakers_that_a_doubt_closed() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{BREAKER}"));
+    run.report(4, 0, 3);
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let (_, health) = run.publisher.current_with_health();
+    let changes = History::new(&health, 3..4, 2, (run.now(), u64::from(NOW))).changes;
+    let line = |change: &meridian::admin::view::PastChange| {
+        format!("{} {} {}: {}", change.seconds_ago, change.from, change.to, change.reason)
+    };
+    assert_eq!(
+        changes.iter().map(line).collect::<Vec<_>>(),
+        ["20 closed open: 3 failures in a row", "0 open closed: this server doubts itself, and what opened it"]
+    );
+}
+
+#[test]
 fn the_history_is_in_order_and_bounded() {
     let mut run = Run::up(SIX);
     run.at(10);

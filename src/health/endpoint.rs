@@ -367,13 +367,9 @@ impl EndpointHealth {
 
     /// Lets its breaker forget what it counted, unless what it is to be taken away for began before `from`. Returns whether that
     /// closes it.
-    pub(super) fn doubt_breaker(&mut self, from: Instant) -> bool {
-        let was_tripped = self.is_tripped();
+    pub(super) fn doubt_breaker(&mut self, from: Instant, now: Instant) -> bool {
         let is_doubted = self.down_since.is_none_or(|since| since >= from);
-        if let Some(breaker) = self.breaker.as_mut().filter(|_| is_doubted) {
-            breaker.forget();
-        }
-        was_tripped && !self.is_tripped()
+        self.breaker.as_mut().filter(|_| is_doubted).and_then(|breaker| breaker.forget(now)).is_some()
     }
 
     /// Takes a report of what was so at `measured`.
