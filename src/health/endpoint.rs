@@ -534,7 +534,10 @@ impl Endpoints {
             for (input, _) in placed.acting_inputs() {
                 let Input::Target(target) = input else { continue };
                 by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
-                by_target[target.index()].push(index);
+                // Several of its probes may be the same.
+                if by_target[target.index()].last() != Some(&index) {
+                    by_target[target.index()].push(index);
+                }
             }
             group_ends.resize(placed.group as usize + 1, index + 1);
             group_ends[placed.group as usize] = index + 1;

@@ -562,6 +562,18 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_is_several_inputs_of_an_endpoint_counts_once_for_its_breaker() {
+        let key = key(1, 1);
+        let health = PoolHealth { inputs: vec![PoolHealth::of_probe(0).inputs[0].clone(); 2], required: 1 };
+        let breaker = Some(crate::config::Breaker { failures: 2, ..crate::config::Breaker::DEFAULT });
+        let rules = Rules { health, breaker, ..Rules::plain() }.into();
+        let inputs = [Input::Target(TargetId(0)), Input::Target(TargetId(0))].into();
+        let mut table = Table::default().rebuilt([key.clone()], [Placed { inputs, rules, ..placed("web", "here") }]);
+        let opened = [0, 1].map(|_| observe(&mut table, &key, Err(Failure::Refused)).breakers.len());
+        assert_eq!(opened, [0, 1]);
+    }
+
+    #[test]
     fn a_reload_tells_endpoints_of_one_address_apart_by_region() {
         let mut old = Table::default().rebuilt([key(1, 3)], [placed("web", "here"), placed("web", "there")]);
         let load = Load { connections: Some(7.0), ..Load::default() };
