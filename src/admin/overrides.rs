@@ -143,7 +143,8 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let author = text("author", &author, MAX_AUTHOR_OCTETS, SET_HINT)?;
     endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
-    state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
+    let since = state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
+    let said = Override { since, ..said };
     let still_out = if word == Word::Up { still_out(state, &said.subject) } else { StillOut::default() };
     Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said), still_out }).into_response())
 }

@@ -241,7 +241,7 @@ fn audit(listed: &Listed) -> Result<(), Error> {
 /// As `drain region/eu-central until 2026-11-21T04:00:00Z, by alice: maintenance`.
 fn what(event: &Event) -> String {
     match event {
-        Event::Set { subject, word, reason, author, expires } => {
+        Event::Set { subject, word, reason, author, expires, .. } => {
             format!("{word} {subject} {}, by {author}: {reason}", until(*expires))
         }
         Event::Clear { subject, reason: Some(reason), author } => format!("clear {subject}, by {author}: {reason}"),
