@@ -479,6 +479,22 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
 }
 
 #[test]
+fn a_breaker_that_is_passed_by_cools_nothing_down() {
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nslow_start = \"1h\"");
+    let mut run = Run::up(&format!("{pool}{BREAKER}"));
+    run.obey("up endpoint/p/near/192.0.2.1");
+    run.report(1, 0, 3);
+    run.at(30);
+    run.report(1, 2, 0);
+    assert_eq!(run.share(1), 1.0, "it closes, but kept nobody away");
+    run.obey("down endpoint/p/near/192.0.2.1");
+    run.obey("up endpoint/p/near/192.0.2.1");
+    assert_eq!(run.share(1), 1.0 / 16.0);
+    run.report(1, 0, 3);
+    assert_eq!(run.share(1), 1.0 / 16.0, "it opens, and warms up as before");
+}
+
+#[test]
 fn a_probe_that_is_only_watched_changes_nothing_of_a_breaker() {
     let breaker = "[pools.p.breaker]\nfailures = 100\nerror_rate = 0.5\nmin_reports = 4\nwindow = \"60s\"\n";
     for health in ["probe = \"s\"", "health = [{ probe = \"s\" }, { probe = \"b\", monitoring_only = true }]"] {
@@ -1263,6 +1279,23 @@ fn the_history_tells_of_breakers() {
     assert!(
         changes.iter().any(|line| line.contains("1 Verdict unknown up")),
         "breakers push no verdict out: {changes:?}"
+    );
+}
+
+#[test]
+fn the_history_tells_of_breakers_that_a_doubt_closed() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{BREAKER}"));
+    run.report(4, 0, 3);
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let (_, health) = run.publisher.current_with_health();
+    let changes = History::new(&health, 3..4, 2, (run.now(), u64::from(NOW))).changes;
+    let line = |change: &meridian::admin::view::PastChange| {
+        format!("{} {} {}: {}", change.seconds_ago, change.from, change.to, change.reason)
+    };
+    assert_eq!(
+        changes.iter().map(line).collect::<Vec<_>>(),
+        ["20 closed open: 3 failures in a row", "0 open closed: this server doubts itself, and what opened it"]
     );
 }
 

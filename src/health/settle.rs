@@ -518,7 +518,7 @@ impl Table {
         let mut pools = self.settling.holding.clone();
         let mut changed = vec![];
         if let Some(Doubt::Begins { .. }) = doubt {
-            changed = self.doubt_breakers();
+            changed = self.doubt_breakers(now);
             // What was taken away of late is given back also where nothing else fell, as by a first result.
             let mut first = 0;
             while let Some(known) = self.endpoints.get(first) {
@@ -535,11 +535,11 @@ impl Table {
     }
 
     /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
-    fn doubt_breakers(&mut self) -> Vec<u32> {
+    fn doubt_breakers(&mut self, now: Instant) -> Vec<u32> {
         let Some(from) = self.unsure_from() else { return Vec::new() };
         let all = (0..).zip(self.endpoints.all().iter());
         let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
-        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from)));
+        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from, now)));
         closed
     }
 

@@ -318,8 +318,8 @@ impl Live {
         self.own.get(service).and_then(Option::as_ref).map_or_else(Said::default, |own| own.said)
     }
 
-    /// Lays out the lists of the services that these words are on, as of a second since 1970: those in whose groups an endpoint has
-    /// changed, or all where nobody says which have. `changed` is ascending.
+    /// Lays out the lists of the services that these words are on, as of a second since 1970: those on which the word is another, and
+    /// those in whose groups an endpoint has changed, or all where nobody says which have. `changed` is ascending.
     pub(crate) fn obey(
         &mut self,
         compiled: &Compiled,
