@@ -61,6 +61,8 @@ pub enum Cause {
     Relapse,
     /// So many successes while it was half-open.
     Recovery(u32),
+    /// The prober doubts what it opened for.
+    Doubt,
 }
 
 impl fmt::Display for Cause {
@@ -71,6 +73,7 @@ impl fmt::Display for Cause {
             Self::Waited(time) => write!(f, "it was open for {time:?}"),
             Self::Relapse => f.write_str("a failure while it was tried"),
             Self::Recovery(successes) => write!(f, "{successes} successes while it was tried"),
+            Self::Doubt => f.write_str("this server doubts what it opened for"),
         }
     }
 }
@@ -164,11 +167,12 @@ impl Breaker {
     }
 
     /// Forgets what was counted, as that is doubted: it is closed, as though it had not opened for that.
-    pub fn forget(&mut self) {
-        self.transitions[State::Closed as usize] += u64::from(self.state() != State::Closed);
-        self.inner = Inner::Closed;
-        self.row = 0;
-        self.window = Window::default();
+    pub fn forget(&mut self, now: Instant) {
+        if self.state() == State::Closed {
+            (self.row, self.window) = (0, Window::default());
+        } else {
+            self.turn(Inner::Closed, Cause::Doubt, now);
+        }
     }
 
     /// Becomes half-open where it was open for long enough.
@@ -369,6 +373,7 @@ mod tests {
         assert_eq!(run.at(30_000, 1, 0), [(HalfOpen, Waited(seconds(30)))]);
         assert_eq!(run.at(31_000, 0, 1), [(Open, Relapse)]);
         // Twice as long.
+        assert_eq!(run.breaker.tried_in(&RULES, run.start + seconds(51)), Some(seconds(40)));
         assert_eq!(run.at(90_999, 0, 0), []);
         assert_eq!(run.at(91_000, 0, 0), [(HalfOpen, Waited(seconds(60)))]);
         assert_eq!(run.at(92_000, 0, 1), [(Open, Relapse)]);
@@ -390,6 +395,23 @@ mod tests {
         assert_eq!(run.at(200, 0, 1), [(Open, Row(3))]);
         run.breaker = run.breaker.with_other_rules();
         assert_eq!((run.breaker.state(), run.breaker.transitions()), (Open, [0, 1, 0]));
+    }
+
+    #[test]
+    fn what_is_doubted_is_forgotten() {
+        let mut run = Run::new();
+        run.at(0, 4, 5);
+        run.breaker.forget(run.start);
+        assert_eq!(run.at(100, 0, 2), []);
+        run.breaker.forget(run.start);
+        assert_eq!(run.at(200, 0, 2), []);
+        assert_eq!(run.breaker.transitions(), [0, 0, 0], "it was closed all the time");
+        assert_eq!(run.at(300, 0, 1), [(Open, Row(3))]);
+        run.breaker.forget(run.start + seconds(1));
+        assert_eq!((run.breaker.state(), run.breaker.transitions()), (Closed, [1, 1, 0]));
+        let last = run.breaker.history().last().map(|(at, change)| (*at, change.to, change.cause));
+        assert_eq!(last, Some((run.start + seconds(1), Closed, Cause::Doubt)));
+        assert_eq!(run.at(2_000, 0, 2), []);
     }
 
     #[test]

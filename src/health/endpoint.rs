@@ -364,11 +364,11 @@ impl EndpointHealth {
 
     /// Lets its breaker forget what it counted, unless what it is to be taken away for began before `from`. Returns whether that
     /// closes it.
-    pub(super) fn doubt_breaker(&mut self, from: Instant) -> bool {
+    pub(super) fn doubt_breaker(&mut self, from: Instant, now: Instant) -> bool {
         let was_tripped = self.is_tripped();
         let is_doubted = self.down_since.is_none_or(|since| since >= from);
         if let Some(breaker) = self.breaker.as_mut().filter(|_| is_doubted) {
-            breaker.forget();
+            breaker.forget(now);
         }
         was_tripped && !self.is_tripped()
     }

@@ -59,7 +59,8 @@ impl Default for Settling {
 }
 
 impl Settling {
-    /// For another generation with these targets, of which `id` tells which one a target is now. All endpoints are to be settled then.
+    /// For another generation with these targets, of which `id` tells which one a target is now. The guard is to be asked about all
+    /// pools then.
     pub(super) fn rebuilt(
         &self,
         targets: &Chunks<TargetHealth>,
@@ -75,14 +76,13 @@ impl Settling {
             |known: &&EndpointHealth| known.placed.acting_inputs().any(|(input, _)| matches!(input, Input::Target(_)));
         let probed = endpoints.all().iter().filter(is_probed);
         let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
-        let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
             guard: self.guard.clone(),
             suspicion: self.suspicion.renumbered(&id),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
-            holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
+            holding: BTreeSet::new(),
             targets: count(|_| true),
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
@@ -271,7 +271,7 @@ impl Table {
             let found = self.found(known, now).verdict;
             let due = known.due(found);
             if due != (known.verdict(), known.held()) {
-                let is_broken = known.held().is_some() && due.1.is_none() && known.is_taken_by_breaker(found);
+                let is_broken = known.held().is_some() && known.is_taken_by_breaker(found);
                 let reason = self.reason(known, due.1, is_broken, now);
                 let began = self.began(known, found, now);
                 let known = self.endpoints.get_mut(index);
@@ -355,7 +355,10 @@ impl Table {
 
     /// Asks the guard about all pools, as its limits, or what is subject to them, are others. All endpoints are to be settled then.
     pub fn rule_on_all(&mut self, now: Instant) {
-        self.rule_on_pools_of((0..self.endpoints.all().len() as u32).collect(), now);
+        let all: Vec<u32> = (0..self.endpoints.all().len() as u32).collect();
+        // No change is to be spent on what is no longer down, as it is asked otherwise now.
+        self.find_again(all.iter().copied(), now);
+        self.rule_on_pools_of(all, now);
     }
 
     /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
@@ -500,7 +503,7 @@ impl Table {
         let mut pools = self.settling.holding.clone();
         let mut changed = vec![];
         if let Some(Doubt::Begins { .. }) = doubt {
-            changed = self.doubt_breakers();
+            changed = self.doubt_breakers(now);
             // What was taken away of late is given back also where nothing else fell, as by a first result.
             let mut first = 0;
             while let Some(known) = self.endpoints.get(first) {
@@ -508,7 +511,7 @@ impl Table {
                 first = known.placed.rules.endpoints.end.max(first + 1);
             }
         }
-        pools.extend(self.find_again(touched.iter().chain(&changed).copied(), now).into_keys());
+        pools.extend(self.find_again(touched.iter().copied(), now).into_keys());
         for first in pools {
             let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
             changed.extend(self.rule(&rules, now));
@@ -517,11 +520,11 @@ impl Table {
     }
 
     /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
-    fn doubt_breakers(&mut self) -> Vec<u32> {
+    fn doubt_breakers(&mut self, now: Instant) -> Vec<u32> {
         let Some(from) = self.unsure_from() else { return Vec::new() };
         let all = (0..).zip(self.endpoints.all().iter());
         let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
-        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from)));
+        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from, now)));
         closed
     }
 
