@@ -1302,8 +1302,13 @@ fn that_a_breaker_takes_an_endpoint_away_as_nothing_holds_it_is_said() {
     run.report(4, 0, 3);
     assert_eq!(run.verdicts(), "++oc++");
     run.seconds = 60;
-    let broken = "p/near/192.0.2.4 up degraded broken: its breaker is open";
-    assert_eq!(told(run.hear("4a~")), ["target up degraded", broken]);
+    let expected = [
+        "target up degraded",
+        "target up down",
+        "p/near/192.0.2.4 up degraded broken: its breaker is open",
+        "p/far/192.0.2.6 up degraded by max_changes_per_minute: connection refused; held by max_changes_per_minute",
+    ];
+    assert_eq!(told(run.hear("4a~ 6a-")), expected);
 }
 
 #[test]
