@@ -1205,13 +1205,13 @@ fn the_latest_changes_are_remembered_with_their_reasons() {
     assert_eq!(history.len(), meridian::health::endpoint::MAX_HISTORY);
     assert!(history.is_sorted_by_key(|change| change.at));
     let [.., before, last] = &history[..] else { panic!("two at least") };
-    assert_eq!((before.from, before.to, before.reason.as_str()), (Verdict::Up, Verdict::Down, "connection refused"));
-    assert_eq!((last.from, last.to, last.reason.as_str()), (Verdict::Down, Verdict::Up, "ok in 1.0ms"));
+    assert_eq!((before.from, before.to, &*before.reason), (Verdict::Up, Verdict::Down, "connection refused"));
+    assert_eq!((last.from, last.to, &*last.reason), (Verdict::Down, Verdict::Up, "ok in 1.0ms"));
     assert_eq!(last.at, run.now());
     run.find("1a- 2a- 3a- 4a-");
     let health = run.publisher.health();
     let held = health.endpoints().get(3).unwrap().history().last().unwrap().clone();
-    assert_eq!((held.to, held.reason.as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
+    assert_eq!((held.to, held.why().as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
 }
 
 #[test]
@@ -1277,7 +1277,7 @@ fn what_decided_is_said_though_later_runs_found_something_else() {
     let last = |run: &Run| {
         let health = run.publisher.health();
         let change = health.endpoints().get(1).unwrap().history().last().unwrap().clone();
-        (change.to, change.reason)
+        (change.to, change.why())
     };
     assert_eq!(last(&run), (Verdict::Unknown, "nothing is known of it yet".to_owned()));
     run.reload(|text| text.replace("probe = \"s\"", ""));

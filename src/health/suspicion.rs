@@ -171,7 +171,7 @@ impl Suspicion {
         Self { fallen, order, most, ..*self }
     }
 
-    /// Judges by what there is to see.
+    /// Judges by what there is to see. The end of a doubt is to be followed by [`Self::forget_all`].
     pub fn judge(&mut self, rules: &SelfSuspicion, sight: Sight, now: Instant) -> Option<Doubt> {
         self.canary_since = (sight.canary_answers == Some(true)).then(|| self.canary_since.unwrap_or(now));
         let Some(since) = self.since else {
@@ -206,9 +206,14 @@ impl Suspicion {
             return None;
         };
         self.since = None;
-        self.fallen.clear();
-        self.order.clear();
         Some(Doubt::Ends(relief))
+    }
+
+    /// Forgets all that turned down, which has to follow the end of a doubt: what turns down from then on is another matter. Returns
+    /// what that was.
+    pub fn forget_all(&mut self) -> Vec<TargetId> {
+        self.order.clear();
+        self.fallen.drain().map(|(target, _)| target).collect()
     }
 
     /// Forgets what turned down before the window.
@@ -308,7 +313,7 @@ mod tests {
         assert_eq!(suspicion.judge(&RULES, sight, later), None, "six of ten are down");
         suspicion.rose(TargetId(4));
         assert_eq!(suspicion.judge(&RULES, sight, later), Some(Doubt::Ends(Relief::Recovered)));
-        assert_eq!((suspicion.since(), suspicion.fallen().count()), (None, 0));
+        assert_eq!((suspicion.since(), suspicion.forget_all().len(), suspicion.fallen().count()), (None, 5, 0));
     }
 
     #[test]
@@ -328,6 +333,7 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         assert_eq!(suspicion.judge(&RULES, sight, at(599)), None);
         assert_eq!(suspicion.judge(&RULES, sight, at(600)), Some(Doubt::Ends(Relief::TooLong)));
+        suspicion.forget_all();
         let fall = |suspicion: &mut Suspicion, second| (0..9).for_each(|id| suspicion.fell(TargetId(id), at(second)));
         fall(&mut suspicion, 610);
         // Where there are many new ones, less than half of the share is little.
