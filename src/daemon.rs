@@ -353,16 +353,29 @@ async fn keep_state(operator: Arc<Operator>, background: Background) {
 async fn give_memory_back(reloader: Arc<Reloader>) {
     let mut seconds = tokio::time::interval(TICK);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut most = 0;
+    let mut peak = Peak::default();
     loop {
         seconds.tick().await;
-        let under_way = reloader.punctuality().in_flight();
-        most = most.max(under_way);
-        if most >= MANY_PROBES && under_way < most / 4 {
-            most = under_way;
+        if peak.is_over(reloader.punctuality().in_flight()) {
             // Fails only when all ends.
             let _ = tokio::task::spawn_blocking(release_free_memory).await;
         }
+    }
+}
+
+/// The most probes that were under way since the last peak was over.
+#[derive(Debug, Default)]
+struct Peak(u64);
+
+impl Peak {
+    /// Takes note of how many are under way. Returns whether these are few after there were very many.
+    fn is_over(&mut self, under_way: u64) -> bool {
+        self.0 = self.0.max(under_way);
+        let is_over = self.0 >= MANY_PROBES && under_way < self.0 / 4;
+        if is_over {
+            self.0 = under_way;
+        }
+        is_over
     }
 }
 
@@ -436,5 +449,22 @@ mod tests {
             });
         }
         assert_eq!((done, counters.panics.get()), (2, 1));
+    }
+
+    #[test]
+    fn memory_is_worth_giving_back_once_after_each_peak() {
+        let mut peak = Peak::default();
+        for (under_way, is_over) in [
+            (999, false),
+            (0, false),
+            (1_000, false),
+            (250, false),
+            (249, true),
+            (0, false),
+            (4_000, false),
+            (999, true),
+        ] {
+            assert_eq!(peak.is_over(under_way), is_over, "{under_way}");
+        }
     }
 }

@@ -6,13 +6,13 @@ mod support;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use meridian::admin::view::{Explanation, HealthReport, History, Question, Source};
+use meridian::admin::view::{Explanation, Found, HealthReport, History, Part, Question, Source};
 use meridian::config::Target;
 use meridian::health::guard::Held;
 use meridian::health::suspicion::{Doubt, Relief};
-use meridian::health::{Failure, Pushed, TargetKey, Verdict};
+use meridian::health::{Details, Failure, Observation, Pushed, TargetKey, Verdict};
 use meridian::operator::Operator;
 use meridian::routing::live::WHOLE;
 use meridian::snapshot::{EndpointChange, Event, Publisher};
@@ -243,6 +243,25 @@ fn before_the_first_results_all_serve_and_one_is_enough_to_know_better() {
     assert_eq!(run.verdicts(), "?");
     run.find("1b-");
     assert_eq!(run.verdicts(), "-");
+    let run = Run::new(SIX);
+    run.find("1a~ 2a+");
+    assert_eq!((run.verdicts().as_str(), run.share(1), run.share(2)), ("~+????", 0.5, 1.0));
+}
+
+#[test]
+fn of_several_inputs_the_first_tells_how_long_requests_take_and_the_next_to_be_asked_when_it_may_change() {
+    let health = "[{ probe = \"a\" }, { probe = \"b\" }, { probe = \"c\" }]";
+    let endpoints = "[{ region = \"near\", address = \"192.0.2.1\" }]";
+    let text = format!("{BASE}[pools.p]\nhealth = {health}\nendpoints = {endpoints}\n");
+    let run = Run::of(text.replace("port = 82", "port = 82\ninterval = \"5s\""));
+    let found = |run: &Run| {
+        let health = run.publisher.health();
+        let found = health.found(health.endpoints().get(0).unwrap(), run.now());
+        (found.soonest_change.map(|left| left.as_secs()), found.response.map(|(_, response_ms)| response_ms))
+    };
+    assert_eq!(found(&run), (Some(5), None));
+    run.find("1a~ 1b+");
+    assert_eq!(found(&run).1, Some(200.0));
 }
 
 /// The web needs its database: in its own region if there is one, and that needs storage, which is far alone.
@@ -369,6 +388,14 @@ fn the_last_region_is_left_and_changes_are_rationed() {
     run.restart(1);
     run.find("2a- 3a- 4a-");
     assert_eq!(run.verdicts(), "---c++", "by a restart likewise");
+    // Where it is lowered, no more than that is owed.
+    let mut run = Run::up(&format!("{}{SIX}", limit.replace("minute = 2", "minute = 4")));
+    run.find("1a- 2a- 3a- 4a-");
+    run.reload(|text| text.replace("minute = 4", "minute = 2"));
+    run.find("5a-");
+    assert_eq!(run.verdicts(), "----c+");
+    run.at(30);
+    assert_eq!(run.verdicts(), "-----+");
 }
 
 #[test]
@@ -381,6 +408,25 @@ fn no_change_is_spent_on_what_comes_up_in_time() {
     run.find("2a+");
     run.find("3a-");
     assert_eq!(run.verdicts(), "-+-+++");
+    // Nor on what comes up as a doubt ends.
+    let run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SUSPICIOUS}{SIX}"));
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    assert_eq!(run.verdicts(), "uuu+uu");
+    run.recovers("1a+ 2a+ 3a+");
+    assert_eq!(run.verdicts(), "++++--");
+}
+
+#[test]
+fn no_change_is_spent_on_what_a_reload_makes_unknown() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SIX}"));
+    run.find("1a- 2a-");
+    assert_eq!(run.verdicts(), "-c++++");
+    run.seconds = 61;
+    run.find("6a+");
+    run.reload(|text| text.replace("\"192.0.2.2\" }", "\"192.0.2.2\", probe_port = 90 }"));
+    assert_eq!(run.verdicts(), "-?++++");
+    run.find("3a-");
+    assert_eq!(run.verdicts(), "-?-+++");
 }
 
 #[test]
@@ -392,6 +438,11 @@ fn what_the_operator_says_is_not_limited() {
     assert_eq!(run.verdicts(), "-+-+++");
     run.obey("");
     assert_eq!(run.verdicts(), "ss++++");
+    // What fell while a word went before that is limited once it is taken back.
+    run.obey("up endpoint/p/near/192.0.2.4");
+    run.find("4a-");
+    run.obey("");
+    assert_eq!(run.verdicts(), "ss+s++");
 }
 
 const BREAKER: &str = "[pools.p.breaker]\nfailures = 3\nopen_for = \"30s\"\nsuccesses = 2\nhalf_open_share = 0.125\n";
@@ -459,6 +510,11 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
     run.at(115);
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
     assert_eq!((run.verdicts().as_str(), run.share(4)), ("uuu+u+", 0.125), "what was so long before stays so");
+    let (_, health) = run.publisher.current_with_health();
+    let history = History::new(&health, 0..1, 2, (run.now(), u64::from(NOW))).changes;
+    let told: Vec<_> =
+        history.iter().map(|change| format!("{} {}: {}", change.from, change.to, change.reason)).collect();
+    assert_eq!(told, ["closed open: 3 failures in a row", "open closed: this server doubts what it opened for"]);
     run.at(120);
     run.find("6a-");
     assert_eq!(run.verdicts(), "uuu+uu");
@@ -495,6 +551,85 @@ fn a_breaker_that_is_passed_by_cools_nothing_down() {
 }
 
 #[test]
+fn a_breaker_goes_by_what_several_inputs_say_together() {
+    for (require, expected) in [("any", "++++++"), ("all", "o+++++")] {
+        let health = format!("health = [{{ probe = \"s\" }}, {{ probe = \"b\" }}]\nrequire = \"{require}\"");
+        let run = Run::up(&slow(BREAKER).replace("probe = \"s\"", &health));
+        run.find("1b- 1b- 1b-");
+        assert_eq!(run.verdicts(), expected, "{require}");
+    }
+}
+
+#[test]
+fn a_breaker_takes_an_endpoint_away_from_those_that_depend_on_it() {
+    let database = "[pools.p]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.1\" }]\n";
+    let web = "[pools.web]\nhealth = [{ pool = \"p\" }]\n\
+               endpoints = [{ region = \"near\", address = \"192.0.2.2\" }]\n";
+    let mut run = Run::up(&format!("{database}{BREAKER}{web}"));
+    assert_eq!(run.verdicts(), "++");
+    run.report(1, 0, 3);
+    assert_eq!(run.verdicts(), "o-");
+    run.at(30);
+    assert_eq!(run.verdicts(), "++", "it is tried");
+    run.report(1, 0, 1);
+    assert_eq!(run.verdicts(), "o-");
+}
+
+#[test]
+fn what_warmed_up_when_its_breaker_opened_is_tried_with_the_share_of_what_is_warm() {
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nslow_start = \"10m\"");
+    let mut run = Run::up(&format!("{pool}{BREAKER}"));
+    run.find("1a-");
+    run.find("1a+");
+    assert_eq!(run.share(1), 1.0 / 16.0);
+    run.report(1, 0, 3);
+    run.at(30);
+    assert_eq!(run.share(1), 0.125);
+    run.report(1, 2, 0);
+    assert_eq!(run.share(1), 1.0 / 16.0);
+}
+
+#[test]
+fn who_is_unsure_takes_no_finding_for_a_failure_of_an_endpoint() {
+    let run = Run::up(&format!("{SUSPICIOUS}{}", slow(&BREAKER.replace("failures = 3", "failures = 2"))));
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    run.find("1a- 2a- 3a- 5a- 6a-");
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.find("4a- 4a-");
+    run.find("1a+ 2a+ 3a+");
+    run.recovers("1a+ 2a+ 3a+");
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("++++--", 12.0 / 16.0), "the fourth failed twice");
+}
+
+#[test]
+fn what_fell_when_the_window_began_is_part_of_it() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{}", BREAKER.replace("30s", "5m")));
+    run.find("1a-");
+    run.report(4, 0, 3);
+    assert_eq!(run.verdicts(), "-++o++");
+    run.at(30);
+    assert_eq!(run.find("2a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "uu++uu");
+}
+
+#[test]
+fn breakers_that_open_long_before_what_is_doubted_is_found_down_are_closed_too() {
+    let suspicious = SUSPICIOUS.replace("30s", "10s");
+    let breaker = BREAKER.replace("failures = 3", "failures = 1").replace("30s", "10m");
+    let mut run = Run::up(&format!("{suspicious}{}", slow(&breaker)));
+    run.find("6a-");
+    run.at(100);
+    run.find("1a- 2a- 3a- 5a-");
+    assert_eq!(run.verdicts(), "ooo+oo");
+    run.at(110);
+    run.find("1a- 2a- 3a- 5a-");
+    run.at(120);
+    assert_eq!(run.find("1a- 2a- 3a- 5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.verdicts(), "uuu+uo", "what opened for another reason stays so");
+    assert!(!run.publisher.health().endpoints().get(0).unwrap().is_tripped());
+}
+
+#[test]
 fn a_probe_that_is_only_watched_changes_nothing_of_a_breaker() {
     let breaker = "[pools.p.breaker]\nfailures = 100\nerror_rate = 0.5\nmin_reports = 4\nwindow = \"60s\"\n";
     for health in ["probe = \"s\"", "health = [{ probe = \"s\" }, { probe = \"b\", monitoring_only = true }]"] {
@@ -523,6 +658,24 @@ fn what_a_doubt_gave_back_is_warm_when_it_is_over() {
 }
 
 #[test]
+fn what_depends_on_what_a_doubt_gave_back_is_warm_too() {
+    let front = "[pools.q]\nhealth = [{ pool = \"p\" }]\nslow_start = \"10m\"\n\
+                 endpoints = [{ region = \"near\", address = \"192.0.2.9\" }]\n";
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}{front}"));
+    run.find("1a- 2a- 3a- 4a- 5a- 6a-");
+    let warmth = |run: &Run| {
+        let health = run.publisher.health();
+        let known = health.endpoints().get(6).unwrap().clone();
+        (known.verdict(), known.warmth(run.now()))
+    };
+    assert_eq!(warmth(&run).0, Verdict::Down);
+    run.at(10);
+    assert_eq!(run.find("200a-"), [Doubt::Begins { fallen: 6, of: 6 }]);
+    assert_eq!(warmth(&run), (Verdict::Up, 16));
+}
+
+#[test]
 fn what_drains_is_not_taken_away_by_who_is_unsure() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     run.obey("drain endpoint/p/near/192.0.2.1, drain endpoint/p/far/192.0.2.6");
@@ -546,6 +699,10 @@ fn regions_where_nothing_is_probed_make_no_other_region() {
     let on_pool = far("q", "{ pool = \"p\" }");
     let watched = far("r", "{ pool = \"p\" }, { probe = \"b\", monitoring_only = true }");
     let run = Run::up(&format!("{SUSPICIOUS}{near}{on_pool}{watched}"));
+    assert_eq!(run.find("1a- 2a- 3a- 4a- 5a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    // One target may be in several regions.
+    let shared = far("s", "{ probe = \"a\" }").replace("192.0.2.9", "192.0.2.1");
+    let run = Run::up(&format!("{SUSPICIOUS}{near}{shared}"));
     assert_eq!(run.find("1a- 2a- 3a- 4a- 5a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
 }
 
@@ -620,6 +777,25 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
 }
 
 #[test]
+fn who_went_down_first_of_all_pools_is_taken_first_where_changes_are_rationed() {
+    let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }, \
+                 { region = \"near\", address = \"192.0.2.8\" }]\n";
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SIX}{other}"));
+    run.find("4a-");
+    run.at(10);
+    run.find("7a-");
+    run.at(20);
+    run.find("1a- 2a-");
+    assert_eq!(run.verdicts(), "cc+-++c+");
+    run.at(59);
+    assert_eq!(run.verdicts(), "cc+-++c+");
+    run.at(60);
+    assert_eq!(run.verdicts(), "cc+-++-+");
+    run.at(120);
+    assert_eq!(run.verdicts(), "-c+-++-+");
+}
+
+#[test]
 fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
     let other = "[pools.q]\nprobe = \"a\"\nendpoints = [{ region = \"near\", address = \"192.0.2.7\" }, \
                  { region = \"near\", address = \"192.0.2.8\" }]\n";
@@ -642,15 +818,29 @@ fn a_reload_of_timing_ends_no_doubt() {
     assert_eq!(run.at(1), []);
     assert_eq!(run.verdicts(), "uuu+uu");
     // Those that are gone have not recovered.
-    run.reload(|text| text.replace("{ region = \"near\", address = \"192.0.2.1\" },", ""));
-    assert_eq!(run.at(2), []);
-    assert_eq!(run.find("2a+"), []);
-    run.recovers("3a+");
+    run.reload(|text| {
+        text.replace(
+            "{ region = \"near\", address = \"192.0.2.1\" }, { region = \"near\", address = \"192.0.2.2\" },",
+            "",
+        )
+    });
+    assert_eq!((run.at(2), run.verdicts().as_str()), (vec![], "u+uu"));
+    assert_eq!(run.find("3a+"), []);
+    run.recovers("5a+");
     // What fell within the window before a reload counts after it.
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a-"), []);
     run.reload(|text| text.replace("rise = 1", "rise = 2"));
     assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    // And no longer, whatever their places are.
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a-"), []);
+    let more = |octet: u8| format!("{{ region = \"near\", address = \"192.0.2.{octet}\" }},");
+    run.reload(|text| text.replace("endpoints = [", &format!("endpoints = [{}", [7, 8, 9].map(more).concat())));
+    run.at(1);
+    run.find("7a+ 8a+ 9a+");
+    run.at(60);
+    assert_eq!(run.find("5a- 6a- 4a-"), []);
 }
 
 #[test]
@@ -662,11 +852,13 @@ fn what_is_doubted_is_not_held_down() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{}", manual.replace("probe = \"a\"", "probe = \"m\"")));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
     run.at(10);
-    assert_eq!(run.find("1a+ 2a+"), []);
-    run.recovers("3a+");
-    assert_eq!(run.verdicts(), "++++--", "what answered before the doubt ended came up, what did not is down");
+    assert_eq!(run.find("4a-"), []);
+    assert_eq!(run.find("1a+ 4a+"), []);
+    run.recovers("2a+");
+    run.find("3a+");
+    assert_eq!(run.verdicts(), "++-+--", "what answered before the doubt ended came up, what did not is down");
     run.find("5a+");
-    assert_eq!(run.verdicts(), "++++--", "and waits to be resumed");
+    assert_eq!(run.verdicts(), "++-+--", "and waits to be resumed");
     // A fall that was doubted, and came up, counts for no hold.
     let flapping = SIX.replace(
         "[pools.p]",
@@ -697,13 +889,37 @@ fn a_resumption_that_is_said_during_a_doubt_holds_when_it_is_over() {
 }
 
 #[test]
+fn what_is_resumed_is_no_longer_down_for_a_doubt() {
+    let manual = "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]";
+    let pool = SIX.replace("[pools.p]", manual).replace("probe = \"a\"", "probe = \"m\"");
+    let run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    assert_eq!(run.find("1a- 2a- 5a-"), []);
+    run.find("1a+ 2a+");
+    assert_eq!(run.verdicts(), "--++-+");
+    assert_eq!(run.publisher.resume(&"region/near".parse().unwrap(), run.now()).0, 2);
+    assert_eq!(run.verdicts(), "++++-+");
+    assert_eq!(run.find("3a-"), []);
+}
+
+#[test]
 fn a_doubt_lasts_for_no_longer_than_it_may() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
-    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let all = "1a- 2a- 3a- 5a- 6a-";
+    assert_eq!(run.find(all), [Doubt::Begins { fallen: 5, of: 6 }]);
     assert_eq!(run.verdicts(), "uuu+uu");
     assert_eq!(run.at(299), []);
     assert_eq!(run.at(300), [Doubt::Ends(Relief::TooLong)]);
     assert_eq!(run.verdicts(), "---+--");
+    // What comes and goes meanwhile is believed, also after a restart.
+    run.restart(1);
+    for found in ["1a+", "1a-", "2a+", "2a-", "3a+", "3a-", "5a+", "5a-"] {
+        assert_eq!(run.find(found), [], "{found}");
+    }
+    // Once most answered, be it slowly, there may be another doubt.
+    run.find("1a~ 2a~ 3a~ 5a~ 6a~");
+    run.at(400);
+    assert_eq!(run.find(all), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.recovers("1a~ 2a~ 3a~");
 }
 
 #[test]
@@ -773,6 +989,34 @@ fn a_canary_tells_whether_it_is_this_server() {
 }
 
 #[test]
+fn a_canary_counts_for_as_long_as_its_answer_is_fresh() {
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    for (second, doubts) in [(30, vec![]), (31, vec![Doubt::Begins { fallen: 5, of: 6 }])] {
+        let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}"));
+        run.at(second);
+        assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), doubts, "{second}");
+    }
+    // One that never says anything is waited for until a window has passed.
+    let mut run = Run::new(&format!("{SUSPICIOUS}{canary}{SIX}"));
+    run.at(0);
+    run.at(10);
+    assert_eq!(run.find("1a- 2a- 3a- 4a- 5a- 6a-"), []);
+    assert_eq!(run.at(30), []);
+    assert_eq!(run.at(31), [Doubt::Begins { fallen: 6, of: 6 }]);
+}
+
+#[test]
+fn one_of_several_canaries_suffices_once_all_were_asked() {
+    let canaries = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }, \
+                    { probe = \"a\", address = \"192.0.2.201\" }]\n";
+    let run = Run::new(&format!("{SUSPICIOUS}{canaries}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), []);
+    assert_eq!(run.find("200a-"), [], "the other may answer");
+    assert_eq!(run.find("201a+"), []);
+    assert_eq!(run.find("201a- 4a-"), [Doubt::Begins { fallen: 6, of: 6 }]);
+}
+
+#[test]
 fn a_canary_that_is_asked_late_gives_back_what_fell_before() {
     let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
     let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}"));
@@ -808,6 +1052,16 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
     assert_eq!(run.verdicts(), "-+++--");
     // What was taken long before stays so, however long the server is off.
     begun(180);
+    // So it is however long the doubt has lasted, of all that began it.
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.find("2a- 3a-");
+    run.at(30);
+    assert_eq!(run.find("5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    run.at(200);
+    run.restart(10);
+    assert_eq!((run.at(211), run.verdicts().as_str()), (vec![], "+uu+uu"));
+    assert_eq!(run.find("5a+"), [], "three of four are left");
+    run.recovers("6a+");
     // The time for which the server is off counts: nobody is to be sent to what is dead for longer than was said.
     let mut run = begun(40);
     assert_eq!(run.at(399), []);
@@ -854,12 +1108,33 @@ fn what_is_kept_follows_what_time_alone_changes() {
         (text.contains("\"unsure\""), text.matches("\"away\"").count())
     };
     assert_eq!(kept(&run), (false, 0));
+    run.reload(|text| format!("[safety]\nmax_changes_per_minute = 4\nmax_down_share = 0\n{text}"));
     run.find("1a- 2a- 3a- 5a- 6a-");
     assert_eq!(kept(&run), (true, 0));
     run.at(299);
     kept(&run);
     run.at(300);
-    assert_eq!(kept(&run), (false, 5));
+    assert_eq!(kept(&run), (false, 0), "it no longer doubts itself, and takes nothing away");
+    run.reload(|text| text.replace("max_down_share = 0", ""));
+    run.at(301);
+    assert_eq!(kept(&run), (false, 4));
+    run.at(316);
+    assert_eq!(kept(&run), (false, 5), "there is room for one more");
+    // What stays the same is kept again when it is half as old as it may become, and at the end.
+    let time = |(is_last, seconds): (bool, u32)| {
+        let now = run.start + Duration::from_secs(seconds.into());
+        operator.keep_verdicts(is_last, now, u64::from(NOW + seconds));
+        let text = std::fs::read_to_string(state.join("verdicts")).unwrap();
+        let (_, time) = text.split_once("\"time\":").unwrap();
+        time.split_once(',').unwrap().0.parse::<u32>().unwrap() - NOW
+    };
+    assert_eq!([(false, 465), (false, 466), (false, 467), (true, 468)].map(time), [316, 466, 466, 468]);
+    // Nothing is kept where nothing is to be taken up.
+    run.reload(|text| text.replacen("[safety]", "[safety]\nrestore_max_age = \"0s\"", 1));
+    std::fs::remove_file(state.join("verdicts")).unwrap();
+    run.seconds = 500;
+    operator.keep_verdicts(true, run.now(), u64::from(NOW + run.seconds));
+    assert!(!state.join("verdicts").exists());
 }
 
 #[test]
@@ -880,6 +1155,53 @@ fn a_restart_amid_a_fall_sees_all_of_it() {
     run.at(40);
     run.restart(1);
     assert_eq!((run.find("5a-"), run.verdicts().as_str()), (vec![], "---+-+"));
+    // Each is part of it for a window from its own fall on.
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.find("5a-");
+    run.at(20);
+    run.find("1a- 2a-");
+    run.restart(1);
+    run.at(40);
+    assert_eq!(run.find("3a-"), []);
+    // Canaries are none of those that fall.
+    let canary = "canaries = [{ probe = \"a\", address = \"192.0.2.200\" }]\n";
+    let mut run = Run::up(&format!("{SUSPICIOUS}{canary}{SIX}"));
+    assert_eq!(run.find("200a- 1a- 2a- 5a-"), []);
+    run.restart(1);
+    run.find("200a-");
+    assert_eq!(run.at(2), []);
+}
+
+#[test]
+fn who_fell_first_is_taken_first_after_a_restart() {
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{SIX}"));
+    run.find("4a-");
+    for (second, found) in [(1, "3a-"), (2, "2a-"), (3, "1a-")] {
+        run.at(second);
+        run.find(found);
+    }
+    run.restart(5);
+    assert_eq!(run.verdicts(), "ccc-++");
+    run.at(61);
+    assert_eq!(run.verdicts(), "cc--++");
+    run.at(122);
+    assert_eq!(run.verdicts(), "c---++");
+    // So it is where it was taken before that, and given back in a doubt.
+    let suspicious = SUSPICIOUS.replace("share = 0.6", "share = 0.4");
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 1\n{suspicious}{SIX}"));
+    run.find("2a-");
+    for (second, found) in [(1, "3a-"), (2, "1a-")] {
+        run.at(second);
+        run.find(found);
+    }
+    run.at(61);
+    assert_eq!(run.verdicts(), "c--+++");
+    run.at(65);
+    run.restart(10);
+    assert_eq!(run.find("4a- 5a- 6a-"), [Doubt::Begins { fallen: 3, of: 6 }]);
+    assert_eq!(run.verdicts(), "u-uuuu");
+    run.at(375);
+    assert_eq!(run.verdicts(), "c--ccc");
 }
 
 #[test]
@@ -917,6 +1239,22 @@ fn a_restart_knows_since_when() {
     run.at(180);
     run.find("3b+");
     assert_eq!((run.verdicts().as_str(), &ages(&run)[..4]), ("++++++++", &[0, 180, 0, 180][..]));
+}
+
+#[test]
+fn an_endpoint_is_as_old_as_the_last_of_its_inputs_that_counts() {
+    let mut run = Run::new(
+        "[pools.p]\nhealth = [{ probe = \"a\" }, { probe = \"b\" }, { probe = \"c\", monitoring_only = true }]\n\
+         endpoints = [{ region = \"near\", address = \"192.0.2.1\" }]\n",
+    );
+    for (second, found) in [(0, "1a+"), (10, "1b+"), (20, "1c+")] {
+        run.seconds = second;
+        run.find(found);
+    }
+    run.restart(5);
+    let health = run.publisher.health();
+    let since = health.endpoints().get(0).unwrap().since();
+    assert_eq!(since, Some(run.start + Duration::from_secs(10)));
 }
 
 #[test]
@@ -1074,6 +1412,19 @@ fn that_a_breaker_takes_an_endpoint_away_as_nothing_holds_it_is_said() {
     assert_eq!(told(events), [held]);
     assert_eq!(told(run.hear_at(30)), ["p/near/192.0.2.3 up up broken: its breaker is open"]);
     assert_eq!(run.verdicts(), "++o+++");
+    assert_eq!(told(run.hear("3a~")), ["target up degraded"], "it was away before");
+    // It says more than that its probe found it degraded at the same time.
+    run.seconds = 31;
+    run.report(4, 0, 3);
+    assert_eq!(run.verdicts(), "++oc++");
+    run.seconds = 60;
+    let expected = [
+        "target up degraded",
+        "target up down",
+        "p/near/192.0.2.4 up degraded broken: its breaker is open",
+        "p/far/192.0.2.6 up degraded by max_changes_per_minute: connection refused; held by max_changes_per_minute",
+    ];
+    assert_eq!(told(run.hear("4a~ 6a-")), expected);
 }
 
 #[test]
@@ -1114,17 +1465,20 @@ fn of_many_that_do_the_same_at_once_one_stands_for_all() {
          [pools.database]\nprobe = \"b\"\nendpoints = [{{ region = \"near\", address = \"192.0.2.99\" }},\
          {{ region = \"far\", address = \"192.0.2.99\" }}]\n",
         endpoints("near", 1..12),
-        endpoints("far", 12..14)
+        endpoints("far", 12..22)
     ));
-    assert_eq!(
-        told(run.hear("99b-")),
-        [
-            "target up down",
-            "web/near/192.0.2.1 and 10 up down: pool database can't serve",
-            "web/far/192.0.2.12 up down: pool database can't serve",
-            "web/far/192.0.2.13 up down: pool database can't serve",
-        ]
-    );
+    let why = ": pool database can't serve";
+    let mut expected = vec!["target up down".to_owned(), format!("web/near/192.0.2.1 and 10 up down{why}")];
+    expected.extend((12..22).map(|octet| format!("web/far/192.0.2.{octet} up down{why}")));
+    assert_eq!(told(run.hear("99b-")), expected);
+    run.find("99b+");
+    // What an operator says is told apart from what follows from it.
+    run.obey("down pool/database, down endpoint/web/near/192.0.2.1");
+    let mut of_near: Vec<String> = told(run.publisher.tick(run.now(), NOW));
+    of_near.retain(|line| line.starts_with("web/near"));
+    let said = "web/near/192.0.2.1 up down said: an operator says so".to_owned();
+    let others = (2..12).map(|octet| format!("web/near/192.0.2.{octet} up down{why}"));
+    assert_eq!(of_near, [said].into_iter().chain(others).collect::<Vec<_>>());
 }
 
 #[test]
@@ -1190,6 +1544,12 @@ fn what_keeps_endpoints_down_is_shown() {
     run.at(40);
     run.obey("");
     assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - -");
+    // What is only watched is resumed as well.
+    run.find("5b+ 5c-");
+    run.find("5c+");
+    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - resume");
+    assert_eq!(run.publisher.resume(&"pool/watched".parse().unwrap(), run.now()).0, 1);
+    assert_eq!(holds(&run).0, "- - -, - - resume, -, resume, - - -");
 }
 
 #[test]
@@ -1222,9 +1582,10 @@ fn a_doubt_and_what_is_held_is_shown() {
         let report = HealthReport::new(&snapshot, &health, None, run.now());
         let question = Question::parse("www.example.com", None, None).unwrap();
         let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, run.now(), NOW);
-        assert_eq!(explanation.unsure_seconds, report.unsure_seconds);
+        let unsure = report.unsure_seconds.zip(report.unsure_left_seconds);
+        assert_eq!(explanation.unsure_seconds.zip(explanation.unsure_left_seconds), unsure);
         let held: Vec<_> = report.held.into_iter().collect();
-        (report.unsure_seconds, held, explanation.to_string())
+        (unsure, held, explanation.to_string())
     };
     let (unsure, held, text) = shown(&run);
     assert_eq!((unsure, held), (None, vec![]));
@@ -1232,8 +1593,62 @@ fn a_doubt_and_what_is_held_is_shown() {
     run.find("1a- 2a- 3a- 5a- 6a-");
     run.at(40);
     let (unsure, held, text) = shown(&run);
-    assert_eq!((unsure, held), (Some(40), vec![("unsure".to_owned(), 5)]));
+    assert_eq!((unsure, held), (Some((40, 260)), vec![("unsure".to_owned(), 5)]));
     assert!(text.contains("\nUnsure    for 40 s: so much turned down at once"), "{text}");
+}
+
+#[test]
+fn what_is_not_probed_is_shown_as_such_unless_an_operator_says_more() {
+    let endpoints = "{ region = \"near\", address = \"192.0.2.1\" }, { region = \"near\", address = \"192.0.2.2\" }";
+    let run = Run::new(&format!("[pools.p]\nendpoints = [{endpoints}]\n"));
+    run.obey("down endpoint/p/near/192.0.2.1");
+    let (snapshot, health) = run.publisher.current_with_health();
+    let report = HealthReport::new(&snapshot, &health, None, run.now());
+    let shown = report.endpoints.iter().map(|placed| (placed.endpoint.verdict.as_str(), placed.endpoint.health_score));
+    assert_eq!(shown.collect::<Vec<_>>(), [("down", None), ("unprobed", None)]);
+}
+
+#[test]
+fn of_several_certificates_the_first_to_end_is_told() {
+    let run = Run::new(
+        "[pools.p]\nhealth = [{ probe = \"a\" }, { probe = \"b\" }, { probe = \"c\" }]\n\
+         endpoints = [{ region = \"near\", address = \"192.0.2.1\" }]\n",
+    );
+    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for (key, days) in run.publisher.health().keys().zip([20, 10, 30]) {
+        let certificate_expires = Some(unix_seconds + days * 86_400 + 3_600);
+        let details = Details { certificate_expires, ..Details::default() };
+        let shown = Observation { details, ..result(Duration::from_millis(1), Ok(())) };
+        run.publisher.observe([(key, shown)], run.now());
+    }
+    let (snapshot, health) = run.publisher.current_with_health();
+    let report = HealthReport::new(&snapshot, &health, None, run.now());
+    assert_eq!(report.endpoints[0].endpoint.certificate_days_left, Some(10));
+}
+
+#[test]
+fn each_endpoint_has_its_part_in_a_decision() {
+    let endpoint = |address: &str, more: &str| format!("{{ region = \"near\", address = \"{address}\"{more} }},");
+    let endpoints = [
+        ("192.0.2.1", "", Part::Candidate),
+        ("192.0.2.2", "", Part::Down),
+        ("192.0.2.3", "", Part::BreakerOpen),
+        ("192.0.2.4", ", weight = 0", Part::WeightZero),
+        ("192.0.2.5", ", state = \"draining\"", Part::Draining),
+        ("192.0.2.6", ", state = \"disabled\"", Part::Disabled),
+        ("2001:db8::1", "", Part::OtherFamily),
+    ];
+    let pool: String = endpoints.iter().map(|(address, more, _)| endpoint(address, more)).collect();
+    let service = "[services.\"www.example.com\"]\npool = \"p\"\n";
+    let run = Run::up(&format!("[pools.p]\nprobe = \"a\"\nendpoints = [{pool}]\n{BREAKER}{service}"));
+    run.find("2a-");
+    run.report(3, 0, 3);
+    let (snapshot, health) = run.publisher.current_with_health();
+    let question = Question::parse("www.example.com", None, None).unwrap();
+    let explanation = Explanation::new(&snapshot, &health, Source::Server, &question, 1, run.now(), NOW);
+    let Found::Service(decision) = &explanation.steps[0].found else { panic!("a service") };
+    let parts: Vec<Part> = decision.tiers[0].groups[0].endpoints.iter().map(|endpoint| endpoint.part).collect();
+    assert_eq!(parts, endpoints.map(|(_, _, part)| part));
 }
 
 #[test]

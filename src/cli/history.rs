@@ -79,3 +79,29 @@ fn line(change: &PastChange) -> String {
     };
     format!("{}  {subject}  {what}{from} -> {to}: {reason}\n", unix_time::shown(*time))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_breaker_is_told_from_one_of_a_verdict() {
+        for (what, expected) in [(What::Breaker, "breaker closed -> open: why"), (What::Verdict, "closed -> open: why")]
+        {
+            let change = PastChange {
+                time: 1_795_262_400,
+                seconds_ago: 1,
+                subject: "endpoint/web/near/192.0.2.1".parse().unwrap(),
+                what,
+                from: "closed".to_owned(),
+                to: "open".to_owned(),
+                held: None,
+                reason: "why".to_owned(),
+            };
+            let line = line(&change);
+            assert_eq!(line, format!("2026-11-21T12:00:00Z  endpoint/web/near/192.0.2.1  {expected}\n"));
+        }
+    }
+}

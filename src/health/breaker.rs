@@ -372,6 +372,7 @@ mod tests {
         assert_eq!(run.at(30_000, 1, 0), [(HalfOpen, Waited(seconds(30)))]);
         assert_eq!(run.at(31_000, 0, 1), [(Open, Relapse)]);
         // Twice as long.
+        assert_eq!(run.breaker.tried_in(&RULES, run.start + seconds(51)), Some(seconds(40)));
         assert_eq!(run.at(90_999, 0, 0), []);
         assert_eq!(run.at(91_000, 0, 0), [(HalfOpen, Waited(seconds(60)))]);
         assert_eq!(run.at(92_000, 0, 1), [(Open, Relapse)]);
@@ -393,6 +394,23 @@ mod tests {
         assert_eq!(run.at(200, 0, 1), [(Open, Row(3))]);
         run.breaker = run.breaker.with_other_rules();
         assert_eq!((run.breaker.state(), run.breaker.transitions()), (Open, [0, 1, 0]));
+    }
+
+    #[test]
+    fn what_is_doubted_is_forgotten() {
+        let mut run = Run::new();
+        run.at(0, 4, 5);
+        run.breaker.forget(run.start);
+        assert_eq!(run.at(100, 0, 2), []);
+        run.breaker.forget(run.start);
+        assert_eq!(run.at(200, 0, 2), []);
+        assert_eq!(run.breaker.transitions(), [0, 0, 0], "it was closed all the time");
+        assert_eq!(run.at(300, 0, 1), [(Open, Row(3))]);
+        run.breaker.forget(run.start + seconds(1));
+        assert_eq!((run.breaker.state(), run.breaker.transitions()), (Closed, [1, 1, 0]));
+        let last = run.breaker.history().last().map(|(at, change)| (*at, change.to, change.cause));
+        assert_eq!(last, Some((run.start + seconds(1), Closed, Cause::Doubt)));
+        assert_eq!(run.at(2_000, 0, 2), []);
     }
 
     #[test]

@@ -116,6 +116,8 @@ mod tests {
         assert_eq!(combine(1, &mut inputs), (Verdict::Up, score(1)));
         assert_eq!(combine(2, &mut inputs), (Verdict::Up, score(3)));
         assert_eq!(combine(3, &mut inputs), (Verdict::Degraded, score(3)));
+        let mut inputs = [said(Verdict::Up, 0), Said { must_pass: true, ..said(Verdict::Up, 4) }];
+        assert_eq!(combine(1, &mut inputs), (Verdict::Up, score(4)), "nothing stands in for it");
     }
 
     proptest! {

@@ -39,6 +39,8 @@ pub struct Rules {
     pub dependents: Vec<Range<u32>>,
     /// Greater than that of every pool that their health depends on.
     pub rank: u16,
+    /// How long before it is found down an endpoint's breaker may open for the same; 0 where there are none.
+    pub breaker_leads_by: Duration,
 }
 
 /// Something that says whether an endpoint is well.
@@ -64,6 +66,7 @@ impl Rules {
             endpoints: 0..1,
             dependents: Vec::new(),
             rank: 0,
+            breaker_leads_by: Duration::ZERO,
         }
     }
 }
@@ -317,14 +320,17 @@ impl EndpointHealth {
         }
     }
 
-    /// Lets this count from `now` on, and returns the change.
+    /// Lets this count from `now` on, and returns the change. While the prober is unsure, `unsure_from` is when that began which made it
+    /// so.
     pub(super) fn turn(
         &mut self,
         (to, held): (Verdict, Option<Held>),
         is_broken: bool,
         reason: Arc<str>,
+        unsure_from: Option<Instant>,
         now: Instant,
     ) -> Change {
+        let is_mistake = unsure_from.is_some_and(|from| self.since.is_some_and(|since| since >= from));
         let from = std::mem::replace(&mut self.verdict, to);
         self.held = held;
         if from != to {
@@ -332,7 +338,7 @@ impl EndpointHealth {
         }
         if from.serves() != to.serves() {
             // What was taken away by mistake is warm.
-            self.warming_since = (from == Verdict::Down && held != Some(Held::Unsure)).then_some(now);
+            self.warming_since = (from == Verdict::Down && !is_mistake).then_some(now);
         }
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();

@@ -101,8 +101,8 @@ impl Guard {
                 (_, None, _) => Ruling::Serves,
                 (Ruling::Taken(then), Some(_), Some(from)) if then >= from => Ruling::Held(Held::Unsure),
                 (Ruling::Taken(then), Some(_), _) => Ruling::Taken(then),
-                // No limit speaks of it, so it is away since it is down.
-                (_, Some(since), Some(from)) if !claim.is_subject && since >= from => Ruling::Held(Held::Unsure),
+                // What no limit speaks of is away since it is down.
+                (_, Some(since), Some(from)) if since >= from => Ruling::Held(Held::Unsure),
                 // Looked at below, where the guard has a say; what was taken before stays so.
                 (Ruling::Serves | Ruling::Held(_), Some(_), _) => Ruling::Serves,
             };

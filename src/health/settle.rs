@@ -59,7 +59,8 @@ impl Default for Settling {
 }
 
 impl Settling {
-    /// For another generation with these targets, of which `id` tells which one a target is now. All endpoints are to be settled then.
+    /// For another generation with these targets, of which `id` tells which one a target is now. The guard is to be asked about all
+    /// pools then.
     pub(super) fn rebuilt(
         &self,
         targets: &Chunks<TargetHealth>,
@@ -71,14 +72,13 @@ impl Settling {
             let targets = (0..).zip(targets.iter()).filter(|(index, _)| acting(index));
             targets.filter(|(_, target)| is(target.machine.verdict())).count()
         };
-        let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
             guard: self.guard.clone(),
             suspicion: self.suspicion.renumbered(&id),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
-            holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
+            holding: BTreeSet::new(),
             claims: Vec::new(),
             targets: count(|_| true),
             judged: count(|verdict| verdict != Verdict::Unknown),
@@ -169,10 +169,10 @@ impl Table {
         self.settling.suspicion.since()
     }
 
-    /// When that began which makes the prober suspect itself, while it does.
-    fn unsure_from(&self) -> Option<Instant> {
-        let window = self.settling.safety.self_suspicion.window;
-        self.unsure_since().map(|since| since.checked_sub(window).unwrap_or(since))
+    /// When that began which makes the prober suspect itself, while it does. A breaker may have opened before a verdict turned.
+    fn unsure_from(&self, rules: &Rules) -> Option<Instant> {
+        let time = self.settling.safety.self_suspicion.window + rules.breaker_leads_by;
+        self.unsure_since().map(|since| since.checked_sub(time).unwrap_or(since))
     }
 
     /// What the inputs of an endpoint say together.
@@ -273,11 +273,12 @@ impl Table {
             let found = self.found(known, now).verdict;
             let due = known.due(found);
             if due != (known.verdict(), known.held()) {
-                let is_broken = known.held().is_some() && due.1.is_none() && known.is_taken_by_breaker(found);
+                let is_broken = known.held().is_some() && known.is_taken_by_breaker(found);
                 let reason = self.reason(known, found, due.1.is_some(), is_broken);
                 let began = self.began(known, found, now);
+                let unsure_from = self.unsure_from(&known.placed.rules);
                 let known = self.endpoints.get_mut(index);
-                turns.extend(known.map(|known| (index, known.turn(due, is_broken, reason, began))));
+                turns.extend(known.map(|known| (index, known.turn(due, is_broken, reason, unsure_from, began))));
             }
         }
         for (group, rules) in groups {
@@ -363,7 +364,10 @@ impl Table {
 
     /// Asks the guard about all pools, as its limits, or what is subject to them, are others. All endpoints are to be settled then.
     pub fn rule_on_all(&mut self, now: Instant) {
-        self.rule_on_pools_of((0..self.endpoints.all().len() as u32).collect(), now);
+        let all: Vec<u32> = (0..self.endpoints.all().len() as u32).collect();
+        // No change is to be spent on what is no longer down, as it is asked otherwise now.
+        self.find_again(all.iter().copied(), now);
+        self.rule_on_pools_of(all, now);
     }
 
     /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
@@ -386,7 +390,7 @@ impl Table {
         endpoints: impl IntoIterator<Item = u32, IntoIter: Clone>,
         now: Instant,
     ) -> Vec<u32> {
-        let unsure_from = self.unsure_from();
+        let unsure_from = self.unsure_from(rules);
         let endpoints = endpoints.into_iter();
         let mut claims = std::mem::take(&mut self.settling.claims);
         claims.clear();
@@ -527,20 +531,39 @@ impl Table {
             }
         }
         pools.extend(self.find_again(touched.iter().chain(&changed).copied(), now).into_keys());
-        for first in pools {
+        for first in self.longest_held_first(pools) {
             let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
             changed.extend(self.rule(&rules, rules.endpoints.clone(), now));
         }
         changed
     }
 
+    /// Pools, given by their first endpoints, in the order in which what is held of them went down: who did first is first where
+    /// there is room for some.
+    fn longest_held_first(&self, pools: BTreeSet<u32>) -> Vec<u32> {
+        let held_since = |first: &u32| {
+            let rules = &self.endpoints.get(*first)?.placed.rules;
+            let claims = rules.endpoints.clone().filter_map(|index| Some(self.endpoints.get(index)?.claim()));
+            claims
+                .filter(|(_, ruling)| matches!(ruling, Ruling::Held(_)))
+                .filter_map(|(claim, _)| claim.down_since)
+                .min()
+        };
+        let mut pools: Vec<u32> = pools.into_iter().collect();
+        if self.settling.safety.max_changes_per_minute.is_some() {
+            pools.sort_by_cached_key(|first| (held_since(first).is_none(), held_since(first)));
+        }
+        pools
+    }
+
     /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
     fn doubt_breakers(&mut self, now: Instant) -> Vec<u32> {
-        let Some(from) = self.unsure_from() else { return Vec::new() };
+        let from = |known: &EndpointHealth| known.breaker().and_then(|_| self.unsure_from(&known.placed.rules));
         let all = (0..).zip(self.endpoints.all().iter());
-        let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
-        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from, now)));
-        closed
+        let doubted: Vec<(u32, Instant)> = all.filter_map(|(index, known)| Some((index, from(known)?))).collect();
+        let mut closes =
+            |(index, from)| self.endpoints.get_mut(index).is_some_and(|known| known.doubt_breaker(from, now));
+        doubted.into_iter().filter(|doubted| closes(*doubted)).map(|(index, _)| index).collect()
     }
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.

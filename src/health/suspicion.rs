@@ -362,6 +362,12 @@ mod tests {
         suspicion.forget_all();
         let fall = |suspicion: &mut Suspicion, second| (0..9).for_each(|id| suspicion.fell(TargetId(id), at(second)));
         fall(&mut suspicion, 610);
+        // Where there are many new ones, less than half of the share is little.
+        for (targets, doubt) in [(20, None), (21, Some(Doubt::Begins { fallen: 9, of: 10 }))] {
+            let mut suspicion = suspicion.clone();
+            assert_eq!(suspicion.judge(&RULES, Sight { targets, down: 5, ..sight }, at(610)), None);
+            assert_eq!(suspicion.judge(&RULES, sight, at(610)), doubt, "{targets}");
+        }
         assert_eq!(suspicion.judge(&RULES, Sight { down: 5, ..sight }, at(610)), None);
         // Of nine no more than four are down.
         assert_eq!(suspicion.judge(&RULES, Sight { down: 4, ..sight }, at(660)), None);

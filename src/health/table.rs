@@ -585,12 +585,12 @@ mod tests {
     }
 
     #[test]
-    fn a_response_time_follows_the_newest_by_an_eighth() {
+    fn a_response_time_follows_the_newest_success_by_an_eighth() {
         let key = key(1, 3);
         let mut table = Table::default().rebuilt([key.clone()], []);
-        for took_ms in [8, 16] {
+        for (took_ms, outcome) in [(8, Ok(())), (16, Ok(())), (1_000, Err(Failure::Refused))] {
             let took = Duration::from_millis(took_ms);
-            table.observe(&key, Observation { took, ..observation(Ok(())) }, Instant::now()).unwrap();
+            table.observe(&key, Observation { took, ..observation(outcome) }, Instant::now()).unwrap();
         }
         assert_eq!(table.get(TargetId(0)).unwrap().response.unwrap().1, 9.0);
     }

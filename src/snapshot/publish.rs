@@ -7,7 +7,7 @@
 //! which shares it ([`Chunks`]); what takes long is made of such a clone; and what comes in great numbers is taken in parts,
 //! between which those go first who wait. Only a reload of another configuration holds it while all lists are laid out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -700,15 +700,16 @@ fn ranks(pools: &[Pool]) -> Vec<u16> {
 /// The endpoints with their identity and the rules of their pool, by index.
 fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
     let config = &compiled.config;
-    let dependents = |pool: usize| {
-        let depends = |(_, other): &(usize, &Pool)| other.health.pools().any(|input| input == pool);
-        let others = config.pools.iter().enumerate().filter(depends);
-        others.map(|(other, _)| compiled.endpoints_of(other)).collect()
-    };
+    let mut dependents = vec![Vec::new(); config.pools.len()];
+    for (other, pool) in config.pools.iter().enumerate() {
+        let inputs: BTreeSet<usize> = pool.health.pools().collect();
+        inputs.into_iter().for_each(|input| dependents[input].push(compiled.endpoints_of(other)));
+    }
     let ranks = ranks(&config.pools);
     let pools = config.pools.iter().enumerate().map(|(index, pool)| {
         let intervals = pool.health.probes().map(|probe| config.probes[probe].timing.interval * 3);
         let by_probe = intervals.max().unwrap_or_default();
+        let times_to_fall = pool.health.probes().filter_map(|probe| config.probes[probe].time_to_fall());
         let rules = Rules {
             load_max_age: pool.load_max_age.unwrap_or(by_probe.max(Pool::LOAD_MAX_AGE)),
             health_weighted: pool.health_weighted,
@@ -717,8 +718,9 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
             health: pool.health.clone(),
             min_healthy: pool.min_healthy,
             endpoints: compiled.endpoints_of(index),
-            dependents: dependents(index),
+            dependents: std::mem::take(&mut dependents[index]),
             rank: ranks[index],
+            breaker_leads_by: pool.breaker.and_then(|_| times_to_fall.max()).unwrap_or_default(),
         };
         (Arc::<str>::from(pool.name.as_str()), Arc::new(rules))
     });

@@ -384,7 +384,7 @@ impl Journal {
     }
 
     fn set_most_records(&mut self) {
-        self.most_records = 2 * (self.overrides.len() + self.trail).max(self.records.len() / 2);
+        self.most_records = 2 * (self.overrides.len() + self.trail);
     }
 }
 
@@ -871,6 +871,59 @@ mod tests {
         }
         let aside: Vec<String> = folder.names().into_iter().filter(|name| name.starts_with(DAMAGED_PREFIX)).collect();
         assert_eq!(aside, [2, 3, 4, 5].map(|round| format!("{DAMAGED_PREFIX}100000000{round}")));
+    }
+
+    #[test]
+    fn what_was_read_unlocked_is_read_again_before_it_is_written_over() {
+        let folder = Temporary::new("unlocked");
+        let mut journal = folder.open();
+        journal.set(said("pool/web", 1, None)).unwrap();
+        drop(journal);
+        let (lock, other) = (folder.0.join("lock"), folder.0.join("other"));
+        fs::rename(&lock, &other).unwrap();
+        std::os::unix::fs::symlink(&other, &lock).unwrap();
+        let mut late = folder.open();
+        assert_eq!(subjects(&late), ["pool/web"]);
+        fs::remove_file(&lock).unwrap();
+        let mut journal = folder.open();
+        journal.set(said("pool/api", 2, None)).unwrap();
+        drop(journal);
+        let refusal = late.set(said("pool/late", 3, None)).unwrap_err();
+        assert!(matches!(refusal, Refusal::Unread(_)), "{refusal}");
+        drop(late);
+        assert_eq!(subjects(&folder.open()), ["pool/api", "pool/web"]);
+    }
+
+    #[test]
+    fn a_record_that_comes_again_or_is_too_long_is_damage() {
+        let resume = |sequence, octets| {
+            let (reason, author) = ("a".repeat(octets), "me".to_owned());
+            let event = Event::Resume { subject: "pool/web".parse().unwrap(), reason, author };
+            Record { sequence, time: 1, event }
+        };
+        for (second, is_good) in
+            [(resume(2, MAX_REASON_OCTETS), true), (resume(1, 1), false), (resume(2, MAX_REASON_OCTETS + 1), false)]
+        {
+            let Found { records, damage, .. } = parse(&text(&[resume(1, 1), second]));
+            assert_eq!((records.len() == 2, damage == Damage::None), (is_good, is_good));
+        }
+    }
+
+    #[test]
+    fn words_that_were_over_make_room_though_that_was_not_kept() {
+        let set = |pool: usize, time, expires| {
+            let (subject, reason, author) = (format!("pool/{pool}").parse().unwrap(), String::new(), String::new());
+            Record {
+                sequence: 1,
+                time,
+                event: Event::Set { subject, word: Word::Up, reason, author, since: None, expires },
+            }
+        };
+        let mut overrides = Overrides::default();
+        assert!((0..MAX_OVERRIDES).all(|pool| apply(&mut overrides, &set(pool, 1, Some(5)))));
+        assert!(!apply(&mut overrides, &set(MAX_OVERRIDES, 4, None)));
+        assert!(apply(&mut overrides, &set(MAX_OVERRIDES, 5, None)));
+        assert_eq!(overrides.len(), 1);
     }
 
     #[test]

@@ -404,6 +404,24 @@ mod tests {
     }
 
     #[test]
+    fn targets_that_look_alike_are_told_apart() {
+        let now = Instant::now();
+        let check = Check::Tcp(TcpCheck { expect: Some("ok".to_owned()), ..TcpCheck::accepted(1) });
+        let other = TargetKey { check: check.into(), ..key(1, 3) };
+        let keys = [key(1, 3), key(1, 4), other];
+        let mut table = Table::default().rebuilt(keys.clone(), []);
+        for (key, outcome) in keys.iter().zip([Ok(()), Err(Failure::Refused), Err(Failure::Refused)]) {
+            let took = Duration::from_millis(3);
+            table.observe(key, Observation { took, address: None, outcome, details: Details::default() }, now);
+        }
+        let stored = parse(written(&table, 7, now, THEN).unwrap().as_bytes(), MAX_AGE, THEN).unwrap();
+        let mut again = Table::default().rebuilt(keys, []);
+        assert_eq!(again.restore(&stored.past(&again), now), 3);
+        let verdicts: Vec<Verdict> = again.targets().iter().map(|target| target.machine.verdict()).collect();
+        assert_eq!(verdicts, [Verdict::Up, Verdict::Down, Verdict::Down]);
+    }
+
+    #[test]
     fn what_is_too_old_or_from_the_future_or_foreign_is_of_no_use() {
         let bytes = text(Instant::now());
         for (now, expected) in [
@@ -452,6 +470,9 @@ mod tests {
         assert!(keep(&table, 40));
         assert!(!keep(&table, 189));
         assert!(keep(&table, 190));
+        let written = fs::read(&path).unwrap();
+        assert!(!keep(&self::table(start), 100), "what is of before that replaces nothing");
+        fs::write(&path, written).unwrap();
         assert_eq!(outcome(&fs::read(&path).unwrap(), THEN + 190), "3 of age 0");
         fs::remove_file(&path).unwrap();
         keeper.keep(&table, 0, Duration::ZERO, at(191), THEN + 191);

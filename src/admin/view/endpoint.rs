@@ -312,3 +312,15 @@ impl HealthReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_is_left_ends_with_the_last_second_that_is_shown() {
+        for (left_ms, shown) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(left_ms)), shown, "{left_ms} ms");
+        }
+    }
+}

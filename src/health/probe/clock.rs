@@ -74,7 +74,8 @@ mod tests {
             (9_300, YEAR + 2_000, 9_400),
             // Set right.
             (9_400, 9_490, 9_490),
-            (9_500, YEAR, 9_590),
+            // By the least that is a jump.
+            (9_500, 9_650, 9_590),
             (9_500 + 86_399, YEAR + 86_399, 9_590 + 86_399),
             (9_500 + 86_400, YEAR + 86_400, YEAR + 86_400),
             // Back again is a jump too.

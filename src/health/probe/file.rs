@@ -285,6 +285,45 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
+    #[test]
+    fn what_was_just_written_is_read_again_though_it_looks_the_same() {
+        let path = std::env::temp_dir().join(format!("meridian-fresh-{}", std::process::id()));
+        std::fs::write(&path, "* up\n").unwrap();
+        let long_ago = Instant::now() - Duration::from_secs(3_600);
+        for is_fresh in [true, false] {
+            let seen = Fingerprint::of([path.as_path()].into_iter());
+            let looked = Some(long_ago);
+            let mut watched = Watched { looked, seen, is_fresh, is_unread: false, ..Watched::default() };
+            let written = Mutex::new(long_ago);
+            for _ in 0..2 {
+                watched.look(&path, &written);
+                let is_read = said(watched.states.as_ref().unwrap(), "192.0.2.1").is_some();
+                assert_eq!((is_read, *lock(&written)), (is_fresh, long_ago), "that it was written is known already");
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_looked_at_only_now_and_then() {
+        let path = std::env::temp_dir().join(format!("meridian-looked-{}", std::process::id()));
+        let check = FileCheck { path: path.clone(), max_silence: None };
+        let target = Target::Address([192, 0, 2, 1].into());
+        let files = Files::default();
+        let is_up = async || {
+            let observation = files.observe(&check, &target, Duration::from_secs(2)).await.unwrap();
+            observation.outcome.is_ok()
+        };
+        std::fs::write(&path, "* up\n").unwrap();
+        assert!(is_up().await);
+        std::fs::write(&path, "* down\n").unwrap();
+        tokio::time::advance(LOOK_INTERVAL - Duration::from_millis(1)).await;
+        assert!(is_up().await);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!is_up().await);
+        std::fs::remove_file(path).unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_disk_that_hangs_is_silent() {
         let (files, file) = (Files::default(), Arc::new(File::new()));
