@@ -409,7 +409,7 @@ fn no_change_is_spent_on_what_comes_up_in_time() {
     run.find("3a-");
     assert_eq!(run.verdicts(), "-+-+++");
     // Nor on what comes up as a doubt ends.
-    let run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SUSPICIOUS}{SIX}"));
+    let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SUSPICIOUS}{SIX}"));
     run.find("1a- 2a- 3a- 5a- 6a-");
     assert_eq!(run.verdicts(), "uuu+uu");
     run.recovers("1a+ 2a+ 3a+");
@@ -591,7 +591,7 @@ fn what_warmed_up_when_its_breaker_opened_is_tried_with_the_share_of_what_is_war
 
 #[test]
 fn who_is_unsure_takes_no_finding_for_a_failure_of_an_endpoint() {
-    let run = Run::up(&format!("{SUSPICIOUS}{}", slow(&BREAKER.replace("failures = 3", "failures = 2"))));
+    let mut run = Run::up(&format!("{SUSPICIOUS}{}", slow(&BREAKER.replace("failures = 3", "failures = 2"))));
     run.find("1a- 2a- 3a- 5a- 6a-");
     run.find("1a- 2a- 3a- 5a- 6a-");
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
