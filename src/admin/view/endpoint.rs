@@ -35,9 +35,9 @@ pub struct Endpoint {
     /// What keeps it down though its probes may soon say otherwise.
     #[serde(flatten)]
     pub hold: Hold,
-    /// What is asked about it, where that is more than one probe.
+    /// What its health depends on, where that isn't just one probe.
     pub inputs: Vec<Input>,
-    /// What those inputs that act and serve must weigh together; nothing without inputs.
+    /// What those inputs that act and serve must weigh together; nothing where none are told.
     pub required_weight: Option<u64>,
     /// What is probed; of several inputs the first that says what they say together. Nothing where that is a pool.
     pub probe: Option<String>,
@@ -185,7 +185,11 @@ impl Endpoint {
         let found = known.map(|known| health.found(known, now));
         let decisive = known.zip(found).and_then(|(known, found)| health.decisive_input_of(known, found.verdict));
         let target = decisive.and_then(|said| said.target);
-        let with_inputs = known.filter(|known| known.placed.inputs.len() > 1);
+        let tells_inputs = |known: &&EndpointHealth| {
+            let inputs = &known.placed.inputs;
+            inputs.len() > 1 || inputs.iter().any(|input| matches!(input, health::Input::Groups(_)))
+        };
+        let with_inputs = known.filter(tells_inputs);
         let said = known.map(|known| *known.operators()).unwrap_or_default();
         let is_probed = known.is_some_and(|known| !known.placed.inputs.is_empty());
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
