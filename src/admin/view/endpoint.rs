@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,
+    /// What its inputs say together: up, degraded, down or unknown; nothing where there are none.
+    pub found: Option<String>,
     /// Why it serves although its inputs or its breaker ask for it to be taken away: a key of `[safety]`, or `unsure` while the prober suspects itself.
     pub held: Option<String>,
     /// What keeps it down though its probes may soon say otherwise.
@@ -53,6 +55,8 @@ pub struct Endpoint {
     pub weight_percent: f64,
     /// How well its probes went of late, 0 to 1.
     pub health_score: Option<f64>,
+    /// Whether that is a part of its share.
+    pub is_scored: bool,
     /// Whether it came up a short while ago and warms up.
     pub is_warming: bool,
     /// Its circuit breaker, where its pool has them: closed, open or half-open.
@@ -205,6 +209,7 @@ impl Endpoint {
                 None => "unprobed".to_owned(),
             },
             verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
+            found: found.filter(|_| is_probed).map(|found| found.verdict.to_string()),
             held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
             hold: known.map(|known| health.hold(known, now).into()).unwrap_or_default(),
             inputs: with_inputs.map_or_else(Vec::new, |known| {
@@ -221,6 +226,7 @@ impl Endpoint {
                 .map(|expires| expires.saturating_sub(unix_time::unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
+            is_scored: known.is_some_and(EndpointHealth::is_scored),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
             breaker_open_seconds: known.and_then(|known| known.tried_in(now)).map(whole_seconds),
