@@ -647,6 +647,18 @@ fn a_reload_of_timing_ends_no_doubt() {
 }
 
 #[test]
+fn a_reload_that_lets_a_doubt_last_less_ends_it() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.reload(|text| text.replace("share = 0.6", "share = 1.0"));
+    assert_eq!(run.at(39), [], "that none begins ends none");
+    run.reload(|text| text.replace("at_most = \"5m\"", "at_most = \"20s\""));
+    assert_eq!(run.at(40), [Doubt::Ends(Relief::TooLong)]);
+    assert_eq!(run.verdicts(), "---+--");
+}
+
+#[test]
 fn what_is_doubted_is_not_held_down() {
     let manual = SIX.replace(
         "[pools.p]",
