@@ -702,6 +702,19 @@ fn a_resumption_that_is_said_during_a_doubt_holds_when_it_is_over() {
 }
 
 #[test]
+fn a_resumption_ends_a_doubt_that_it_leaves_no_reason_for() {
+    let manual = "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]";
+    let pool = SIX.replace("[pools.p]", manual).replace("probe = \"a\"", "probe = \"m\"");
+    let run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    run.find("1a- 2a- 3a-");
+    run.find("1a+ 2a+ 3a+");
+    assert_eq!(run.find("5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let (targets, events) = run.publisher.resume(&"region/near".parse().unwrap(), run.now());
+    assert_eq!((targets, doubts(events)), (3, vec![Doubt::Ends(Relief::Recovered)]));
+    assert_eq!(run.verdicts(), "++++--");
+}
+
+#[test]
 fn a_doubt_lasts_for_no_longer_than_it_may() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);

@@ -288,7 +288,7 @@ impl EndpointHealth {
         self.ruling = ruling;
     }
 
-    /// When its inputs began to say that it is down and when it was taken away for that, if it was.
+    /// When its inputs or its breaker began to ask for it to be taken away, and when that was done, if it was.
     pub fn taken(&self) -> Option<(Instant, Instant)> {
         match self.ruling {
             Ruling::Taken(then) => self.down_since.map(|down_since| (down_since, then)),

@@ -281,7 +281,7 @@ pub struct HealthReport {
     pub unsure_seconds: Option<u64>,
     /// In how many seconds at most that ends.
     pub unsure_left_seconds: Option<u64>,
-    /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
+    /// How many endpoints serve although their inputs or breakers ask for them to be taken away, by what holds them, where anything does.
     pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
     pub endpoints: Vec<PlacedEndpoint>,
