@@ -139,8 +139,18 @@ pub struct Change {
     pub held: Option<Held>,
     /// Whether its breaker takes it away with that, as nothing holds it any longer.
     pub is_broken: bool,
+    /// Why, but for what holds it.
+    pub reason: Arc<str>,
+}
+
+impl Change {
     /// Why, for people.
-    pub reason: String,
+    pub fn why(&self) -> String {
+        match self.held {
+            Some(held) => format!("{}; held by {}", self.reason, held.name()),
+            None => self.reason.to_string(),
+        }
+    }
 }
 
 /// The changes of an endpoint that are remembered, and those of its breaker.
@@ -312,7 +322,7 @@ impl EndpointHealth {
         &mut self,
         (to, held): (Verdict, Option<Held>),
         is_broken: bool,
-        reason: String,
+        reason: Arc<str>,
         now: Instant,
     ) -> Change {
         let from = std::mem::replace(&mut self.verdict, to);

@@ -450,9 +450,11 @@ impl Default for Allowed {
 
 impl Allowed {
     fn find(compiled: &Compiled, layout: &Layout, family: Option<Family>, standing: &impl Fn(u32) -> Standing) -> Self {
-        let mut allowed = Self::default();
+        let endpoints = compiled.groups[layout.group as usize].endpoints.clone();
+        // Nearly all are of one family.
+        let mut allowed = Self { members: Vec::with_capacity(endpoints.len()), ..Self::default() };
         let mut next_place = 0;
-        for index in compiled.groups[layout.group as usize].endpoints.clone() {
+        for index in endpoints {
             let endpoint = &compiled.endpoints[index as usize];
             if endpoint.weight == 0
                 || endpoint.state == EndpointState::Disabled
