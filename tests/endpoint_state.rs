@@ -466,7 +466,7 @@ fn an_explanation_says_what_becomes_of_the_weight_and_why() {
     run.at(10.0);
     assert_eq!(
         line(&run, 1),
-        "weight 1, up for 10 s by its probes, but counts as down: its breaker is open, tried again in 20 s (ok in 4.0ms, 10 s ago); \
+        "weight 1, up for 10 s by its probe, but counts as down: its breaker is open, tried again in 20 s (ok in 4.0ms, 10 s ago); \
          load 12 connections, 4 ms (10 s ago)"
     );
     assert_eq!(
@@ -489,6 +489,42 @@ fn an_explanation_says_what_becomes_of_the_weight_and_why() {
         line(&held, 1),
         "weight 1, up for 0 s: its breaker is open, but `[safety] max_down_share` keeps it, so it may be answered \
          (ok in 4.0ms, 0 s ago)"
+    );
+}
+
+#[test]
+fn an_explanation_contradicts_itself_in_nothing() {
+    let line = |run: &Run, endpoint: usize| {
+        let (snapshot, health) = (run.publisher.current(), run.publisher.health());
+        HealthReport::new(&snapshot, &health, None, run.now()).endpoints[endpoint - 1].endpoint.to_string()
+    };
+    let failures = || pushed(Pushed { failures: 5, ..Pushed::default() });
+    let publisher = |pool, breaker| Publisher::new(compiled(pool, breaker, ""));
+    let unknown = Run { publisher: publisher("", BREAKER), start: Instant::now(), seconds: 0.0 };
+    unknown.push(failures()).unwrap();
+    let open = "but counts as down: its breaker is open, tried again in 30 s";
+    assert_eq!(line(&unknown, 1), format!("weight 1, unknown, {open}"));
+    let text = CONFIGURATION.replace("probe = \"tcp\"\nPOOL", "").replace("BREAKER", BREAKER).replace("BALANCE", "");
+    let unprobed = Loader::new(Origin::Embedded(text)).load().unwrap().compiled;
+    let unprobed = Run { publisher: Publisher::new(unprobed), start: Instant::now(), seconds: 0.0 };
+    unprobed.push(failures()).unwrap();
+    assert_eq!(line(&unprobed, 1), format!("weight 1, not probed, {open}"));
+
+    let held = Run::new("health_weighted = false", &format!("{BREAKER}\n[safety]\nmax_down_share = 0"));
+    (0..5).for_each(|_| drop(held.observe(1, false)));
+    assert_eq!(
+        line(&held, 1),
+        "weight 1, degraded for 0 s: its probe says down and its breaker is open, but `[safety] max_down_share` keeps it, \
+         so it may be answered (connection refused, 0 s ago)"
+    );
+
+    let unscored = Run::new("health_weighted = false\nslow_start = \"160s\"", "");
+    (0..3).for_each(|_| drop(unscored.observe(3, false)));
+    (0..2).for_each(|_| drop(unscored.observe(3, true)));
+    unscored.observe(3, false);
+    assert_eq!(
+        line(&unscored, 3),
+        "weight 3, up for 0 s (connection refused, 0 s ago); 6.2 % of its weight counts (warming up)"
     );
 }
 

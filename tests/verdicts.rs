@@ -844,6 +844,18 @@ fn a_reload_of_timing_ends_no_doubt() {
 }
 
 #[test]
+fn a_reload_that_lets_a_doubt_last_less_ends_it() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.reload(|text| text.replace("share = 0.6", "share = 1.0"));
+    assert_eq!(run.at(39), [], "that none begins ends none");
+    run.reload(|text| text.replace("at_most = \"5m\"", "at_most = \"20s\""));
+    assert_eq!(run.at(40), [Doubt::Ends(Relief::TooLong)]);
+    assert_eq!(run.verdicts(), "---+--");
+}
+
+#[test]
 fn what_is_doubted_is_not_held_down() {
     let manual = SIX.replace(
         "[pools.p]",
@@ -899,6 +911,21 @@ fn what_is_resumed_is_no_longer_down_for_a_doubt() {
     assert_eq!(run.publisher.resume(&"region/near".parse().unwrap(), run.now()).0, 2);
     assert_eq!(run.verdicts(), "++++-+");
     assert_eq!(run.find("3a-"), []);
+}
+
+#[test]
+fn a_resumption_counts_for_the_end_of_a_doubt() {
+    let manual = "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]";
+    let pool = SIX.replace("[pools.p]", manual).replace("probe = \"a\"", "probe = \"m\"");
+    let mut run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    run.find("1a- 2a- 3a-");
+    run.find("1a+ 2a+ 3a+");
+    assert_eq!(run.find("5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let (targets, events) = run.publisher.resume(&"region/near".parse().unwrap(), run.now());
+    assert_eq!((targets, doubts(events)), (3, vec![]));
+    assert_eq!(run.at(29), []);
+    assert_eq!(run.at(30), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "++++--");
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl EndpointHealth {
         self.ruling = ruling;
     }
 
-    /// When its inputs began to say that it is down and when it was taken away for that, if it was.
+    /// When its inputs or its breaker began to ask for it to be taken away, and when that was done, if it was.
     pub fn taken(&self) -> Option<(Instant, Instant)> {
         match self.ruling {
             Ruling::Taken(then) => self.down_since.map(|down_since| (down_since, then)),
@@ -444,13 +444,17 @@ impl EndpointHealth {
         self.heeds_breaker() && is_tried || self.warmth(now) < STEPS
     }
 
+    /// Whether its score is part of its share.
+    pub fn is_scored(&self) -> bool {
+        // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
+        let is_doubted = self.word().is_some() || self.held() == Some(Held::Unsure);
+        self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted
+    }
+
     /// The part of its weight that counts, as a fraction of `whole`: 0 only while its breaker keeps it from serving. While its probe
     /// says that it is down, which is worse than any score, the score does not count.
     pub fn share(&self, found: &Found, now: Instant, whole: u32) -> u32 {
-        // While the prober is unsure, nothing that it finds counts; nor does it beside an operator's word.
-        let is_doubted = self.word().is_some() || self.held() == Some(Held::Unsure);
-        let is_scored = self.placed.rules.health_weighted && self.verdict.serves() && !is_doubted;
-        let health = if is_scored { found.score.steps() } else { STEPS };
+        let health = if self.is_scored() { found.score.steps() } else { STEPS };
         let steps = u64::from(self.warmth(now)) * u64::from(health);
         let share = u64::from(whole) * steps / u64::from(STEPS * STEPS);
         let share = match self.breaker().map(Breaker::state).filter(|_| self.heeds_breaker()) {

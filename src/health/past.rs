@@ -38,7 +38,7 @@ pub struct PastTarget {
 /// That an endpoint was taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PastTaking {
-    /// For how long its inputs have said that it is down.
+    /// For how long its inputs or its breaker have asked for that.
     pub down: Duration,
     /// For how long it has been away.
     pub away: Duration,

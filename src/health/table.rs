@@ -279,10 +279,13 @@ impl Table {
         for (source, said) in &observation.details.reports {
             // What one of them rejects may be news of another.
             let outcome = said.and_then(|load| {
-                effect.touched.iter().fold(Ok(()), |outcome, index| match self.endpoints.get_mut(*index) {
-                    Some(endpoint) => outcome.and(endpoint.take(&load, now, now)),
-                    None => outcome,
-                })
+                let mut outcome = Ok(());
+                for index in &effect.touched {
+                    if let Some(endpoint) = self.endpoints.get_mut(*index) {
+                        outcome = outcome.and(endpoint.take(&load, now, now));
+                    }
+                }
+                outcome
             });
             self.reports.add(*source, outcome);
             effect.rejected.extend(outcome.err().map(|rejection| (*source, rejection)));

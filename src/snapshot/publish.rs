@@ -209,9 +209,7 @@ impl Publisher {
                 touched.extend(effect.touched);
             }
             if !turned.is_empty() {
-                let (doubt, ruled) = known.table.doubt(&touched, now);
-                events.extend(doubt.map(Event::Doubt));
-                touched.extend(ruled);
+                events.extend(known.doubt(&mut touched, now));
             }
             if self.publish_what_is_urgent(&mut known, &current, &touched, &turned) {
                 turned.iter().for_each(|_| self.verdict_delays.record(now.elapsed()));
@@ -462,6 +460,9 @@ impl Publisher {
                 }));
             }
         }
+        if !turned.is_empty() {
+            events.extend(known.doubt(&mut touched, now));
+        }
         self.publish_what_is_urgent(&mut known, &current, &touched, &turned);
         events.append(&mut known.unsaid);
         (resumed.len(), events)
@@ -546,6 +547,14 @@ impl Known {
     fn restless_from(&self, first: u32) -> impl Iterator<Item = u32> {
         let is_restless = self.is_restless.get(first as usize..).unwrap_or_default();
         (first..).zip(is_restless).filter_map(|(endpoint, is_restless)| is_restless.then_some(endpoint))
+    }
+
+    /// Judges whether the prober suspects itself, as targets of these endpoints turned. Adds those that are to be settled beside them,
+    /// and returns what there is to say.
+    fn doubt(&mut self, touched: &mut Vec<u32>, now: Instant) -> Option<Event> {
+        let (doubt, ruled) = self.table.doubt(touched, now);
+        touched.extend(ruled);
+        doubt.map(Event::Doubt)
     }
 
     /// Lets what is known of these endpoints count, of whose targets these turned, and whether their drains have begun; and keeps what

@@ -685,6 +685,20 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_that_is_said_again_has_begun_when_it_was_first_said() {
+        let folder = Temporary::new("again");
+        let mut journal = folder.open();
+        // So often that the first record is dropped.
+        for time in 1..40 {
+            assert_eq!(journal.set(said("pool/web", time, None)).unwrap(), 1);
+        }
+        drop(journal);
+        let journal = folder.open();
+        let since = journal.overrides().iter().map(|said| said.since).collect::<Vec<_>>();
+        assert_eq!((since, journal.trail().last().unwrap().time), (vec![1], 39));
+    }
+
+    #[test]
     fn what_ends_together_is_kept_in_one_go() {
         let folder = Temporary::new("together");
         let mut journal = folder.open();

@@ -76,7 +76,7 @@ struct Taken {
     pool: String,
     region: String,
     endpoint: String,
-    /// When its inputs began to say that it is down.
+    /// When its inputs or its breaker began to ask for it to be taken away.
     down: u64,
     /// When it was taken away for that.
     away: u64,

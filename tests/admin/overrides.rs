@@ -79,6 +79,7 @@ fn a_word_that_others_outrank_says_so() {
     assert_eq!(say("down", "region/us-east"), (1, none.clone()), "192.0.2.2 goes by its pool");
     assert_eq!(say("up", "service/www.example.com"), (1, none.clone()));
     assert_eq!(say("disable", "service/www.example.com"), (0, none.clone()), "no verdict");
+    assert_eq!(say("drain", "service/off.example.com"), (0, none.clone()), "it has another pool");
     assert_eq!(say("up", "endpoint/web/us-east/192.0.2.1"), (0, www));
     assert_eq!(say("down", "endpoint/web/us-east/192.0.2.1"), (0, none), "that nobody is sent there is meant");
 }

@@ -30,14 +30,16 @@ pub struct Endpoint {
     pub verdict: String,
     /// For how many seconds that has been so.
     pub verdict_seconds: Option<u64>,
+    /// What its inputs say together: up, degraded, down or unknown; nothing where there are none.
+    pub found: Option<String>,
     /// Why it serves although its inputs or its breaker ask for it to be taken away: a key of `[safety]`, or `unsure` while the prober suspects itself.
     pub held: Option<String>,
     /// What keeps it down though its probes may soon say otherwise.
     #[serde(flatten)]
     pub hold: Hold,
-    /// What is asked about it, where that is more than one probe.
+    /// What its health depends on, where that isn't just one probe.
     pub inputs: Vec<Input>,
-    /// What those inputs that act and serve must weigh together; nothing without inputs.
+    /// What those inputs that act and serve must weigh together; nothing where none are told.
     pub required_weight: Option<u64>,
     /// What is probed; of several inputs the first that says what they say together. Nothing where that is a pool.
     pub probe: Option<String>,
@@ -53,6 +55,8 @@ pub struct Endpoint {
     pub weight_percent: f64,
     /// How well its probes went of late, 0 to 1.
     pub health_score: Option<f64>,
+    /// Whether that is a part of its share.
+    pub is_scored: bool,
     /// Whether it came up a short while ago and warms up.
     pub is_warming: bool,
     /// Its circuit breaker, where its pool has them: closed, open or half-open.
@@ -185,7 +189,11 @@ impl Endpoint {
         let found = known.map(|known| health.found(known, now));
         let decisive = known.zip(found).and_then(|(known, found)| health.decisive_input_of(known, found.verdict));
         let target = decisive.and_then(|said| said.target);
-        let with_inputs = known.filter(|known| known.placed.inputs.len() > 1);
+        let tells_inputs = |known: &&EndpointHealth| {
+            let inputs = &known.placed.inputs;
+            inputs.len() > 1 || inputs.iter().any(|input| matches!(input, health::Input::Groups(_)))
+        };
+        let with_inputs = known.filter(tells_inputs);
         let said = known.map(|known| *known.operators()).unwrap_or_default();
         let is_probed = known.is_some_and(|known| !known.placed.inputs.is_empty());
         let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
@@ -201,6 +209,7 @@ impl Endpoint {
                 None => "unprobed".to_owned(),
             },
             verdict_seconds: known.and_then(|known| known.since()).map(seconds_since),
+            found: found.filter(|_| is_probed).map(|found| found.verdict.to_string()),
             held: known.and_then(|known| known.held()).map(|held| held.name().to_owned()),
             hold: known.map(|known| health.hold(known, now).into()).unwrap_or_default(),
             inputs: with_inputs.map_or_else(Vec::new, |known| {
@@ -217,6 +226,7 @@ impl Endpoint {
                 .map(|expires| expires.saturating_sub(unix_time::unix_seconds()) / 86_400),
             weight_percent: f64::from(share) / f64::from(WHOLE) * 100.0,
             health_score: found.filter(|_| is_probed).map(|found| found.score.value()),
+            is_scored: known.is_some_and(EndpointHealth::is_scored),
             is_warming: known.is_some_and(|known| known.warmth(now) < STEPS),
             breaker: known.and_then(|known| known.breaker()).map(|breaker| breaker.state().name().to_owned()),
             breaker_open_seconds: known.and_then(|known| known.tried_in(now)).map(whole_seconds),
@@ -271,7 +281,7 @@ pub struct HealthReport {
     pub unsure_seconds: Option<u64>,
     /// In how many seconds at most that ends.
     pub unsure_left_seconds: Option<u64>,
-    /// How many endpoints serve although their inputs say that they are down, by what holds them, where anything does.
+    /// How many endpoints serve although their inputs or breakers ask for them to be taken away, by what holds them, where anything does.
     pub held: BTreeMap<String, usize>,
     /// All endpoints, pool by pool and region by region.
     pub endpoints: Vec<PlacedEndpoint>,

@@ -36,7 +36,7 @@ pub struct PastChange {
     pub from: String,
     /// The same from then on.
     pub to: String,
-    /// Why it served from then on although its inputs said that it was down: a key of `[safety]`, or `unsure`.
+    /// Why it served from then on although its inputs or its breaker asked for it to be taken away: a key of `[safety]`, or `unsure`.
     pub held: Option<String>,
     /// What the deciding observation said, or what else was the reason.
     pub reason: String,

@@ -240,11 +240,15 @@ impl Display for Endpoint {
         if self.state != "enabled" {
             write!(f, "{}, ", self.state)?;
         }
-        match self.verdict.as_str() {
-            "unprobed" => f.write_str("not probed, so up")?,
-            "unknown" => f.write_str("unknown, so counts as up")?,
-            verdict => f.write_str(verdict)?,
-        }
+        let is_broken = self.breaker_open_seconds.is_some();
+        let (is_found, verdict) = match self.verdict.as_str() {
+            "unprobed" if is_broken => (false, "not probed"),
+            "unprobed" => (false, "not probed, so up"),
+            "unknown" if is_broken => (false, "unknown"),
+            "unknown" => (false, "unknown, so counts as up"),
+            verdict => (true, verdict),
+        };
+        f.write_str(verdict)?;
         if let Some(seconds) = self.verdict_seconds {
             write!(f, " for {}", Age(seconds))?;
         }
@@ -253,11 +257,12 @@ impl Display for Endpoint {
             write!(f, ", as an operator says ({})", words.join(", "))?;
         }
         if let Some(held) = &self.held {
-            match self.breaker.as_ref().filter(|state| *state != "closed") {
-                Some(state) => write!(f, ": its breaker is {state}, but ")?,
-                None if self.inputs.is_empty() => f.write_str(": its probe says down, but ")?,
-                None => f.write_str(": its inputs say down, but ")?,
-            }
+            let says = if self.inputs.is_empty() { "its probe says down" } else { "its inputs say down" };
+            let says = (self.found.as_deref() == Some("down")).then(|| says.to_owned());
+            let breaker = self.breaker.as_ref().filter(|state| *state != "closed");
+            let reasons = [says, breaker.map(|state| format!("its breaker is {state}"))];
+            let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+            write!(f, ": {}, but ", reasons.join(" and "))?;
             match held.as_str() {
                 "unsure" => f.write_str("this server doubts itself")?,
                 limit => write!(f, "`[safety] {limit}` keeps it")?,
@@ -266,7 +271,14 @@ impl Display for Endpoint {
         }
         match self.breaker_open_seconds.map(Age) {
             Some(left) if self.verdict == "down" => write!(f, ", and its breaker is open, tried again in {left}")?,
-            Some(left) => write!(f, " by its probes, but counts as down: its breaker is open, tried again in {left}")?,
+            Some(left) => {
+                let by = match is_found {
+                    true if self.inputs.is_empty() => " by its probe",
+                    true => " by its inputs",
+                    false => "",
+                };
+                write!(f, "{by}, but counts as down: its breaker is open, tried again in {left}")?;
+            }
             None => {}
         }
         write!(f, "{}", self.hold)?;
@@ -279,7 +291,8 @@ impl Display for Endpoint {
             write!(f, "; certificate for {days} more days")?;
         }
         if self.weight_percent != 100.0 && self.breaker_open_seconds.is_none() {
-            let score = self.health_score.filter(|score| *score < 1.0).map(|score| format!("health {score:.2}"));
+            let score = self.health_score.filter(|score| self.is_scored && *score < 1.0);
+            let score = score.map(|score| format!("health {score:.2}"));
             let warming = self.is_warming.then(|| "warming up".to_owned());
             let heeds_breaker = self.held.is_none() && !self.overrides.contains(&Word::Up);
             let breaker = self
