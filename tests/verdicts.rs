@@ -443,6 +443,11 @@ fn what_the_operator_says_is_not_limited() {
     run.find("4a-");
     run.obey("");
     assert_eq!(run.verdicts(), "ss+s++");
+    // What a word is on is no part of its pool: of four two may be taken.
+    let run = Run::up(&format!("[safety]\nmax_down_share = 0.5\n{SIX}"));
+    run.obey("up endpoint/p/near/192.0.2.1, down endpoint/p/near/192.0.2.2");
+    run.find("3a- 4a- 5a-");
+    assert_eq!(run.verdicts(), "+---s+");
 }
 
 const BREAKER: &str = "[pools.p.breaker]\nfailures = 3\nopen_for = \"30s\"\nsuccesses = 2\nhalf_open_share = 0.125\n";
