@@ -16,10 +16,11 @@ use meridian::operator::Operator;
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
+use meridian::state::verdicts::WRITE_INTERVAL;
 
 use crate::log::{Log, Sample, Seen};
 use crate::scenario::Scenario;
-use crate::script::{Act, Script, Span, State};
+use crate::script::{Act, End, Script, Span, State};
 use crate::site::{STATE_FOLDER, Site, TOKEN_FILE};
 use crate::support::folder::Folder;
 
@@ -39,6 +40,8 @@ enum Event {
     /// A run begins.
     Probe(usize),
     Tick,
+    /// What is known is stored.
+    Keep,
     Ask,
     /// What the script says.
     Act(Act),
@@ -157,6 +160,10 @@ impl Run<'_> {
                     self.look();
                     self.plan(at + SECOND, Event::Tick);
                 }
+                Event::Keep => {
+                    self.server.operator.keep_verdicts(false, self.instant(), self.unix_seconds().into());
+                    self.plan(at + WRITE_INTERVAL, Event::Keep);
+                }
                 Event::Ask => {
                     self.ask();
                     let pause = self.site.timing(0).interval.mul_f64(self.rng.f64());
@@ -187,6 +194,7 @@ impl Run<'_> {
         }
         let tick = SECOND.mul_f64(self.rng.f64());
         self.plan(now + tick, Event::Tick);
+        self.plan(now + WRITE_INTERVAL + tick, Event::Keep);
         self.plan(now, Event::Ask);
     }
 
@@ -209,8 +217,10 @@ impl Run<'_> {
                 publisher.replace((self.compile)());
                 self.find_services();
             }
-            Act::Restart { pause } => {
-                operator.keep_verdicts(true, now, unix_seconds.into());
+            Act::Restart { end, pause } => {
+                if end == End::Ordered {
+                    operator.keep_verdicts(true, now, unix_seconds.into());
+                }
                 // Who comes next needs the folder.
                 drop(self.server);
                 self.now += pause;

@@ -104,15 +104,19 @@ impl Site {
         let third = backends / 3;
         match kind {
             Kind::WithoutLimits => Self::new(4, &[(FAST, third), (USUAL, third), (STUBBORN, backends - third * 2)]),
-            Kind::WithinLimits => Self {
-                safety: Safety {
+            Kind::WithinLimits => {
+                let count = third.min(40);
+                let mut site = Self::new(4, &[(FAST, count), (USUAL, count)]);
+                site.safety = Safety {
                     max_down_share: 0.6,
                     min_healthy_regions: 2,
-                    max_changes_per_minute: Some(28),
+                    max_changes_per_minute: Some(count as u32 * 7 / 8),
                     ..limits_off()
-                },
-                ..Self::new(4, &[(FAST, third.min(40)), (USUAL, third.min(40))])
-            },
+                };
+                // So that it can't do without more than two of its four regions, of which any that lacks one can't serve.
+                site.pools[1].min_healthy = (count / 4) as u16;
+                site
+            }
             Kind::CutOff => {
                 let timing = Timing { fall: 2, ..FAST };
                 let mut site = Self::new(3, &[(timing, third.min(30)), (timing, third.min(30))]);

@@ -74,11 +74,12 @@ impl Checker<'_> {
     /// When an answer with it is too late, until it is well again: so many of its inputs are dead that too few can be left.
     fn dead(&self, endpoint: usize) -> Vec<Span> {
         let Pool { inputs, required, .. } = self.site.pools[self.site.endpoints[endpoint].pool];
-        let spans = self.site.inputs(endpoint).flat_map(|input| {
-            let truth = self.truth(input);
+        let eras = self.site.inputs(endpoint).flat_map(|input| self.eras(input));
+        let spans = eras.flat_map(|(era, truth)| {
             let spans = truth.spans(|grade| grade == Grade::Failed).into_iter();
             let due = move |span: &Span| truth.noticed(span.from, truth.timing.fall) + GRACE - truth.slack;
-            spans.map(move |span| Span { from: due(&span), ..span }).filter(|span| span.from < span.until)
+            let late = move |span: Span| Span { from: due(&span).max(era.from), until: span.until.min(era.until) };
+            spans.map(late).filter(|span| span.from < span.until)
         });
         let mut turns: Vec<(Duration, bool)> =
             spans.flat_map(|span| [(span.from, true), (span.until, false)]).collect();

@@ -10,7 +10,7 @@ use meridian::health::overrides::Word;
 
 use super::{Rule, check};
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Act, Script, Span, State, Story};
+use crate::script::{Act, End, Script, Span, State, Story};
 use crate::site::{Site, limits_off};
 
 const SLACK: Duration = Duration::from_millis(100);
@@ -253,6 +253,11 @@ fn what_comes_up_before_or_long_after_it_is_resumed_is_told() {
     }
 }
 
+/// The server is off from 90 to 95.
+fn restart(end: End) -> (Span, Act) {
+    (Span { from: seconds(90), until: seconds(95) }, Act::Restart { end, pause: seconds(5) })
+}
+
 #[test]
 fn what_a_restart_forgets_or_makes_up_is_told() {
     use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, NoAnswer, NothingFound};
@@ -271,16 +276,75 @@ fn what_a_restart_forgets_or_makes_up_is_told() {
         (&["0 refusing 65 150"], &["0 95 down", "0 172 up"], &[]),
     ] {
         let mut log = log(changes);
-        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        log.done.push(restart(End::Ordered));
         let told = told(&site(limits_off()), strikes, &log);
         assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
     }
     for (at, expected) in [(89, Some(NoAnswer)), (92, None), (96, Some(NoAnswer))] {
         let mut log = log(&[]);
-        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        log.done.push(restart(End::Ordered));
         let says = Err("nobody to ask".to_owned());
         log.samples.push(Sample { asked: seconds(at), answered: seconds(at), service: 0, says });
         assert_eq!(told(&site(limits_off()), &[], &log), expected.into_iter().collect(), "at {at}");
+    }
+}
+
+#[test]
+fn a_server_that_was_killed_goes_on_with_what_was_so_shortly_before() {
+    use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, FoundUpLate, NothingFound};
+    let dead = &["0 refusing 50 150"][..];
+    for (strikes, changes, expected) in [
+        (dead, &["0 82 down", "0 172 up"][..], &[][..]),
+        // It was stored after 78 at the latest, and three runs from 95 on tell it again.
+        (dead, &["0 82 down", "0 95 up", "0 129 down", "0 172 up"], &[]),
+        (dead, &["0 82 down", "0 95 up", "0 130 down", "0 172 up"], &[FoundDownLate]),
+        (dead, &["0 82 down", "0 96 up", "0 129 down", "0 172 up"], &[FalseVerdict]),
+        (dead, &["0 75 down", "0 95 up", "0 129 down", "0 172 up"], &[FalseVerdict]),
+        (dead, &["0 82 down", "0 95 unknown", "0 96 down", "0 172 up"], &[FalseVerdict, NothingFound]),
+        // It was found up again, and that is lost.
+        (&["0 refusing 12 65"], &["0 42 down", "0 86 up", "0 95 down", "0 115 up"], &[]),
+        (&["0 refusing 12 65"], &["0 42 down", "0 86 up", "0 95 down", "0 122 up"], &[FoundUpLate]),
+    ] {
+        let mut log = log(changes);
+        log.done.push(restart(End::Killed));
+        let told = told(&site(limits_off()), strikes, &log);
+        assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
+    }
+    // Nothing was stored yet.
+    for (known, expected) in [(14, None), (15, Some(NothingFound))] {
+        let mut log = log(&["0 10 unknown", &format!("0 {known} up")]);
+        let killed = Act::Restart { end: End::Killed, pause: seconds(1) };
+        log.done.push((Span { from: seconds(9), until: seconds(10) }, killed));
+        assert_eq!(told(&site(limits_off()), &[], &log), expected.into_iter().collect(), "{known}");
+    }
+}
+
+#[test]
+fn what_a_server_that_was_killed_forgets_of_changes_may_be_made_again() {
+    let changes = Safety { max_changes_per_minute: Some(2), ..limits_off() };
+    let dead = &["0 refusing 40 150", "1 refusing 40 150", "2 refusing 40 150"];
+    let back = ["0 170 up", "1 170 up", "2 170 up"];
+    for (end, seen, expected) in [
+        (
+            End::Killed,
+            ["0 72 down", "1 82 down", "1 95 up", "1 118 down", "2 72 max_changes_per_minute", "2 112 down"],
+            None,
+        ),
+        (
+            End::Ordered,
+            ["0 72 down", "1 72 down", "2 72 max_changes_per_minute", "2 96 down", "3 5 up", "3 6 up"],
+            Some(Rule::ChangesExceeded),
+        ),
+        (
+            End::Killed,
+            ["0 72 down", "1 72 down", "2 72 max_changes_per_minute", "2 96 down", "3 5 up", "3 6 up"],
+            Some(Rule::ChangesExceeded),
+        ),
+    ] {
+        let mut log = log(&[&seen[..], &back].concat());
+        log.done.push(restart(end));
+        let told = told(&site(changes.clone()), dead, &log);
+        assert_eq!(told.contains(&Rule::ChangesExceeded), expected.is_some(), "{end:?}, seen as {seen:?}: {told:?}");
     }
 }
 
@@ -397,7 +461,9 @@ fn suspicious() -> Safety {
 
 #[test]
 fn doubts_that_are_missing_or_too_much_are_told() {
-    use Rule::{DoubtTooLong, DoubtTooShort, DoubtWithoutReason, HeldWithoutReason, NoDoubt, TakenInDoubt};
+    use Rule::{
+        DoubtTooLong, DoubtTooShort, DoubtWithoutReason, GivenBackInDoubt, HeldWithoutReason, NoDoubt, TakenInDoubt,
+    };
     let three = ["0 refusing 50 120", "1 refusing 50 120", "2 refusing 50 120"];
     let cut_off = [&three[..], &["4 refusing 40 170"]].concat();
     let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
@@ -432,6 +498,43 @@ fn doubts_that_are_missing_or_too_much_are_told() {
         let told = rules(suspicious(), strikes, &seen);
         assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {seen:?}");
     }
+    let old = [&cut_off[..], &["3 refusing 8 200"]].concat();
+    let given_back = [&["3 40 down"][..], &doubted, &["3 80 unsure", "3 222 up"], &back].concat();
+    assert_eq!(rules(suspicious(), &old, &given_back), [GivenBackInDoubt, DoubtTooLong].into());
     let told = rules(limits_off(), &cut_off, &[&doubted[..], &back].concat());
     assert!(told.contains(&DoubtWithoutReason) && !told.contains(&HeldWithoutReason), "{told:?}");
+}
+
+#[test]
+fn doubts_that_a_restart_ends_or_begins_are_told() {
+    use Rule::{DoubtTooLong, DoubtTooShort, GivenBackInDoubt, TakenInDoubt};
+    let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
+    let canary_back = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 85"];
+    let doubted = ["0 75 down", "1 78 down", "0 80 unsure", "1 80 unsure", "2 80 unsure"];
+    let over = |at: u64| [0, 1, 2].map(|endpoint| format!("{endpoint} {at} down"));
+    for (strikes, ends, expected) in [
+        // The time off is part of the longest that it may last.
+        (for_long, 180, None),
+        (for_long, 183, None),
+        (for_long, 184, Some(DoubtTooLong)),
+        (for_long, 177, Some(DoubtTooShort)),
+        (for_long, 95, Some(DoubtTooShort)),
+        // It goes by what canaries answer since it was started again.
+        (canary_back, 120, Some(DoubtTooShort)),
+        (canary_back, 125, None),
+        (canary_back, 138, None),
+        (canary_back, 139, Some(DoubtTooLong)),
+    ] {
+        let over = over(ends);
+        let over = over.iter().map(String::as_str);
+        let mut log =
+            log(&doubted.into_iter().chain(over).chain(["0 320 up", "1 320 up", "2 320 up"]).collect::<Vec<_>>());
+        log.done.push(restart(End::Ordered));
+        let told = told(&site(suspicious()), &strikes, &log);
+        assert_eq!(told, expected.into_iter().collect(), "{strikes:?}, over at {ends}");
+    }
+    let mut log = log(&[&doubted[..], &["0 95 down"], &over(180).each_ref().map(String::as_str)].concat());
+    log.done.push(restart(End::Ordered));
+    let told = told(&site(suspicious()), &for_long, &log);
+    assert!(told.contains(&TakenInDoubt) && !told.contains(&GivenBackInDoubt), "{told:?}");
 }
