@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 use meridian::state::verdicts::WRITE_INTERVAL;
@@ -19,10 +20,12 @@ pub(crate) struct Seen {
     pub(crate) held: Option<Held>,
     /// What operators say of it.
     pub(crate) word: Option<Word>,
+    /// Its breaker, closed where it has none.
+    pub(crate) breaker: State,
 }
 
 impl Seen {
-    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None, word: None };
+    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None, word: None, breaker: State::Closed };
 
     /// What its probes say, where no operator says so in their place.
     pub(crate) fn found(self) -> Option<Verdict> {
@@ -35,6 +38,11 @@ impl Seen {
     /// Whether no client is to be sent there, whatever happens.
     pub(crate) fn is_out(self) -> bool {
         matches!(self.word, Some(Word::Drain | Word::Disable))
+    }
+
+    /// Whether clients are to be sent there where others serve as well.
+    pub(crate) fn serves(self) -> bool {
+        self.verdict.serves() && !self.is_out() && self.breaker != State::Open
     }
 
     /// Whether it was up to the server to take it away, and it did.
@@ -63,6 +71,7 @@ pub(crate) enum Shown {
     Verdict(Verdict),
     Held(Held),
     Word(Word),
+    Breaker(State),
     Restart(End),
     /// The server was unsure before and after.
     RestartInDoubt,
@@ -104,6 +113,13 @@ impl<T: Copy + PartialEq> Timeline<T> {
         if self.0.last().is_some_and(|(_, last)| *last != seen) {
             self.0.push((at, seen));
         }
+    }
+
+    /// What of it is of interest.
+    pub(crate) fn map<U: Copy + PartialEq>(&self, what: impl Fn(T) -> U) -> Timeline<U> {
+        let mut line = Timeline::new(what(self.0[0].1));
+        self.0.iter().for_each(|(at, seen)| line.note(*at, what(*seen)));
+        line
     }
 
     /// What was seen last at that moment.
@@ -192,7 +208,8 @@ impl Log {
     pub(crate) fn shown(&self) -> Vec<Shown> {
         let changes = self.endpoints.iter().flat_map(Timeline::changes);
         let shown = changes.flat_map(|(.., to)| {
-            [Some(Shown::Verdict(to.verdict)), to.held.map(Shown::Held), to.word.map(Shown::Word)]
+            let breaker = Shown::Breaker(to.breaker);
+            [Some(Shown::Verdict(to.verdict)), to.held.map(Shown::Held), to.word.map(Shown::Word), Some(breaker)]
         });
         let restarts = self.done.iter().filter_map(|(span, act)| match act {
             Act::Restart { end, .. } => Some((span, *end)),

@@ -33,6 +33,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
@@ -143,6 +144,7 @@ fn thousands_of_schedules_in_simulated_time() {
     if schedules >= SCHEDULES {
         let verdicts = Verdict::ALL.map(Shown::Verdict).into_iter();
         let all = verdicts.chain(Held::ALL.map(Shown::Held)).chain(Word::ALL.map(Shown::Word));
+        let all = all.chain(State::ALL.map(Shown::Breaker));
         for shown in all.chain(End::ALL.map(Shown::Restart)).chain([Shown::RestartInDoubt]) {
             let count = census.get(&format!("{shown:?}")).copied().unwrap_or_default();
             assert!(count >= 100, "{shown:?} is rare: {census:?}");

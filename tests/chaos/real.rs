@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 use serde::Deserialize;
@@ -53,6 +54,7 @@ struct Endpoint {
     verdict: String,
     held: Option<String>,
     overrides: Vec<Word>,
+    breaker: Option<String>,
     /// Where there are several.
     inputs: Vec<Input>,
 }
@@ -125,9 +127,11 @@ fn look_and_act(
         slowest = slowest.max(at.saturating_sub(looked + LOOK));
         looked = began;
         assert_eq!((report.reload_problems, report.endpoints.len()), (None, site.endpoints.len()));
-        for Endpoint { endpoint, verdict, held, overrides, inputs } in report.endpoints {
+        for Endpoint { endpoint, verdict, held, overrides, breaker, inputs } in report.endpoints {
             let held = held.map(|held| Held::ALL.into_iter().find(|known| known.name() == held).unwrap());
-            let seen = Seen { verdict: named(&verdict), held, word: overrides.first().copied() };
+            let breaker = breaker.map(|state| State::ALL.into_iter().find(|known| known.name() == state).unwrap());
+            let breaker = breaker.unwrap_or(State::Closed);
+            let seen = Seen { verdict: named(&verdict), held, word: overrides.first().copied(), breaker };
             let endpoint = site.backend(endpoint).unwrap();
             let says: Vec<Option<Verdict>> = match &inputs[..] {
                 [] => vec![seen.found()],

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::config::{Target, Timing};
+use meridian::health::breaker::{self, Breaker};
 use meridian::health::overrides::{Override, Subject};
 use meridian::health::probe::Phase;
 use meridian::health::{Details, Failure, Observation, TargetKey};
@@ -310,7 +311,8 @@ impl Run<'_> {
         for (endpoint, known) in snapshot.compiled.endpoints.iter().zip(health.endpoints().all().iter()) {
             let backend = endpoint.address().and_then(|address| self.site.backend(address));
             let word = known.operators().words().next();
-            let seen = Seen { verdict: known.verdict(), held: known.held(), word };
+            let breaker = known.breaker().map_or(breaker::State::Closed, Breaker::state);
+            let seen = Seen { verdict: known.verdict(), held: known.held(), word, breaker };
             if let Some(backend) = backend {
                 let says = health.inputs_of(known).map(|input| Some(input.verdict));
                 self.log.note(backend, self.now, seen, self.site.inputs(backend).zip(says));

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use meridian::health::breaker::State;
 use meridian::health::overrides::Word;
 use meridian::health::{Grade, Verdict};
 
@@ -67,6 +68,9 @@ impl Checker<'_> {
                 if timeline.within(around).all(|seen| seen.verdict == Verdict::Down) {
                     self.blame(Rule::AnsweredDown, sample.asked, Some(backend), "others serve");
                 }
+                if timeline.within(around).all(|seen| seen.breaker == State::Open) {
+                    self.blame(Rule::AnsweredBroken, sample.asked, Some(backend), "others serve");
+                }
             }
         }
     }
@@ -103,10 +107,10 @@ impl Checker<'_> {
         for (at, changes) in self.log.changes() {
             let was_down = serving.is_empty();
             for (endpoint, to) in changes.into_iter().filter(|(endpoint, _)| endpoints.contains(endpoint)) {
-                if to.verdict == Verdict::Down || to.is_out() {
-                    serving.remove(&endpoint);
-                } else {
+                if to.serves() {
                     serving.insert(endpoint);
+                } else {
+                    serving.remove(&endpoint);
                 }
             }
             match (was_down, serving.is_empty(), spans.last_mut()) {

@@ -4,6 +4,7 @@
 //! long enough, and what may be seen only where it allows that. Between the two it has no opinion.
 
 mod answers;
+mod breakers;
 mod doubt;
 mod inputs;
 mod limits;
@@ -51,10 +52,20 @@ pub(crate) enum Rule {
     AnsweredDead,
     /// Answered with what was known to be down.
     AnsweredDown,
+    /// Answered with what its open breaker keeps away.
+    AnsweredBroken,
     /// Answered with what an operator drained or disabled.
     AnsweredOut,
     /// No answer, or none with an address of the service.
     NoAnswer,
+    /// A breaker that opened without enough failures in a row.
+    OpenWithoutReason,
+    /// A breaker that is closed after as many failures in a row as open it.
+    OpenedLate,
+    /// A breaker that is tried before it was open for long enough.
+    TriedTooSoon,
+    /// A breaker that keeps away what has been well for as long as it takes to be tried and closed.
+    ClosedLate,
     /// More of a pool taken away than may be.
     ShareExceeded,
     /// Fewer regions left than must be.
@@ -104,6 +115,7 @@ pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) ->
     checker.verdicts();
     checker.inputs();
     checker.words();
+    checker.breakers();
     checker.limits();
     checker.doubt();
     checker.answers();

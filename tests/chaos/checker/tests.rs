@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use meridian::config::{Safety, SelfSuspicion, Timing};
+use meridian::config::{Breaker, Safety, SelfSuspicion, Timing};
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
 use super::{Rule, check};
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Act, End, Script, Span, State, Story};
+use crate::script::{self, Act, End, Script, Span, Story};
 use crate::site::{Site, limits_off};
 
 const SLACK: Duration = Duration::from_millis(100);
@@ -40,14 +41,14 @@ fn site(safety: Safety) -> Site {
 
 /// `0 refusing 50 100`: that backend, within these seconds.
 fn script(strikes: &[&str]) -> Script {
-    let mut stories = vec![Story::steady(State::Serving); 9];
+    let mut stories = vec![Story::steady(script::State::Serving); 9];
     for strike in strikes {
         let [backend, state, from, until] = strike.split(' ').collect::<Vec<_>>()[..] else { panic!("{strike}") };
         let state = match state {
-            "slow" => State::Slow,
-            "failing" => State::Failing,
-            "hanging" => State::Hanging,
-            _ => State::Refusing,
+            "slow" => script::State::Slow,
+            "failing" => script::State::Failing,
+            "hanging" => script::State::Hanging,
+            _ => script::State::Refusing,
         };
         let [from, until] = [from, until].map(|at| seconds(at.parse().unwrap()));
         stories[backend.parse::<usize>().unwrap()].strike(Span { from, until }, state);
@@ -59,8 +60,8 @@ fn note(log: &mut Log, endpoint: usize, at: u64, seen: Seen) {
     log.note(endpoint, seconds(at), seen, [(endpoint, seen.found())]);
 }
 
-/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts, and with the word of an
-/// operator behind it. All are up from the fourth second on, and asked for once per second: the answer is all that serve, or all.
+/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is no verdict, up for a state of its breaker, and with
+/// the word of an operator behind it. All are up from the fourth second on, and asked for once per second: the answer is all that serve, or all.
 fn log(changes: &[&str]) -> Log {
     let mut log = Log::new(&site(limits_off()));
     (0..4).for_each(|endpoint| note(&mut log, endpoint, 4, Seen { verdict: Verdict::Up, ..Seen::UNKNOWN }));
@@ -71,14 +72,16 @@ fn log(changes: &[&str]) -> Log {
         let word = words.first().and_then(|name| Word::ALL.into_iter().find(|word| word.name() == *name));
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
         let held = Held::ALL.into_iter().find(|held| held.name() == what);
-        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held, word };
+        let breaker = State::ALL.into_iter().find(|state| state.name() == what);
+        let other = if breaker.is_some() { Verdict::Up } else { Verdict::Degraded };
+        let seen = Seen { verdict: verdict.unwrap_or(other), held, word, breaker: breaker.unwrap_or(State::Closed) };
         note(&mut log, endpoint.parse().unwrap(), at.parse().unwrap(), seen);
     }
     log.end = seconds(LENGTH);
     for second in 0..LENGTH {
         let asked = seconds(second) + Duration::from_millis(500);
         let seen = |endpoint: &usize| log.endpoints[*endpoint].at(asked);
-        let serves = |endpoint: &usize| seen(endpoint).verdict.serves() && !seen(endpoint).is_out();
+        let serves = |endpoint: &usize| seen(endpoint).serves();
         let serving: Vec<usize> = (0..4).filter(serves).collect();
         let says = Ok(if serving.is_empty() { (0..4).collect() } else { serving });
         log.samples.push(Sample { asked, answered: asked, service: 0, says });
@@ -178,6 +181,35 @@ fn wrong_answers_are_told() {
         log.samples.push(Sample { asked, answered: asked, service: 0, says });
         let expected = expected.unwrap_or_default().iter().copied().collect();
         assert_eq!(told(&site(limits_off()), strikes, &log), expected, "at {at}");
+    }
+}
+
+#[test]
+fn breakers_that_open_or_close_at_the_wrong_time_are_told() {
+    use Rule::{AnsweredBroken, ClosedLate, OpenWithoutReason, OpenedLate, TriedTooSoon};
+    let mut site = site(limits_off());
+    let open_for = seconds(30);
+    site.pools[0].breaker = Some(Breaker { failures: 2, open_for, successes: 2, ..Breaker::DEFAULT });
+    for (until, changes, expected) in [
+        (68, &["0 64 open", "0 94 half-open", "0 110 closed"][..], None),
+        (68, &["0 64 open", "0 93 half-open", "0 110 closed"], Some(TriedTooSoon)),
+        (68, &["0 55 open", "0 94 half-open", "0 110 closed"], Some(OpenWithoutReason)),
+        (68, &["0 64 open", "0 94 half-open", "0 96 open", "0 156 half-open", "0 170 closed"], Some(OpenWithoutReason)),
+        (68, &[], None),
+        (74, &["0 72 open", "0 102 half-open", "0 110 closed"], None),
+        (74, &["0 73 open", "0 103 half-open", "0 110 closed"], Some(OpenedLate)),
+        (74, &[], Some(OpenedLate)),
+        // By 68 + 2 s for the last to fail, eight times 30 s, a second, and 2 × 10 + 2 s for two that succeed.
+        (68, &["0 64 open", "0 310 half-open", "0 333 closed"], None),
+        (68, &["0 64 open", "0 310 half-open", "0 334 closed"], Some(ClosedLate)),
+    ] {
+        let told = told(&site, &[&format!("0 failing 50 {until}")], &log(changes));
+        assert_eq!(told, expected.into_iter().collect(), "well from {until} on, seen as {changes:?}");
+    }
+    let mut log = log(&["0 64 open", "0 94 half-open", "0 110 closed"]);
+    for (at, expected) in [(94, None), (93, Some(AnsweredBroken))] {
+        log.samples.push(Sample { asked: seconds(at), answered: seconds(at), service: 0, says: Ok(vec![0]) });
+        assert_eq!(told(&site, &["0 failing 50 68"], &log), expected.into_iter().collect(), "{at}");
     }
 }
 
