@@ -108,17 +108,17 @@ impl Operator {
     }
 
     /// Takes a word in. When this returns, it is kept and published. Blocks while it is written; words that are over by then stay so,
-    /// so the seconds since 1970 are asked for.
+    /// so the seconds since 1970 are asked for. Returns since when it holds.
     ///
     /// # Errors
     /// As [`Refusal`] says.
-    pub fn say(&self, said: Override, now: Instant, unix_seconds: impl Fn() -> u64) -> Result<(), Refusal> {
+    pub fn say(&self, said: Override, now: Instant, unix_seconds: impl Fn() -> u64) -> Result<u64, Refusal> {
         let mut journal = self.journal();
-        journal.set(said.clone())?;
+        let since = journal.set(said.clone())?;
         self.publish(&journal, now, unix_seconds());
         let Override { subject, word, reason, author, expires, .. } = said;
         info!(%subject, %word, author, reason, expires, "an operator overrides");
-        Ok(())
+        Ok(since)
     }
 
     /// Takes a word back, likewise, and returns it.

@@ -438,6 +438,20 @@ fn what_is_pushed_is_checked() {
 }
 
 #[test]
+fn results_count_though_the_load_beside_them_is_outdated() {
+    let mut run = Run::new("", BREAKER);
+    run.at(10.0);
+    let of = |load, seconds, failures| {
+        pushed(Pushed { load, age: Age::Past(Duration::from_secs(seconds)), failures, ..Pushed::default() })
+    };
+    run.push(of(connections(1.0), 0, 0)).unwrap();
+    assert_eq!(run.push(of(connections(2.0), 5, 0)), Err(Rejection::Outdated));
+    assert_eq!(run.push(of(connections(2.0), 5, 5)), Ok(()));
+    assert_eq!(run.load(1), Load { response_ms: run.load(1).response_ms, ..connections(1.0) });
+    run.assert_shares([0.0, 2.0, 3.0]);
+}
+
+#[test]
 fn an_explanation_says_what_becomes_of_the_weight_and_why() {
     let mut run = Run::new("slow_start = \"160s\"", BREAKER);
     let line = |run: &Run, endpoint: usize| {

@@ -61,7 +61,7 @@ fn held(overrides: &Overrides) -> BTreeMap<String, u64> {
 
 fn say_next(journal: &mut Journal, number: u64) -> Result<(), Refusal> {
     match said(number, journal.overrides()) {
-        Ok(said) => journal.set(said),
+        Ok(said) => journal.set(said).map(drop),
         Err(subject) => journal.clear(&subject, None, "me", number).map(drop),
     }
 }

@@ -146,6 +146,13 @@ impl Run {
         doubts(self.hear_at(seconds))
     }
 
+    /// Finds this, with which most of what turned down answers again: a window later a doubt is over, and no sooner.
+    fn recovers(&mut self, found: &str) {
+        assert_eq!(self.find(found), []);
+        assert_eq!(self.at(self.seconds + 29), []);
+        assert_eq!(self.at(self.seconds + 1), [Doubt::Ends(Relief::Recovered)]);
+    }
+
     fn hear_at(&mut self, seconds: u32) -> Vec<Event> {
         self.seconds = seconds;
         self.publisher.tick(self.now(), NOW + seconds)
@@ -422,8 +429,8 @@ fn who_is_unsure_opens_no_breaker_and_changes_by_breakers_are_rationed() {
     // What others report meanwhile is no finding of this server's.
     run.report(4, 0, 3);
     assert_eq!((run.verdicts().as_str(), run.share(4)), ("uuuuuu", 1.0));
-    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
-    assert_eq!(run.verdicts(), "+++o--");
+    run.recovers("1a+ 2a+ 3a+");
+    assert_eq!((run.verdicts().as_str(), run.share(4)), ("++++--", 0.125), "and is tried by now");
     let mut run = Run::up(&format!("[safety]\nmax_changes_per_minute = 2\n{SIX}{BREAKER}"));
     (1..=3).for_each(|endpoint| run.report(endpoint, 0, 3));
     assert_eq!(run.verdicts(), "ooc+++");
@@ -458,7 +465,7 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
     run.at(125);
     assert_eq!(run.find("1a+ 2a+ 3a+ 5a+ 6a+"), []);
     run.at(130);
-    assert_eq!(run.find("1a+ 2a+ 3a+ 5a+ 6a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("1a+ 2a+ 3a+ 5a+ 6a+");
     let shares = |run: &Run| (1..=6).map(|endpoint| run.share(endpoint)).collect::<Vec<_>>();
     assert_eq!((run.verdicts().as_str(), shares(&run)), ("++++++", vec![1.0, 1.0, 1.0, 0.125, 1.0, 1.0]));
     // Nor does a failure that was doubted add up with others.
@@ -469,6 +476,22 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
     let transitions =
         |endpoint| run.publisher.health().endpoints().get(endpoint).unwrap().breaker().unwrap().transitions();
     assert_eq!([0, 3, 5].map(transitions), [[1, 1, 0], [0, 1, 1], [0, 1, 0]]);
+}
+
+#[test]
+fn a_breaker_that_is_passed_by_cools_nothing_down() {
+    let pool = SIX.replace("probe = \"a\"", "probe = \"a\"\nslow_start = \"1h\"");
+    let mut run = Run::up(&format!("{pool}{BREAKER}"));
+    run.obey("up endpoint/p/near/192.0.2.1");
+    run.report(1, 0, 3);
+    run.at(30);
+    run.report(1, 2, 0);
+    assert_eq!(run.share(1), 1.0, "it closes, but kept nobody away");
+    run.obey("down endpoint/p/near/192.0.2.1");
+    run.obey("up endpoint/p/near/192.0.2.1");
+    assert_eq!(run.share(1), 1.0 / 16.0);
+    run.report(1, 0, 3);
+    assert_eq!(run.share(1), 1.0 / 16.0, "it opens, and warms up as before");
 }
 
 #[test]
@@ -493,7 +516,7 @@ fn what_a_doubt_gave_back_is_warm_when_it_is_over() {
     assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
     assert_eq!((run.verdicts().as_str(), run.share(1)), ("uuu+u+", 1.0));
     run.at(20);
-    assert_eq!(run.find("1a+ 2a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("1a+ 2a+");
     assert_eq!((run.verdicts().as_str(), run.share(1)), ("++-+-+", 1.0));
     run.find("3a+");
     assert_eq!(run.share(3), 1.0 / 16.0, "what was down indeed warms up");
@@ -507,9 +530,9 @@ fn what_drains_is_not_taken_away_by_who_is_unsure() {
     run.at(100);
     run.find("2a- 3a- 6a-");
     assert_eq!(run.verdicts(), "---++-");
-    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 5 }]);
     assert_eq!(run.verdicts(), "-uu+uu", "what went down long before stays so");
-    assert_eq!(run.find("2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("2a+ 3a+");
     assert_eq!(run.verdicts(), "-+++--");
 }
 
@@ -569,7 +592,7 @@ fn what_drains_as_planned_counts_for_nothing() {
     assert_eq!(run.verdicts(), "-+++++++");
 }
 
-const SUSPICIOUS: &str = "[safety.self_suspicion]\nleast = 6\nshare = 0.6\nwindow = \"30s\"\nat_most = \"5m\"\n";
+const SUSPICIOUS: &str = "[safety.self_suspicion]\nleast = 5\nshare = 0.6\nwindow = \"30s\"\nat_most = \"5m\"\n";
 
 #[test]
 fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
@@ -583,7 +606,7 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
     assert_eq!(run.verdicts(), "---+-+");
     run.at(120);
     // Four of six within the window: those are given back, but not what went down long before.
-    assert_eq!(run.find("6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    assert_eq!(run.find("6a-"), [Doubt::Begins { fallen: 4, of: 5 }]);
     assert_eq!(run.verdicts(), "-uu+uu");
     run.find("4a-");
     assert_eq!(run.verdicts(), "-uuuuu");
@@ -592,7 +615,7 @@ fn when_nearly_all_turns_down_at_once_nothing_is_taken_away() {
     // Most answer again.
     assert_eq!(run.find("2a+ 3a+"), []);
     assert_eq!(run.verdicts(), "-++uuu");
-    assert_eq!(run.find("6a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("6a+");
     assert_eq!(run.verdicts(), "-++--+");
 }
 
@@ -607,7 +630,7 @@ fn what_was_taken_of_late_is_given_back_in_pools_of_which_nothing_else_fell() {
     run.at(61);
     run.at(70);
     assert_eq!(run.verdicts(), "++++++--");
-    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 8 }]);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
     assert_eq!(run.verdicts(), "uuu+uu-u");
 }
 
@@ -622,7 +645,7 @@ fn a_reload_of_timing_ends_no_doubt() {
     run.reload(|text| text.replace("{ region = \"near\", address = \"192.0.2.1\" },", ""));
     assert_eq!(run.at(2), []);
     assert_eq!(run.find("2a+"), []);
-    assert_eq!(run.find("3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("3a+");
     // What fell within the window before a reload counts after it.
     let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
     assert_eq!(run.find("1a- 2a- 3a-"), []);
@@ -640,7 +663,7 @@ fn what_is_doubted_is_not_held_down() {
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
     run.at(10);
     assert_eq!(run.find("1a+ 2a+"), []);
-    assert_eq!(run.find("3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("3a+");
     assert_eq!(run.verdicts(), "++++--", "what answered before the doubt ended came up, what did not is down");
     run.find("5a+");
     assert_eq!(run.verdicts(), "++++--", "and waits to be resumed");
@@ -652,7 +675,7 @@ fn what_is_doubted_is_not_held_down() {
     let mut run = Run::up(&format!("{SUSPICIOUS}{}", flapping.replace("probe = \"a\"", "probe = \"h\"")));
     run.find("1a- 2a- 3a- 5a- 6a-");
     run.at(5);
-    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("1a+ 2a+ 3a+");
     run.find("5a+ 6a+");
     run.at(100);
     run.find("1a- 5a-");
@@ -664,10 +687,10 @@ fn what_is_doubted_is_not_held_down() {
 fn a_resumption_that_is_said_during_a_doubt_holds_when_it_is_over() {
     let manual = "[probes.m]\ntype = \"tcp\"\nport = 81\nfall = 1\nrise = 1\nmanual_resume = true\n[pools.p]";
     let pool = SIX.replace("[pools.p]", manual).replace("probe = \"a\"", "probe = \"m\"");
-    let run = Run::up(&format!("{SUSPICIOUS}{pool}"));
+    let mut run = Run::up(&format!("{SUSPICIOUS}{pool}"));
     assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
     assert_eq!(run.publisher.resume(&"endpoint/p/far/192.0.2.5".parse().unwrap(), run.now()).0, 1);
-    assert_eq!(run.find("1a+ 2a+ 3a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("1a+ 2a+ 3a+");
     assert_eq!(run.verdicts(), "++++--");
     run.find("5a+ 6a+");
     assert_eq!(run.verdicts(), "+++++-");
@@ -681,6 +704,45 @@ fn a_doubt_lasts_for_no_longer_than_it_may() {
     assert_eq!(run.at(299), []);
     assert_eq!(run.at(300), [Doubt::Ends(Relief::TooLong)]);
     assert_eq!(run.verdicts(), "---+--");
+}
+
+#[test]
+fn what_takes_its_time_is_not_taken_away_when_most_answer_again() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    run.at(10);
+    assert_eq!(run.find("1a+ 2a+ 3a+"), []);
+    assert_eq!(run.verdicts(), "++++uu");
+    // Cut off again, at once.
+    run.at(20);
+    run.find("1a- 2a- 3a-");
+    assert_eq!(run.verdicts(), "uuu+uu");
+    run.at(30);
+    run.find("1a+ 2a+ 3a+");
+    run.at(50);
+    run.find("5a+ 6a+");
+    assert_eq!(run.at(60), [Doubt::Ends(Relief::Recovered)]);
+    assert_eq!(run.verdicts(), "++++++");
+}
+
+#[test]
+fn a_cut_is_doubted_though_much_was_down_before_it() {
+    let ten = |others: [&str; 4]| {
+        let endpoint = |(octet, region)| format!("{{ region = \"{region}\", address = \"192.0.2.{octet}\" }},");
+        let others: String = (7..).zip(others).map(endpoint).collect();
+        format!("{SUSPICIOUS}{}{others}]\n", SIX.trim_end().trim_end_matches(']'))
+    };
+    let mut run = Run::up(&ten(["far", "far", "near", "near"]));
+    run.find("7a- 8a- 9a- 10a-");
+    run.at(100);
+    assert_eq!(run.find("1a- 2a- 3a-"), []);
+    assert_eq!(run.find("5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+    // The other region was down before it, so what falls in one is all that there is.
+    let mut run = Run::up(&ten(["far", "far", "far", "near"]));
+    run.find("5a- 6a- 7a- 8a- 9a-");
+    run.at(100);
+    assert_eq!(run.find("1a- 2a- 3a-"), []);
+    assert_eq!(run.find("4a-"), [Doubt::Begins { fallen: 4, of: 5 }]);
 }
 
 #[test]
@@ -728,7 +790,7 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
         let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
         run.find("1a-");
         run.at(100);
-        assert_eq!(run.find("2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
+        assert_eq!(run.find("2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 4, of: 5 }]);
         assert_eq!(run.verdicts(), "-uu+uu");
         run.at(110);
         run.restart(off_seconds);
@@ -742,7 +804,7 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
     run.find("2a+ 3a+");
     assert_eq!(run.verdicts(), "-++uuu");
     run.restart(1);
-    assert_eq!(run.find("4a+"), [Doubt::Ends(Relief::Recovered)], "two of five are left");
+    run.recovers("4a+");
     assert_eq!(run.verdicts(), "-+++--");
     // What was taken long before stays so, however long the server is off.
     begun(180);
@@ -753,8 +815,8 @@ fn a_restart_while_it_doubts_takes_nothing_away() {
     assert_eq!(run.verdicts(), "---+--");
     run.restart(20);
     assert_eq!((run.find("1a- 2a- 3a- 5a- 6a- 4a-"), run.verdicts().as_str()), (vec![], "------"), "it was believed");
-    let run = begun(40);
-    run.find("2a+ 3a+ 4a+");
+    let mut run = begun(40);
+    run.recovers("2a+ 3a+ 4a+");
     assert_eq!(run.verdicts(), "-+++--", "nothing is left of a doubt that ended");
 }
 
@@ -777,7 +839,7 @@ fn a_restart_with_another_configuration_ends_no_doubt() {
     run.text = run.text.replace(gone, "");
     run.restart(1);
     assert_eq!((run.at(12), run.verdicts().as_str()), (vec![], "++uu"));
-    assert_eq!(run.find("5a+"), [Doubt::Ends(Relief::Recovered)]);
+    run.recovers("5a+");
 }
 
 #[test]
@@ -889,7 +951,7 @@ fn a_server_that_is_cut_off_when_it_starts_doubts_itself() {
 
 #[test]
 fn who_can_not_be_probed_counts_no_longer_than_a_window() {
-    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}").replace("least = 6", "least = 3"));
+    let mut run = Run::new(&format!("{SUSPICIOUS}{SIX}").replace("least = 5", "least = 3"));
     run.at(0);
     run.at(10);
     assert_eq!(run.find("1a- 2a- 5a-"), []);
@@ -921,13 +983,13 @@ fn the_latest_changes_are_remembered_with_their_reasons() {
     assert_eq!(history.len(), meridian::health::endpoint::MAX_HISTORY);
     assert!(history.is_sorted_by_key(|change| change.at));
     let [.., before, last] = &history[..] else { panic!("two at least") };
-    assert_eq!((before.from, before.to, before.reason.as_str()), (Verdict::Up, Verdict::Down, "connection refused"));
-    assert_eq!((last.from, last.to, last.reason.as_str()), (Verdict::Down, Verdict::Up, "ok in 1.0ms"));
+    assert_eq!((before.from, before.to, &*before.reason), (Verdict::Up, Verdict::Down, "connection refused"));
+    assert_eq!((last.from, last.to, &*last.reason), (Verdict::Down, Verdict::Up, "ok in 1.0ms"));
     assert_eq!(last.at, run.now());
     run.find("1a- 2a- 3a- 4a-");
     let health = run.publisher.health();
     let held = health.endpoints().get(3).unwrap().history().last().unwrap().clone();
-    assert_eq!((held.to, held.reason.as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
+    assert_eq!((held.to, held.why().as_str()), (Verdict::Degraded, "connection refused; held by max_down_share"));
 }
 
 #[test]
@@ -993,7 +1055,7 @@ fn what_decided_is_said_though_later_runs_found_something_else() {
     let last = |run: &Run| {
         let health = run.publisher.health();
         let change = health.endpoints().get(1).unwrap().history().last().unwrap().clone();
-        (change.to, change.reason)
+        (change.to, change.why())
     };
     assert_eq!(last(&run), (Verdict::Unknown, "nothing is known of it yet".to_owned()));
     run.reload(|text| text.replace("probe = \"s\"", ""));
@@ -1217,6 +1279,23 @@ fn the_history_tells_of_breakers() {
     assert!(
         changes.iter().any(|line| line.contains("1 Verdict unknown up")),
         "breakers push no verdict out: {changes:?}"
+    );
+}
+
+#[test]
+fn the_history_tells_of_breakers_that_a_doubt_closed() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}{BREAKER}"));
+    run.report(4, 0, 3);
+    run.at(20);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let (_, health) = run.publisher.current_with_health();
+    let changes = History::new(&health, 3..4, 2, (run.now(), u64::from(NOW))).changes;
+    let line = |change: &meridian::admin::view::PastChange| {
+        format!("{} {} {}: {}", change.seconds_ago, change.from, change.to, change.reason)
+    };
+    assert_eq!(
+        changes.iter().map(line).collect::<Vec<_>>(),
+        ["20 closed open: 3 failures in a row", "0 open closed: this server doubts itself, and what opened it"]
     );
 }
 

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::api::Failure;
 use crate::config::EndpointState;
-use crate::health::overrides::{MAX_AUTHOR_OCTETS, MAX_REASON_OCTETS, Override, Subject, Word};
-use crate::snapshot::Compiled;
+use crate::health::Table;
+use crate::health::overrides::{MAX_AUTHOR_OCTETS, MAX_REASON_OCTETS, Override, Said, Subject, Word};
+use crate::snapshot::{Compiled, Service};
 use crate::state::journal::{Record, Refusal};
 use crate::unix_time::{unix_seconds, unix_seconds_modulo};
 
@@ -87,10 +88,12 @@ pub struct Changed {
     pub said: Shown,
     /// Where that is `up`, which of its endpoints nobody is sent to all the same.
     pub still_out: StillOut,
+    /// Where that is `up` or `down`, how many of its endpoints keep another verdict, as a more specific word says so.
+    pub outranked: usize,
 }
 
 /// Endpoints that nobody new is sent to whatever their verdict is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StillOut {
     /// By configuration or a word.
     pub disabled: usize,
@@ -98,6 +101,8 @@ pub struct StillOut {
     pub draining: usize,
     /// Of weight 0, and neither disabled nor draining.
     pub weight_zero: usize,
+    /// The services of theirs on which a word `drain` or `disable` is.
+    pub services: Vec<String>,
 }
 
 /// What was done of late.
@@ -143,9 +148,16 @@ pub(super) fn set(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let author = text("author", &author, MAX_AUTHOR_OCTETS, SET_HINT)?;
     endpoints_under(&state.reloader.publisher().current().compiled, &subject)?;
     let said = Override { subject, word, reason, author, since: now, expires };
-    state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
-    let still_out = if word == Word::Up { still_out(state, &said.subject) } else { StillOut::default() };
-    Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said), still_out }).into_response())
+    let since = state.operator.say(said.clone(), Instant::now(), unix_seconds).map_err(|refusal| refused(&refusal))?;
+    let said = Override { since, ..said };
+    let (snapshot, health) = state.reloader.publisher().current_with_health();
+    let endpoints = snapshot.compiled.endpoints_under(&said.subject);
+    let still_out = match word {
+        Word::Up => still_out(state, &snapshot.compiled, &health, &endpoints),
+        Word::Down | Word::Drain | Word::Disable => StillOut::default(),
+    };
+    let outranked = outranked(&health, &endpoints, &said);
+    Ok(Json(Changed { kept_in: kept_in(state), said: shown(state, said), still_out, outranked }).into_response())
 }
 
 /// Takes a word back.
@@ -155,7 +167,8 @@ pub(super) fn clear(state: &State, body: &[u8]) -> Result<Response, Failure> {
     let author = text("author", &author, MAX_AUTHOR_OCTETS, CLEAR_HINT)?;
     let cleared = state.operator.take_back(&subject, reason.as_deref(), &author, Instant::now(), unix_seconds);
     let said = shown(state, cleared.map_err(|refusal| refused(&refusal))?);
-    Ok(Json(Changed { kept_in: kept_in(state), said, still_out: StillOut::default() }).into_response())
+    let still_out = StillOut::default();
+    Ok(Json(Changed { kept_in: kept_in(state), said, still_out, outranked: 0 }).into_response())
 }
 
 /// Lets what is held down come up.
@@ -222,11 +235,24 @@ fn kept_in(state: &State) -> Option<String> {
     state.operator.folder().map(|folder| folder.display().to_string())
 }
 
-fn still_out(state: &State, subject: &Subject) -> StillOut {
-    let (snapshot, health) = state.reloader.publisher().current_with_health();
-    let mut out = StillOut::default();
-    for index in snapshot.compiled.endpoints_under(subject) {
-        let endpoint = &snapshot.compiled.endpoints[index as usize];
+/// `endpoints` are ascending.
+fn still_out(state: &State, compiled: &Compiled, health: &Table, endpoints: &[u32]) -> StillOut {
+    let overrides = state.operator.overrides();
+    let words = overrides.words();
+    let is_out =
+        |name: &str| words.of_service(name).is_some_and(|said| matches!(said.word, Word::Drain | Word::Disable));
+    let is_theirs = |service: &Service| {
+        service.tiers.iter().any(|tier| {
+            let of_pool = compiled.endpoints_of(tier.pool);
+            let first = endpoints.partition_point(|endpoint| *endpoint < of_pool.start);
+            endpoints.get(first).is_some_and(|endpoint| *endpoint < of_pool.end)
+        })
+    };
+    let named = compiled.config.services.iter().map(|service| service.name.to_string()).zip(&compiled.services);
+    let services = named.filter(|(name, service)| is_out(name) && is_theirs(service)).map(|(name, _)| name);
+    let mut out = StillOut { services: services.collect(), ..StillOut::default() };
+    for &index in endpoints {
+        let endpoint = &compiled.endpoints[index as usize];
         let said = health.endpoints().get(index).map(|known| *known.operators()).unwrap_or_default();
         match endpoint.state_under(&said, unix_seconds_modulo()) {
             EndpointState::Disabled => out.disabled += 1,
@@ -235,6 +261,13 @@ fn still_out(state: &State, subject: &Subject) -> StillOut {
         }
     }
     out
+}
+
+/// How many of these endpoints keep another verdict than this word says.
+fn outranked(health: &Table, endpoints: &[u32], said: &Override) -> usize {
+    let Some(verdict) = Said::from(said).verdict else { return 0 };
+    let known = endpoints.iter().filter_map(|index| health.endpoints().get(*index));
+    known.filter(|known| known.operators().verdict.is_some_and(|holds| holds != verdict)).count()
 }
 
 fn shown(state: &State, said: Override) -> Shown {

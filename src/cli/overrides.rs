@@ -186,14 +186,22 @@ fn say(word: Word, set: &Set) -> Result<(), Error> {
         let body = json!({
             "subject": subject, "word": word, "reason": set.reason, "author": set.author.name(), "expires_seconds": seconds,
         });
-        let Changed { kept_in, said, still_out } = set.server.ask(Method::POST, "overrides", &[], Some(body.to_string()), "")?;
+        let Changed { kept_in, said, still_out, outranked } =
+            set.server.ask(Method::POST, "overrides", &[], Some(body.to_string()), "")?;
         println!("{}", line(&said, unix_seconds()));
-        let StillOut { disabled, draining, weight_zero } = still_out;
+        let StillOut { disabled, draining, weight_zero, services } = still_out;
         for (count, why) in [(disabled, "disabled"), (draining, "draining"), (weight_zero, "of weight 0")] {
             if count > 0 {
                 let are = if count == 1 { "is" } else { "are" };
                 println!("  but {count} of {} {are} {why}: nobody is sent there all the same", said.endpoints);
             }
+        }
+        for service in services {
+            println!("  but a word drains or disables {service}: it sends nobody new there all the same");
+        }
+        if outranked > 0 {
+            let keep = if outranked == 1 { "keeps" } else { "keep" };
+            println!("  but {outranked} of {} {keep} another verdict: a more specific word says so", said.endpoints);
         }
         if kept_in.is_none() {
             println!("  until the server restarts, as it has no state_dir");
@@ -241,7 +249,7 @@ fn audit(listed: &Listed) -> Result<(), Error> {
 /// As `drain region/eu-central until 2026-11-21T04:00:00Z, by alice: maintenance`.
 fn what(event: &Event) -> String {
     match event {
-        Event::Set { subject, word, reason, author, expires } => {
+        Event::Set { subject, word, reason, author, expires, .. } => {
             format!("{word} {subject} {}, by {author}: {reason}", until(*expires))
         }
         Event::Clear { subject, reason: Some(reason), author } => format!("clear {subject}, by {author}: {reason}"),

@@ -22,7 +22,7 @@ pub struct Safety {
 /// `[safety.self_suspicion]`: when the prober holds that it is cut off itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelfSuspicion {
-    /// The part of all targets that must turn down within the window, above 0, up to 1; default 0.7. At 1 it never does.
+    /// The part of the targets that were up that must turn down within the window, above 0, up to 1; default 0.7. At 1 it never does.
     pub share: f64,
     /// The window, 1 s to 1 h; default 30 s.
     pub window: Duration,

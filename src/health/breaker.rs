@@ -61,6 +61,8 @@ pub enum Cause {
     Relapse,
     /// So many successes while it was half-open.
     Recovery(u32),
+    /// The prober doubts what opened it.
+    Doubt,
 }
 
 impl fmt::Display for Cause {
@@ -71,6 +73,7 @@ impl fmt::Display for Cause {
             Self::Waited(time) => write!(f, "it was open for {time:?}"),
             Self::Relapse => f.write_str("a failure while it was tried"),
             Self::Recovery(successes) => write!(f, "{successes} successes while it was tried"),
+            Self::Doubt => f.write_str("this server doubts itself, and what opened it"),
         }
     }
 }
@@ -163,12 +166,12 @@ impl Breaker {
         Self { row: 0, window: Window::default(), ..self.clone() }
     }
 
-    /// Forgets what was counted, as that is doubted: it is closed, as though it had not opened for that.
-    pub fn forget(&mut self) {
-        self.transitions[State::Closed as usize] += u64::from(self.state() != State::Closed);
-        self.inner = Inner::Closed;
+    /// Forgets what was counted, as that is doubted: it is closed, as though it had not opened for that. Returns the change,
+    /// if that is one.
+    pub fn forget(&mut self, now: Instant) -> Option<Transition> {
         self.row = 0;
         self.window = Window::default();
+        (self.state() != State::Closed).then(|| self.turn(Inner::Closed, Cause::Doubt, now))
     }
 
     /// Becomes half-open where it was open for long enough.

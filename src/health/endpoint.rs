@@ -139,8 +139,18 @@ pub struct Change {
     pub held: Option<Held>,
     /// Whether its breaker takes it away with that, as nothing holds it any longer.
     pub is_broken: bool,
+    /// Why, but for what holds it.
+    pub reason: Arc<str>,
+}
+
+impl Change {
     /// Why, for people.
-    pub reason: String,
+    pub fn why(&self) -> String {
+        match self.held {
+            Some(held) => format!("{}; held by {}", self.reason, held.name()),
+            None => self.reason.to_string(),
+        }
+    }
 }
 
 /// The changes of an endpoint that are remembered, and those of its breaker.
@@ -312,7 +322,7 @@ impl EndpointHealth {
         &mut self,
         (to, held): (Verdict, Option<Held>),
         is_broken: bool,
-        reason: String,
+        reason: Arc<str>,
         now: Instant,
     ) -> Change {
         let from = std::mem::replace(&mut self.verdict, to);
@@ -358,19 +368,18 @@ impl EndpointHealth {
     pub fn record(&mut self, successes: u32, failures: u32, now: Instant) -> Option<breaker::Transition> {
         let rules = self.placed.rules.breaker.as_ref()?;
         let transition = self.breaker.as_mut()?.record(rules, successes, failures, now)?;
-        self.warming_since = (transition.to == State::Closed).then_some(now);
+        // One whose breaker is passed by serves as before.
+        if transition.to == State::Closed && self.heeds_breaker() {
+            self.warming_since = Some(now);
+        }
         Some(transition)
     }
 
     /// Lets its breaker forget what it counted, unless what it is to be taken away for began before `from`. Returns whether that
     /// closes it.
-    pub(super) fn doubt_breaker(&mut self, from: Instant) -> bool {
-        let was_tripped = self.is_tripped();
+    pub(super) fn doubt_breaker(&mut self, from: Instant, now: Instant) -> bool {
         let is_doubted = self.down_since.is_none_or(|since| since >= from);
-        if let Some(breaker) = self.breaker.as_mut().filter(|_| is_doubted) {
-            breaker.forget();
-        }
-        was_tripped && !self.is_tripped()
+        self.breaker.as_mut().filter(|_| is_doubted).and_then(|breaker| breaker.forget(now)).is_some()
     }
 
     /// Takes a report of what was so at `measured`.
@@ -535,7 +544,10 @@ impl Endpoints {
             for (input, _) in placed.acting_inputs() {
                 let Input::Target(target) = input else { continue };
                 by_target.resize(by_target.len().max(target.index() + 1), Vec::new());
-                by_target[target.index()].push(index);
+                // Several of its probes may be the same.
+                if by_target[target.index()].last() != Some(&index) {
+                    by_target[target.index()].push(index);
+                }
             }
             group_ends.resize(placed.group as usize + 1, index + 1);
             group_ends[placed.group as usize] = index + 1;

@@ -200,15 +200,22 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Takes a word in; it replaces the one of the same subject, which is returned.
+    /// Takes a word in; it replaces the one of the same subject, which is returned. A drain that is said again while it holds has begun
+    /// when it was first said.
     ///
     /// # Errors
     /// Where there are too many; then nothing changes.
     pub fn set(&mut self, said: Override) -> Result<Option<Override>, Full> {
-        if self.by_subject.len() >= MAX_OVERRIDES && !self.by_subject.contains_key(&said.subject) {
+        let before = self.get(&said.subject);
+        if self.by_subject.len() >= MAX_OVERRIDES && before.is_none() {
             return Err(Full);
         }
-        Ok(self.by_subject.insert(said.subject.clone(), said))
+        let goes_on = |before: &&Override| {
+            let are_drains = [before.word, said.word] == [Word::Drain; 2];
+            are_drains && before.expires.is_none_or(|expires| expires > said.since)
+        };
+        let since = before.filter(goes_on).map_or(said.since, |before| before.since);
+        Ok(self.by_subject.insert(said.subject.clone(), Override { since, ..said }))
     }
 
     /// Takes a word back and returns it, where there is one.
@@ -465,6 +472,28 @@ mod tests {
         assert_eq!(overrides.clear(&"pool/web".parse().unwrap()), None);
         assert!(overrides.clear(&"region/eu".parse().unwrap()).is_some());
         assert!(overrides.is_empty());
+    }
+
+    #[test]
+    fn a_drain_that_is_said_again_goes_on() {
+        let mut overrides = Overrides::default();
+        let since = |overrides: &mut Overrides, text: &str, now, expires| {
+            overrides.set(said(text, now, expires)).unwrap();
+            overrides.iter().next().unwrap().since
+        };
+        for (text, now, expires, expected) in [
+            ("drain pool/web", 10, Some(20), 10),
+            ("drain pool/web", 19, Some(30), 10),
+            ("drain pool/web", 29, Some(40), 10),
+            // That was over.
+            ("drain pool/web", 40, None, 40),
+            ("drain pool/web", 50, None, 40),
+            ("disable pool/web", 60, None, 60),
+            ("disable pool/web", 70, None, 70),
+            ("drain pool/web", 80, None, 80),
+        ] {
+            assert_eq!(since(&mut overrides, text, now, expires), expected, "{text} at {now}");
+        }
     }
 
     #[test]

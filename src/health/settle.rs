@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::composite::{Said, combine};
 use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
-use super::guard::{Guard, Held, Ruling};
+use super::guard::{Claim, Guard, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
 use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, Transition, Verdict};
@@ -30,14 +30,14 @@ pub(super) struct Settling {
     serving: Arc<[bool]>,
     /// Pools of which the guard holds any endpoint, by their first endpoint.
     holding: BTreeSet<u32>,
+    /// Memory for what the guard is asked, which is much where a pool is large, and is needed often.
+    claims: Vec<(Claim, Ruling)>,
     /// Targets for endpoints, those of them that have a verdict, and those that are down.
     targets: usize,
     judged: usize,
     down: usize,
     /// When these targets were first looked after.
     began: Option<Instant>,
-    /// Regions in which anything is probed that counts.
-    regions: usize,
 }
 
 impl Default for Settling {
@@ -49,11 +49,11 @@ impl Default for Settling {
             canaries: Arc::default(),
             serving: Arc::default(),
             holding: BTreeSet::new(),
+            claims: Vec::new(),
             targets: 0,
             judged: 0,
             down: 0,
             began: None,
-            regions: 0,
         }
     }
 }
@@ -71,10 +71,6 @@ impl Settling {
             let targets = (0..).zip(targets.iter()).filter(|(index, _)| acting(index));
             targets.filter(|(_, target)| is(target.machine.verdict())).count()
         };
-        let is_probed =
-            |known: &&EndpointHealth| known.placed.acting_inputs().any(|(input, _)| matches!(input, Input::Target(_)));
-        let probed = endpoints.all().iter().filter(is_probed);
-        let regions: BTreeSet<u16> = probed.map(|known| known.placed.region_index).collect();
         let held = endpoints.all().iter().filter(|known| matches!(known.claim().1, Ruling::Held(_)));
         Self {
             safety: Arc::clone(&self.safety),
@@ -83,11 +79,11 @@ impl Settling {
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
             holding: held.map(|known| known.placed.rules.endpoints.start).collect(),
+            claims: Vec::new(),
             targets: count(|_| true),
             judged: count(|verdict| verdict != Verdict::Unknown),
             down: count(|verdict| verdict == Verdict::Down),
             began: None,
-            regions: regions.len(),
         }
     }
 
@@ -261,8 +257,14 @@ impl Table {
         dependents: &mut BTreeSet<u32>,
         now: Instant,
     ) -> Vec<(u32, Change)> {
-        for rules in self.find_again(these.iter().copied(), now).values() {
-            these.extend(self.rule(rules, now));
+        for (rules, found) in self.find_again(these.iter().copied(), now).into_values() {
+            // What falls while the prober is unsure falls with many others, and is held whatever they do.
+            let ruled = if self.settling.is_unsure() {
+                self.rule(&rules, found, now)
+            } else {
+                self.rule(&rules, rules.endpoints.clone(), now)
+            };
+            these.extend(ruled);
         }
         let (mut groups, mut turns) = (BTreeMap::new(), Vec::new());
         for &index in &*these {
@@ -272,7 +274,7 @@ impl Table {
             let due = known.due(found);
             if due != (known.verdict(), known.held()) {
                 let is_broken = known.held().is_some() && due.1.is_none() && known.is_taken_by_breaker(found);
-                let reason = self.reason(known, due.1, is_broken, now);
+                let reason = self.reason(known, found, due.1.is_some(), is_broken);
                 let began = self.began(known, found, now);
                 let known = self.endpoints.get_mut(index);
                 turns.extend(known.map(|known| (index, known.turn(due, is_broken, reason, began))));
@@ -296,9 +298,13 @@ impl Table {
         acting.filter_map(|said| said.target?.machine.since()).max().unwrap_or(now)
     }
 
-    /// Takes note where the inputs of these endpoints say otherwise than before whether they are down. Returns the rules of their pools
-    /// then, which the guard is to be asked about, by the first endpoint.
-    fn find_again(&mut self, endpoints: impl IntoIterator<Item = u32>, now: Instant) -> BTreeMap<u32, Arc<Rules>> {
+    /// Takes note where the inputs of these endpoints say otherwise than before whether they are down. Returns those endpoints with the
+    /// rules of their pools, which the guard is to be asked about, by the first endpoint of the pool.
+    fn find_again(
+        &mut self,
+        endpoints: impl IntoIterator<Item = u32>,
+        now: Instant,
+    ) -> BTreeMap<u32, (Arc<Rules>, Vec<u32>)> {
         let mut pools = BTreeMap::new();
         for index in endpoints {
             let Some(known) = self.endpoints.get(index) else { continue };
@@ -307,7 +313,9 @@ impl Table {
             let (claim, _) = known.claim();
             if is_to_go != claim.down_since.is_some() {
                 let began = self.began(known, found, now);
-                pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
+                let rules = &known.placed.rules;
+                let (_, found) = pools.entry(rules.endpoints.start).or_insert_with(|| (Arc::clone(rules), Vec::new()));
+                found.push(index);
                 if let Some(known) = self.endpoints.get_mut(index) {
                     known.find(is_to_go.then_some(began));
                 }
@@ -365,20 +373,28 @@ impl Table {
             pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
         }
         for rules in pools.values() {
-            endpoints.extend(self.rule(rules, now));
+            endpoints.extend(self.rule(rules, rules.endpoints.clone(), now));
         }
         endpoints
     }
 
-    /// Asks the guard about a pool; returns the endpoints that it rules otherwise on now.
-    fn rule(&mut self, rules: &Rules, now: Instant) -> Vec<u32> {
+    /// Asks the guard about all endpoints of a pool, or some while the prober is unsure, when its ruling on one depends on no other.
+    /// Returns those that it rules otherwise on now.
+    fn rule(
+        &mut self,
+        rules: &Rules,
+        endpoints: impl IntoIterator<Item = u32, IntoIter: Clone>,
+        now: Instant,
+    ) -> Vec<u32> {
         let unsure_from = self.unsure_from();
-        let mut claims: Vec<_> =
-            rules.endpoints.clone().filter_map(|index| self.endpoints.get(index)).map(EndpointHealth::claim).collect();
+        let endpoints = endpoints.into_iter();
+        let mut claims = std::mem::take(&mut self.settling.claims);
+        claims.clear();
+        claims.extend(endpoints.clone().filter_map(|index| self.endpoints.get(index)).map(EndpointHealth::claim));
         self.settling.guard.settle(&self.settling.safety, unsure_from, &mut claims, rules.min_healthy, now);
         let mut changed = vec![];
         let mut holds = false;
-        for (index, (_, ruling)) in rules.endpoints.clone().zip(claims) {
+        for (index, (_, ruling)) in endpoints.zip(claims.iter().copied()) {
             holds |= matches!(ruling, Ruling::Held(_));
             if self.endpoints.get(index).is_some_and(|known| known.claim().1 != ruling) {
                 changed.push(index);
@@ -387,9 +403,11 @@ impl Table {
                 }
             }
         }
+        self.settling.claims = claims;
         if holds {
             self.settling.holding.insert(rules.endpoints.start);
-        } else {
+        } else if unsure_from.is_none() {
+            // Nor are there others that were not asked about.
             self.settling.holding.remove(&rules.endpoints.start);
         }
         changed
@@ -427,26 +445,25 @@ impl Table {
         self.acting_inputs_of(endpoint).find(|said| said.verdict == found)
     }
 
-    /// Why an endpoint's verdict is what it is to be, which is for it to be held by this, or to be taken away by its breaker, for people.
-    fn reason(&self, endpoint: &EndpointHealth, held: Option<Held>, is_broken: bool, now: Instant) -> String {
+    /// Why an endpoint, of which this is found, is to have the verdict that it is to have, and to be held, or to be taken away by its
+    /// breaker.
+    fn reason(&self, endpoint: &EndpointHealth, found: Verdict, is_held: bool, is_broken: bool) -> Arc<str> {
         if endpoint.word().is_some() {
-            return "an operator says so".to_owned();
+            return "an operator says so".into();
         }
-        let found = self.found(endpoint, now).verdict;
-        let is_for_breaker = is_broken || held.is_some() && found != Verdict::Down;
-        let why = match (endpoint.breaker().filter(|_| is_for_breaker), self.decisive_input_of(endpoint, found)) {
-            (Some(breaker), _) => format!("its breaker is {}", breaker.state().name()),
+        let is_for_breaker = is_broken || is_held && found != Verdict::Down;
+        match (endpoint.breaker().filter(|_| is_for_breaker), self.decisive_input_of(endpoint, found)) {
+            (Some(breaker), _) => format!("its breaker is {}", breaker.state().name()).into(),
             (None, Some(SaidBy { target: Some(target), verdict, .. })) => match &target.decided_by {
-                Some(decided_by) => decided_by.to_string(),
-                None if verdict == Verdict::Unknown => "nothing is known of it yet".to_owned(),
-                None => "as before the restart".to_owned(),
+                // Shared, as this is many thousands at once at worst.
+                Some(decided_by) => Arc::clone(decided_by),
+                None if verdict == Verdict::Unknown => "nothing is known of it yet".into(),
+                None => "as before the restart".into(),
             },
-            (None, Some(said)) => format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }),
-            (None, None) => "it depends on nothing".to_owned(),
-        };
-        match held {
-            Some(held) => format!("{why}; held by {}", held.name()),
-            None => why,
+            (None, Some(said)) => {
+                format!("{said} {} serve", if found == Verdict::Down { "can't" } else { "can" }).into()
+            }
+            (None, None) => "it depends on nothing".into(),
         }
     }
 
@@ -469,12 +486,13 @@ impl Table {
         let safety = Arc::clone(&self.settling.safety);
         let began = *self.settling.began.get_or_insert(now);
         let sight = self.sight(began, now);
-        let fallen: Vec<TargetId> =
-            if self.settling.is_unsure() { self.settling.suspicion.fallen().collect() } else { Vec::new() };
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
         match doubt {
             Some(Doubt::Begins { .. }) => self.doubt_what_fell(),
-            Some(Doubt::Ends(_)) => self.doubt_targets(&fallen, false),
+            Some(Doubt::Ends(_)) => {
+                let fallen = self.settling.suspicion.forget_all();
+                self.doubt_targets(&fallen, false);
+            }
             None => {}
         }
         doubt
@@ -500,7 +518,7 @@ impl Table {
         let mut pools = self.settling.holding.clone();
         let mut changed = vec![];
         if let Some(Doubt::Begins { .. }) = doubt {
-            changed = self.doubt_breakers();
+            changed = self.doubt_breakers(now);
             // What was taken away of late is given back also where nothing else fell, as by a first result.
             let mut first = 0;
             while let Some(known) = self.endpoints.get(first) {
@@ -511,39 +529,31 @@ impl Table {
         pools.extend(self.find_again(touched.iter().chain(&changed).copied(), now).into_keys());
         for first in pools {
             let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
-            changed.extend(self.rule(&rules, now));
+            changed.extend(self.rule(&rules, rules.endpoints.clone(), now));
         }
         changed
     }
 
     /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
-    fn doubt_breakers(&mut self) -> Vec<u32> {
+    fn doubt_breakers(&mut self, now: Instant) -> Vec<u32> {
         let Some(from) = self.unsure_from() else { return Vec::new() };
         let all = (0..).zip(self.endpoints.all().iter());
         let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
-        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from)));
+        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from, now)));
         closed
     }
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.
     fn sight(&self, began: Instant, now: Instant) -> Sight {
-        let Settling { suspicion, safety, canaries, targets, judged, down, regions, .. } = &self.settling;
+        let Settling { suspicion, safety, canaries, targets, judged, down, .. } = &self.settling;
         let window = safety.self_suspicion.window;
         // The first results to come may not be like the others: refusals come sooner than answers.
         let is_new = now.saturating_duration_since(began) <= window;
         let targets = if is_new { *targets } else { *judged };
-        // Where they are is only asked where there are enough.
-        let mut fallen_regions = BTreeSet::new();
-        let is_many = suspicion.since().is_none()
-            && suspicion.fallen().len() as f64 > targets as f64 * safety.self_suspicion.share;
-        for target in suspicion.fallen().filter(|_| is_many) {
-            let endpoints = self.endpoints.of_target(target).iter();
-            fallen_regions.extend(endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index)));
-            // Whether it is more than one is all that counts.
-            if fallen_regions.len() > 1 {
-                break;
-            }
-        }
+        // Which takes a while, and is only asked where there are enough.
+        let is_everywhere = suspicion.since().is_none()
+            && suspicion.is_too_much(&safety.self_suspicion, targets, *down)
+            && self.is_everywhere(suspicion);
         let last = |canary: &TargetId| self.get(*canary).and_then(|target| target.last.as_ref());
         let answers = |(then, last): &(Instant, Observation)| {
             last.outcome.is_ok() && now.saturating_duration_since(*then) <= window
@@ -554,6 +564,20 @@ impl Table {
             false if !is_asked => None,
             answers => Some(answers),
         };
-        Sight { targets, down: *down, regions: *regions, fallen_regions: fallen_regions.len(), canary_answers }
+        Sight { targets, down: *down, is_everywhere, canary_answers }
+    }
+
+    /// Whether what turned down of late is in more than one region, or in the only one in which any target was up.
+    fn is_everywhere(&self, suspicion: &Suspicion) -> bool {
+        let regions_of = |target: TargetId| {
+            let endpoints = self.endpoints.of_target(target).iter();
+            endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index))
+        };
+        let mut regions = suspicion.fallen().flat_map(regions_of);
+        let Some(first) = regions.next() else { return false };
+        regions.any(|region| region != first) || {
+            let up = (0..).zip(self.targets.iter()).filter(|(_, target)| target.machine.verdict() != Verdict::Down);
+            !up.flat_map(|(index, _)| regions_of(TargetId(index))).any(|region| region != first)
+        }
     }
 }

@@ -10,19 +10,19 @@ use crate::config::SelfSuspicion;
 /// Watches what turns down, and doubts itself where that is too much at once:
 ///
 /// ```text
-///            more than `share` of the targets turned down within `window`, in
-///            more than one region if there are more, and no canary answers
+///            more than `share` of what was up turned down within `window`, in
+///            more than one region if more were up, and no canary answers
 ///   ┌──────┐ ────────────────────────────────────────────────────────────────▶ ┌────────┐
 ///   │ sure │                                                                   │ unsure │
 ///   └──────┘ ◀──────────────────────────────────────────────────────────────── └────────┘
-///            a canary has answered for a whole window, or most of those that
-///            turned down answer again, or `at_most` has passed
+///            a canary, or most of those that turned down, has answered
+///            for a whole window, or `at_most` has passed
 /// ```
 ///
 /// What is down at its first result turned down with it. Until all canaries were asked once, none is missed.
 ///
-/// A canary that answers again does not end it at once: the others need their time to be found up. After `at_most` what the probes say
-/// is believed, and not doubted again until most of those that had turned down answer.
+/// Neither a canary that answers again ends it at once, nor that most do: the others need their time to be found up. After `at_most`
+/// what the probes say is believed, and not doubted again until most of those that had turned down answer.
 #[derive(Debug, Clone, Default)]
 pub struct Suspicion {
     /// When those turned down that did so within the window, or since then while it is unsure, and are down.
@@ -35,6 +35,8 @@ pub struct Suspicion {
     most: usize,
     /// Since when a canary answers.
     canary_since: Option<Instant>,
+    /// Since when most of those that turned down answer again, while it is unsure.
+    recovered_since: Option<Instant>,
     /// Where a doubt lasted for as long as it may: so few have to be down before there is another.
     spent_above: Option<usize>,
 }
@@ -42,11 +44,11 @@ pub struct Suspicion {
 /// A change of mind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// So many of so many targets turned down within the window.
+    /// So many of the targets that were up turned down within the window.
     Begins {
         /// Those that turned down.
         fallen: usize,
-        /// All.
+        /// Those that were up before.
         of: usize,
     },
     /// It is over.
@@ -56,9 +58,9 @@ pub enum Doubt {
 /// Why a doubt is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relief {
-    /// A canary answers: it isn't this server's network, or is no more.
+    /// A canary has answered for a whole window: it isn't this server's network, or is no more.
     Canary,
-    /// Most of those that turned down answer again.
+    /// Most of those that turned down have answered again for a whole window.
     Recovered,
     /// It lasted for as long as it may.
     TooLong,
@@ -92,10 +94,8 @@ pub struct Sight {
     pub targets: usize,
     /// Those whose probes say that they are down.
     pub down: usize,
-    /// Regions of all of them.
-    pub regions: usize,
-    /// Regions of those that turned down within the window.
-    pub fallen_regions: usize,
+    /// Whether those that turned down within the window are in more than one region, or in the only one in which any was up.
+    pub is_everywhere: bool,
     /// Whether the latest answer of a canary is good, and no older than the window; nothing while one is still to be asked.
     pub canary_answers: Option<bool>,
 }
@@ -119,6 +119,7 @@ impl Suspicion {
             order: fallen.into(),
             since: doubts.unsure.map(|(age, _)| now.checked_sub(age).unwrap_or(now)),
             canary_since: None,
+            recovered_since: None,
             spent_above: doubts.spent_above,
         }
     }
@@ -171,7 +172,7 @@ impl Suspicion {
         Self { fallen, order, most, ..*self }
     }
 
-    /// Judges by what there is to see.
+    /// Judges by what there is to see. The end of a doubt is to be followed by [`Self::forget_all`].
     pub fn judge(&mut self, rules: &SelfSuspicion, sight: Sight, now: Instant) -> Option<Doubt> {
         self.canary_since = (sight.canary_answers == Some(true)).then(|| self.canary_since.unwrap_or(now));
         let Some(since) = self.since else {
@@ -181,23 +182,25 @@ impl Suspicion {
             if is_little || self.spent_above.is_some_and(|few| sight.down <= few) {
                 self.spent_above = None;
             }
-            let fallen = self.fallen.len();
-            let is_doubtful = sight.targets >= rules.least
-                && fallen as f64 > sight.targets as f64 * rules.share
-                && (sight.fallen_regions > 1 || sight.regions <= 1)
+            let (fallen, were_up) = (self.fallen.len(), self.were_up(sight.targets, sight.down));
+            let is_doubtful = self.is_too_much(rules, sight.targets, sight.down)
+                && sight.is_everywhere
                 && sight.canary_answers == Some(false)
                 && self.spent_above.is_none();
             return is_doubtful.then(|| {
                 self.since = Some(now);
                 self.most = fallen;
-                Doubt::Begins { fallen, of: sight.targets }
+                Doubt::Begins { fallen, of: were_up }
             });
         };
         self.most = self.most.max(self.fallen.len());
         let passed = |since: Instant| now.saturating_duration_since(since);
-        let relief = if self.canary_since.is_some_and(|since| passed(since) >= rules.window) {
+        let has_lasted = |since: Option<Instant>| since.is_some_and(|since| passed(since) >= rules.window);
+        let are_few = self.fallen.len() * 2 <= self.most;
+        self.recovered_since = are_few.then(|| self.recovered_since.unwrap_or(now));
+        let relief = if has_lasted(self.canary_since) {
             Relief::Canary
-        } else if self.fallen.len() * 2 <= self.most {
+        } else if has_lasted(self.recovered_since) {
             Relief::Recovered
         } else if passed(since) >= rules.at_most {
             self.spent_above = Some(sight.down.saturating_sub(self.fallen.len().div_ceil(2)));
@@ -205,10 +208,26 @@ impl Suspicion {
         } else {
             return None;
         };
-        self.since = None;
-        self.fallen.clear();
-        self.order.clear();
+        (self.since, self.recovered_since) = (None, None);
         Some(Doubt::Ends(relief))
+    }
+
+    /// How many of so many targets were up before the window, given how many are down.
+    fn were_up(&self, targets: usize, down: usize) -> usize {
+        targets.saturating_sub(down.saturating_sub(self.fallen.len()))
+    }
+
+    /// Whether too much of what was up turned down within the window, of so many targets, so many of which are down.
+    pub(super) fn is_too_much(&self, rules: &SelfSuspicion, targets: usize, down: usize) -> bool {
+        let were_up = self.were_up(targets, down);
+        were_up >= rules.least && self.fallen.len() as f64 > were_up as f64 * rules.share
+    }
+
+    /// Forgets all that turned down, which has to follow the end of a doubt: what turns down from then on is another matter. Returns
+    /// what that was.
+    pub fn forget_all(&mut self) -> Vec<TargetId> {
+        self.order.clear();
+        self.fallen.drain().map(|(target, _)| target).collect()
     }
 
     /// Forgets what turned down before the window.
@@ -245,8 +264,7 @@ mod tests {
         for (target, second) in (0..).zip(seconds) {
             suspicion.fell(TargetId(target), start + Duration::from_secs(*second));
         }
-        let sight =
-            Sight { targets: 10, down: seconds.len(), regions: 2, fallen_regions: 2, canary_answers: Some(false) };
+        let sight = Sight { targets: 10, down: seconds.len(), is_everywhere: true, canary_answers: Some(false) };
         (suspicion, sight, start)
     }
 
@@ -259,19 +277,26 @@ mod tests {
         // The first is past the window a second later, and half is not more than half.
         assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 31)), None);
         for calm in [
-            Sight { fallen_regions: 1, ..sight },
+            Sight { is_everywhere: false, ..sight },
             Sight { canary_answers: Some(true), ..sight },
             Sight { canary_answers: None, ..sight },
             Sight { targets: 12, ..sight },
         ] {
             assert_eq!(suspicion.clone().judge(&RULES, calm, at(start, 30)), None, "{calm:?}");
         }
-        let of_one = Sight { regions: 1, fallen_regions: 1, ..sight };
-        assert_eq!(suspicion.clone().judge(&RULES, of_one, at(start, 30)), Some(begins));
         assert_eq!(suspicion.clone().judge(&SelfSuspicion { least: 11, ..RULES }, sight, at(start, 30)), None);
+        // Of twelve that had a verdict, two were down long before; where four were, too few are left to judge by.
+        let long_down = Sight { targets: 12, down: sight.down + 2, ..sight };
+        assert_eq!(
+            suspicion.clone().judge(&RULES, long_down, at(start, 30)),
+            Some(Doubt::Begins { fallen: 6, of: 10 })
+        );
+        let rules = SelfSuspicion { least: 9, ..RULES };
+        assert_eq!(suspicion.clone().judge(&rules, Sight { down: sight.down + 4, ..long_down }, at(start, 30)), None);
         // One that came up counts no more, and one that fell again counts once.
         suspicion.fell(TargetId(1), at(start, 30));
         suspicion.rose(TargetId(0));
+        let sight = Sight { down: sight.down - 1, ..sight };
         assert_eq!(suspicion.judge(&RULES, sight, at(start, 30)), None);
     }
 
@@ -299,16 +324,22 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_ends_when_most_answer_again() {
+    fn a_doubt_ends_when_most_have_answered_again_for_a_window() {
         let (mut suspicion, sight, start) = begun();
-        let later = start + Duration::from_secs(599);
-        suspicion.fell(TargetId(9), later);
-        assert_eq!(suspicion.judge(&RULES, sight, later), None);
+        let at = |second| start + Duration::from_secs(second);
+        suspicion.fell(TargetId(9), at(100));
+        assert_eq!(suspicion.judge(&RULES, sight, at(100)), None);
         (0..4).for_each(|target| suspicion.rose(TargetId(target)));
-        assert_eq!(suspicion.judge(&RULES, sight, later), None, "six of ten are down");
+        assert_eq!(suspicion.judge(&RULES, sight, at(140)), None, "six of ten are down");
         suspicion.rose(TargetId(4));
-        assert_eq!(suspicion.judge(&RULES, sight, later), Some(Doubt::Ends(Relief::Recovered)));
-        assert_eq!((suspicion.since(), suspicion.fallen().count()), (None, 0));
+        assert_eq!(suspicion.judge(&RULES, sight, at(150)), None, "the others need their time");
+        suspicion.fell(TargetId(4), at(160));
+        assert_eq!(suspicion.judge(&RULES, sight, at(160)), None);
+        suspicion.rose(TargetId(4));
+        assert_eq!(suspicion.judge(&RULES, sight, at(170)), None);
+        assert_eq!(suspicion.judge(&RULES, sight, at(199)), None);
+        assert_eq!(suspicion.judge(&RULES, sight, at(200)), Some(Doubt::Ends(Relief::Recovered)));
+        assert_eq!((suspicion.since(), suspicion.forget_all().len(), suspicion.fallen().count()), (None, 5, 0));
     }
 
     #[test]
@@ -328,6 +359,7 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         assert_eq!(suspicion.judge(&RULES, sight, at(599)), None);
         assert_eq!(suspicion.judge(&RULES, sight, at(600)), Some(Doubt::Ends(Relief::TooLong)));
+        suspicion.forget_all();
         let fall = |suspicion: &mut Suspicion, second| (0..9).for_each(|id| suspicion.fell(TargetId(id), at(second)));
         fall(&mut suspicion, 610);
         assert_eq!(suspicion.judge(&RULES, Sight { down: 5, ..sight }, at(610)), None);

@@ -277,10 +277,11 @@ impl Table {
             }
         }
         for (source, said) in &observation.details.reports {
+            // What one of them rejects may be news of another.
             let outcome = said.and_then(|load| {
-                effect.touched.iter().try_for_each(|index| match self.endpoints.get_mut(*index) {
-                    Some(endpoint) => endpoint.take(&load, now, now),
-                    None => Ok(()),
+                effect.touched.iter().fold(Ok(()), |outcome, index| match self.endpoints.get_mut(*index) {
+                    Some(endpoint) => outcome.and(endpoint.take(&load, now, now)),
+                    None => outcome,
                 })
             });
             self.reports.add(*source, outcome);
@@ -323,17 +324,23 @@ impl Table {
         }
         let Age::Past(age) = age else { return Err(Rejection::Future) };
         let measured = now.checked_sub(*age).ok_or(Rejection::TooOld)?;
+        let has_results = *successes > 0 || *failures > 0;
         let mut outcome = Err(Rejection::UnknownEndpoint);
         for index in found {
             let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
-            if let Err(rejection) = endpoint.take(load, measured, now) {
-                outcome = outcome.or(Err(rejection));
-                continue;
+            match endpoint.take(load, measured, now) {
+                // Of its load something later is known, but of each request it is told once.
+                Err(Rejection::Outdated) if has_results => {}
+                Err(rejection) => {
+                    outcome = outcome.or(Err(rejection));
+                    continue;
+                }
+                Ok(()) => {}
             }
             outcome = Ok(());
             effect.touched.push(index);
             effect.breakers.extend(endpoint.advance(now).map(|change| (index, change)));
-            if *successes > 0 || *failures > 0 {
+            if has_results {
                 effect.breakers.extend(endpoint.record(*successes, *failures, now).map(|change| (index, change)));
             }
         }
@@ -537,6 +544,33 @@ mod tests {
             .unwrap();
         assert_eq!(effect.touched, [0, 1]);
         assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(7.0); 2]);
+    }
+
+    #[test]
+    fn what_one_endpoint_rejects_counts_for_others_that_share_its_target() {
+        let key = key(1, 3);
+        let mut table = Table::default().rebuilt([key.clone()], [placed("web", "here"), placed("api", "here")]);
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let load = |connections| Load { connections: Some(connections), ..Load::default() };
+        let report = Pushed { pool: "web".into(), endpoint: "192.0.2.1".into(), load: load(9.0), ..Pushed::default() };
+        table.push(&Ok(report), later, &mut Effect::default()).unwrap();
+        let reports = vec![(report::Source::Header, Ok(load(7.0)))];
+        let details = Details { reports, ..Details::default() };
+        let effect = table.observe(&key, Observation { details, ..observation(Ok(())) }, now).unwrap();
+        assert_eq!([0, 1].map(|endpoint| connections(&table, endpoint)), [Some(9.0), Some(7.0)]);
+        assert_eq!(effect.rejected, [(report::Source::Header, Rejection::Outdated)]);
+    }
+
+    #[test]
+    fn a_target_that_is_several_inputs_of_an_endpoint_counts_once_for_its_breaker() {
+        let key = key(1, 1);
+        let health = PoolHealth { inputs: vec![PoolHealth::of_probe(0).inputs[0].clone(); 2], required: 1 };
+        let breaker = Some(crate::config::Breaker { failures: 2, ..crate::config::Breaker::DEFAULT });
+        let rules = Rules { health, breaker, ..Rules::plain() }.into();
+        let inputs = [Input::Target(TargetId(0)), Input::Target(TargetId(0))].into();
+        let mut table = Table::default().rebuilt([key.clone()], [Placed { inputs, rules, ..placed("web", "here") }]);
+        let opened = [0, 1].map(|_| observe(&mut table, &key, Err(Failure::Refused)).breakers.len());
+        assert_eq!(opened, [0, 1]);
     }
 
     #[test]

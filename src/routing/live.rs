@@ -318,8 +318,8 @@ impl Live {
         self.own.get(service).and_then(Option::as_ref).map_or_else(Said::default, |own| own.said)
     }
 
-    /// Lays out the lists of the services that these words are on, as of a second since 1970: those in whose groups an endpoint has
-    /// changed, or all where nobody says which have. `changed` is ascending.
+    /// Lays out the lists of the services that these words are on, as of a second since 1970: those on which the word is another, and
+    /// those in whose groups an endpoint has changed, or all where nobody says which have. `changed` is ascending.
     pub(crate) fn obey(
         &mut self,
         compiled: &Compiled,
@@ -450,9 +450,11 @@ impl Default for Allowed {
 
 impl Allowed {
     fn find(compiled: &Compiled, layout: &Layout, family: Option<Family>, standing: &impl Fn(u32) -> Standing) -> Self {
-        let mut allowed = Self::default();
+        let endpoints = compiled.groups[layout.group as usize].endpoints.clone();
+        // Nearly all are of one family.
+        let mut allowed = Self { members: Vec::with_capacity(endpoints.len()), ..Self::default() };
         let mut next_place = 0;
-        for index in compiled.groups[layout.group as usize].endpoints.clone() {
+        for index in endpoints {
             let endpoint = &compiled.endpoints[index as usize];
             if endpoint.weight == 0
                 || endpoint.state == EndpointState::Disabled

@@ -77,37 +77,42 @@ pub(super) fn of_endpoints(
     turns: Vec<(u32, endpoint::Change)>,
     targets: &[(TargetId, Transition)],
 ) -> Vec<Event> {
-    let mut alike: BTreeMap<_, Vec<(u32, EndpointChange)>> = BTreeMap::new();
-    for (index, endpoint::Change { from, to, held, is_broken, reason, .. }) in turns {
+    let turned: BTreeMap<TargetId, Verdict> =
+        targets.iter().map(|(target, transition)| (*target, transition.to)).collect();
+    let mut alike: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (index, change) in turns {
         let Some(known) = table.endpoints().get(index) else { continue };
-        let is_said = known.word().is_some();
-        let follows = |(target, transition): &(TargetId, Transition)| {
-            transition.to == to && held.is_none() && !is_broken && depends_on_nothing_but(known, *target)
-        };
-        if targets.iter().any(follows) {
+        let endpoint::Change { from, to, held, is_broken, .. } = change;
+        let is_own = held.is_none() && !is_broken;
+        if is_own && only_target_of(known).is_some_and(|target| turned.get(&target) == Some(&to)) {
             continue;
         }
-        let endpoint = known.placed.to_string();
-        let change = EndpointChange { endpoint, from, to, held, is_broken, is_said, reason, others: 0 };
+        let is_said = known.word().is_some();
         let kind = (known.placed.group, from as u8, to as u8, held, is_broken, is_said);
         alike.entry(kind).or_default().push((index, change));
     }
-    let told = alike.into_values().flat_map(|mut changes| {
-        if changes.len() > TOLD_OF {
-            let others = changes.len() - 1;
-            changes.truncate(1);
-            changes.iter_mut().for_each(|(_, first)| first.others = others);
-        }
-        changes
+    let told = alike.into_iter().flat_map(|((.., is_said), mut changes)| {
+        let others = if changes.len() > TOLD_OF { changes.len() - 1 } else { 0 };
+        changes.truncate(changes.len() - others);
+        changes.into_iter().map(move |(index, change)| (index, change, is_said, others))
     });
     let mut told: Vec<_> = told.collect();
-    told.sort_by_key(|(index, _)| *index);
-    told.into_iter().map(|(_, change)| Event::Endpoint(change)).collect()
+    told.sort_by_key(|(index, ..)| *index);
+    let event = |(index, change, is_said, others): (u32, endpoint::Change, bool, usize)| {
+        let endpoint = table.endpoints().get(index)?.placed.to_string();
+        let (reason, endpoint::Change { from, to, held, is_broken, .. }) = (change.why(), change);
+        Some(Event::Endpoint(EndpointChange { endpoint, from, to, held, is_broken, is_said, reason, others }))
+    };
+    told.into_iter().filter_map(event).collect()
 }
 
-fn depends_on_nothing_but(endpoint: &EndpointHealth, target: TargetId) -> bool {
+/// What an endpoint's health depends on, where that is one target and nothing else.
+fn only_target_of(endpoint: &EndpointHealth) -> Option<TargetId> {
     let mut acting = endpoint.placed.acting_inputs();
-    matches!((acting.next(), acting.next()), (Some((Input::Target(own), _)), None) if *own == target)
+    match (acting.next(), acting.next()) {
+        (Some((Input::Target(own), _)), None) => Some(*own),
+        _ => None,
+    }
 }
 
 /// A change of a circuit breaker, for people.

@@ -417,7 +417,8 @@ impl Publisher {
             if concerns_services {
                 let current = self.current();
                 let mut live = current.live.clone();
-                known.obey_on_services(&current.compiled, &mut live, None);
+                // Of endpoints nothing changed since; those services are laid out of which something else is said.
+                known.obey_on_services(&current.compiled, &mut live, Some(&[]));
                 self.store(Arc::clone(&current.compiled), live);
             }
             return;
@@ -632,7 +633,7 @@ impl Known {
         })
     }
 
-    /// Lays out the lists of services that a word is on, where these endpoints, or any, changed.
+    /// Lays out the lists of services that a word is on, where that is another, or these endpoints, or any, changed.
     fn obey_on_services(&self, compiled: &Compiled, live: &mut Live, changed: Option<&[u32]>) {
         let now = (self.now, self.unix_seconds);
         live.obey(compiled, &self.service_words, |endpoint| self.standing(endpoint), changed, now);
@@ -767,6 +768,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::health::overrides::{Override, Word};
     use crate::health::{Details, Failure, Verdict};
     use crate::reload::{Loader, Origin};
     use crate::routing::{Draw, Family, Health, Outcome, decide};
@@ -970,6 +972,32 @@ ttl = { min = "5s", max = "60s" }
             order.lock().unwrap().push("next part");
         });
         assert_eq!(order.into_inner().unwrap(), ["other", "next part"]);
+    }
+
+    #[test]
+    fn a_word_on_a_service_lays_out_its_lists_alone() {
+        let text = format!("{CONFIGURATION}[services.\"other.example.com\"]\npool = \"web\"\n");
+        let publisher = Publisher::new(compiled(&text));
+        let say = |words: &[&str]| {
+            let mut overrides = Overrides::default();
+            for name in words {
+                let (reason, author) = ("because".to_owned(), "me".to_owned());
+                let subject = Subject::Service((*name).to_owned());
+                let said = Override { subject, word: Word::Down, reason, author, since: 0, expires: None };
+                overrides.set(said).unwrap();
+            }
+            publisher.obey(&Arc::new(overrides), Instant::now());
+            publisher.current()
+        };
+        let list = |snapshot: &Snapshot, service: usize| {
+            let of = &snapshot.compiled.services[service];
+            std::ptr::from_ref(snapshot.live.candidates_of(of, 0, of.tiers[0].first_layout, Family::V4))
+        };
+        let one = say(&["www.example.com"]);
+        let both = say(&["www.example.com", "other.example.com"]);
+        assert_eq!([0, 1].map(|service| list(&one, service) == list(&both, service)), [true, false]);
+        let other = say(&["other.example.com"]);
+        assert_eq!([0, 1].map(|service| list(&both, service) == list(&other, service)), [false, true]);
     }
 
     #[test]

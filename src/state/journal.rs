@@ -54,7 +54,10 @@ pub enum Event {
         reason: String,
         /// Who.
         author: String,
-        /// Until when, in seconds since 1970.
+        /// Since when it holds, in seconds since 1970, where that is before this was said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
+        /// Until when, likewise.
         #[serde(skip_serializing_if = "Option::is_none")]
         expires: Option<u64>,
     },
@@ -280,17 +283,20 @@ impl Journal {
         &self.failures
     }
 
-    /// Takes a word in, which replaces the one of the same subject. When this returns, it is kept.
+    /// Takes a word in, which replaces the one of the same subject. When this returns, it is kept. Returns since when it holds, in
+    /// seconds since 1970.
     ///
     /// # Errors
     /// As [`Refusal`] says.
-    pub fn set(&mut self, said: Override) -> Result<(), Refusal> {
+    pub fn set(&mut self, said: Override) -> Result<u64, Refusal> {
         let mut next = Overrides::clone(&self.overrides);
         next.set(said.clone()).map_err(|_| Refusal::Full)?;
-        let Override { subject, word, reason, author, since, expires } = said;
-        self.keep(since, Event::Set { subject, word, reason, author, expires })?;
+        let Override { subject, word, reason, author, since: time, expires } = said;
+        let since = next.get(&subject).map_or(time, |said| said.since);
+        let before = (since != time).then_some(since);
+        self.keep(time, Event::Set { subject, word, reason, author, since: before, expires })?;
         self.overrides = Arc::new(next);
-        Ok(())
+        Ok(since)
     }
 
     /// Takes a word back. When this returns, that is kept.
@@ -564,12 +570,13 @@ fn record(line: &[u8]) -> Option<Record> {
 /// Lets a record have its effect; false where it can't.
 fn apply(overrides: &mut Overrides, record: &Record) -> bool {
     match record.event.clone() {
-        Event::Set { subject, word, reason, author, expires } => {
+        Event::Set { subject, word, reason, author, since, expires } => {
             // That some are over may not have been kept.
             if overrides.len() >= MAX_OVERRIDES {
                 overrides.expire(record.time);
             }
-            overrides.set(Override { subject, word, reason, author, since: record.time, expires }).is_ok()
+            let since = since.unwrap_or(record.time);
+            overrides.set(Override { subject, word, reason, author, since, expires }).is_ok()
         }
         Event::Clear { subject, .. } | Event::Expire { subject } => {
             overrides.clear(&subject);
@@ -881,7 +888,14 @@ mod tests {
         let event = (0u8..4, 0u8..4, "[ -~é]{0,20}").prop_map(|(pool, kind, text)| {
             let subject = format!("pool/{pool}").parse().unwrap();
             match kind {
-                0 => Event::Set { subject, word: Word::Up, reason: text, author: "me".to_owned(), expires: Some(7) },
+                0 => Event::Set {
+                    subject,
+                    word: Word::Drain,
+                    reason: text,
+                    author: "me".to_owned(),
+                    since: Some(2),
+                    expires: Some(7),
+                },
                 1 => Event::Clear { subject, reason: Some(text), author: "me".to_owned() },
                 2 => Event::Resume { subject, reason: text, author: "me".to_owned() },
                 _ => Event::Expire { subject },

@@ -141,6 +141,13 @@ fn tells_of_what_operators_say() {
     assert_eq!(audit[0], "up pool/quiet until cleared, by alice: it is well");
     assert!(audit[1].starts_with(&format!("drain {one} until 2")), "{}", audit[1]);
     assert_eq!(audit[3..], ["clear pool/web, by bob", "resume pool/web, by alice: it is well"]);
+    run("override down endpoint/web/us-east/192.0.2.2", &because);
+    run("override disable service/open.example.com", &because);
+    let said = run("override up region/us-east", &because);
+    let (_, said) = said.split_once(out).unwrap();
+    let expected = "  but a word drains or disables open.example.com: it sends nobody new there all the same\n  but 1 of 7 keeps \
+                    another verdict: a more specific word says so\n";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[test]

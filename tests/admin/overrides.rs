@@ -13,8 +13,8 @@ fn words_are_taken_shown_and_taken_back() {
     let (status, answer) =
         send_json(server, "POST /api/v1/overrides", &word("endpoint/web/eu-central/2001:DB8::1", "down"));
     assert_eq!((status, &answer["kept_in"]), (200, &Value::Null), "{answer}");
-    let none_out = json!({"disabled": 0, "draining": 0, "weight_zero": 0});
-    assert_eq!(answer["still_out"], none_out, "{answer}");
+    let none_out = json!({"disabled": 0, "draining": 0, "weight_zero": 0, "services": []});
+    assert_eq!((&answer["still_out"], &answer["outranked"]), (&none_out, &json!(0)), "{answer}");
     let said = &answer["override"];
     assert_eq!((&said["subject"], &said["endpoints"]), (&json!("endpoint/web/eu-central/2001:db8::1"), &json!(1)));
     assert_eq!((&said["reason"], &said["expires"]), (&json!("r"), &Value::Null));
@@ -60,6 +60,27 @@ fn words_are_taken_shown_and_taken_back() {
         (&last["subject"], &last["reason"], &last["author"]),
         (&json!("pool/web"), &json!("repaired"), &json!("me"))
     );
+}
+
+#[test]
+fn a_word_that_others_outrank_says_so() {
+    let file = TokenFile::new("overrides-outranked");
+    let interface = Interface::start(Some(file.0.clone()));
+    let say = |word: &str, subject: &str| {
+        let body = json!({"subject": subject, "word": word, "reason": "r", "author": "me"});
+        let (status, answer) = send_json(interface.address, "POST /api/v1/overrides", &body);
+        assert_eq!(status, 200, "{answer}");
+        (answer["outranked"].as_u64().unwrap(), answer["still_out"]["services"].clone())
+    };
+    let (none, www) = (json!([]), json!(["www.example.com"]));
+    assert_eq!(say("down", "endpoint/web/us-east/192.0.2.1"), (0, none.clone()));
+    assert_eq!(say("down", "region/us-east"), (0, none.clone()), "it says the same");
+    assert_eq!(say("up", "pool/web"), (1, none.clone()));
+    assert_eq!(say("down", "region/us-east"), (1, none.clone()), "192.0.2.2 goes by its pool");
+    assert_eq!(say("up", "service/www.example.com"), (1, none.clone()));
+    assert_eq!(say("disable", "service/www.example.com"), (0, none.clone()), "no verdict");
+    assert_eq!(say("up", "endpoint/web/us-east/192.0.2.1"), (0, www));
+    assert_eq!(say("down", "endpoint/web/us-east/192.0.2.1"), (0, none), "that nobody is sent there is meant");
 }
 
 #[test]

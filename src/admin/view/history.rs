@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::Table;
 use crate::health::breaker::{Breaker, Transition};
-use crate::health::endpoint::Change;
 use crate::health::overrides::Subject;
 
 /// The latest changes of endpoints.
@@ -83,8 +82,8 @@ impl History {
             let known = health.endpoints().get(index)?;
             let (from, to, held, reason) = match what {
                 What::Verdict => {
-                    let Change { from, to, held, reason, .. } = known.history().nth(place)?;
-                    (from.name(), to.name(), *held, reason.clone())
+                    let change = known.history().nth(place)?;
+                    (change.from.name(), change.to.name(), change.held, change.why())
                 }
                 What::Breaker => {
                     let (_, Transition { from, to, cause }) = known.breaker()?.history().nth(place)?;

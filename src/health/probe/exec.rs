@@ -18,7 +18,7 @@ use super::{Failure, Phase};
 use crate::config::ExecCheck;
 use crate::server::kill_group;
 
-/// The most targets for which programs run at once; one for each address of a hostname.
+/// The most programs that run at once. A target has one, a hostname one for each of its addresses.
 pub const MAX_PROGRAMS: usize = 64;
 /// How much of a program's output is read, in bytes.
 const MAX_OUTPUT_BYTES: u64 = 4096;
@@ -36,9 +36,9 @@ impl Default for Programs {
 }
 
 impl Programs {
-    /// Waits until a program may run, for this time at most, which is none of the program's own.
-    pub(super) async fn admit(&self, time: Duration) -> Result<SemaphorePermit<'_>, Failure> {
-        let admitted = timeout(time, self.0.acquire()).await;
+    /// Waits until so many more programs may run, for this time at most, which is none of the programs' own.
+    pub(super) async fn admit(&self, programs: usize, time: Duration) -> Result<SemaphorePermit<'_>, Failure> {
+        let admitted = timeout(time, self.0.acquire_many(programs as u32)).await;
         admitted.ok().and_then(Result::ok).ok_or_else(|| Failure::Local(format!("{MAX_PROGRAMS} programs run already")))
     }
 }

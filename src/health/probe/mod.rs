@@ -238,7 +238,7 @@ impl Prober {
         }
     }
 
-    /// Asks the target: all of its addresses at once, where it is a hostname.
+    /// Asks the target.
     async fn ask(&self, key: &TargetKey) -> Observation {
         let started = Instant::now();
         let time = key.timing.timeout;
@@ -251,13 +251,26 @@ impl Prober {
                 resolver.resolve(name, Deadline::after(time), &self.memory.addresses).await
             }
         };
-        let addresses = match resolved {
-            Ok(addresses) => addresses,
-            Err(failure) => {
-                return Observation { took: started.elapsed(), ..Observation::failed(failure) };
-            }
-        };
+        match resolved {
+            Ok(addresses) => self.ask_at(key, addresses, started).await,
+            Err(failure) => Observation { took: started.elapsed(), ..Observation::failed(failure) },
+        }
+    }
+
+    /// Asks the target at all of these addresses at once, which were found out since it was `started`.
+    async fn ask_at(&self, key: &TargetKey, addresses: Vec<IpAddr>, started: Instant) -> Observation {
+        let time = key.timing.timeout;
         let resolve = key.target.hostname().map(|_| started.elapsed());
+        let waits = Instant::now();
+        let _permits = match &*key.check {
+            Check::Exec(_) => match self.memory.programs.admit(addresses.len(), time).await {
+                Ok(permits) => Some(permits),
+                Err(failure) => return Observation::failed(failure),
+            },
+            _ => None,
+        };
+        // That those of others run is no time of this target's.
+        let started = started + waits.elapsed();
         let left = time.saturating_sub(started.elapsed());
         let attempts = addresses.into_iter().map(async |address| {
             let mut details = Details { phases: Phases { resolve, ..Phases::default() }, ..Details::default() };
@@ -274,10 +287,6 @@ impl Observe for Prober {
             Check::File(check) => self.memory.files.observe(check, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
             // Its state is large, and most of the time a target has no run under way.
-            Check::Exec(_) => Some(match self.memory.programs.admit(key.timing.timeout).await {
-                Ok(_permit) => Box::pin(self.ask(key)).await,
-                Err(failure) => Observation::failed(failure),
-            }),
             _ => Some(Box::pin(self.ask(key)).await),
         }
     }
@@ -345,7 +354,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use super::*;
-    use crate::config::{FileCheck, TcpCheck, Timing};
+    use crate::config::{ExecCheck, FileCheck, TcpCheck, Timing};
 
     fn attempt(last: u8, outcome: Result<(), Failure>) -> Attempt {
         Attempt { address: IpAddr::from([127, 0, 0, last]), outcome, details: Details::default() }
@@ -409,6 +418,29 @@ mod tests {
                 prober.observe(key).await;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn programs_of_a_hostname_are_counted_one_by_one_and_not_before_its_addresses_are_known() {
+        let check = ExecCheck { command: "/bin/true".into(), arguments: Vec::new(), port: None };
+        let key = TargetKey {
+            check: Check::Exec(check).into(),
+            timing: Timing { timeout: Duration::from_secs(1), ..Timing::DEFAULT },
+            target: Target::Hostname("none.invalid".parse().unwrap()),
+        };
+        let prober = Prober::new([]).unwrap();
+        let ask_at = async |lasts: &[u8]| {
+            let addresses = lasts.iter().map(|last| IpAddr::from([127, 0, 0, *last])).collect();
+            prober.ask_at(&key, addresses, Instant::now()).await
+        };
+        let refused = "not probed, for a problem on this machine: 64 programs run already";
+        let mut others = prober.memory.programs.admit(MAX_PROGRAMS - 1, Duration::ZERO).await.unwrap();
+        assert_eq!(ask_at(&[1]).await.outcome, Ok(()));
+        assert_eq!(ask_at(&[1, 2]).await.to_string(), refused);
+        drop(others.split(1));
+        assert_eq!(ask_at(&[1, 2]).await.outcome, Ok(()));
+        others.merge(prober.memory.programs.admit(2, Duration::ZERO).await.unwrap());
+        assert_ne!(prober.ask(&key).await.to_string(), refused, "its name is looked up first");
     }
 
     #[tokio::test(start_paused = true)]
