@@ -323,7 +323,7 @@ fn what_a_restart_forgets_or_makes_up_is_told() {
 
 #[test]
 fn a_server_that_was_killed_goes_on_with_what_was_so_shortly_before() {
-    use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, FoundUpLate, NothingFound};
+    use Rule::{FalseVerdict, FoundDownLate, FoundUpLate, NothingFound};
     let dead = &["0 refusing 50 150"][..];
     for (strikes, changes, expected) in [
         (dead, &["0 82 down", "0 172 up"][..], &[][..]),
