@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
+use meridian::state::verdicts::WRITE_INTERVAL;
 
-use crate::script::{Act, Span};
+use crate::script::{Act, End, Span};
 use crate::site::Site;
 
 /// What is shown of an endpoint.
@@ -18,10 +20,12 @@ pub(crate) struct Seen {
     pub(crate) held: Option<Held>,
     /// What operators say of it.
     pub(crate) word: Option<Word>,
+    /// Its breaker, closed where it has none.
+    pub(crate) breaker: State,
 }
 
 impl Seen {
-    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None, word: None };
+    pub(crate) const UNKNOWN: Self = Self { verdict: Verdict::Unknown, held: None, word: None, breaker: State::Closed };
 
     /// What its probes say, where no operator says so in their place.
     pub(crate) fn found(self) -> Option<Verdict> {
@@ -34,6 +38,11 @@ impl Seen {
     /// Whether no client is to be sent there, whatever happens.
     pub(crate) fn is_out(self) -> bool {
         matches!(self.word, Some(Word::Drain | Word::Disable))
+    }
+
+    /// Whether clients are to be sent there where others serve as well.
+    pub(crate) fn serves(self) -> bool {
+        self.verdict.serves() && !self.is_out() && self.breaker != State::Open
     }
 
     /// Whether it was up to the server to take it away, and it did.
@@ -55,6 +64,30 @@ pub(crate) struct Sample {
     /// Whose addresses are in it, or what else came of the query.
     pub(crate) says: Result<Vec<usize>, String>,
 }
+
+/// Something that a log may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Verdict(Verdict),
+    Held(Held),
+    Word(Word),
+    Breaker(State),
+    Restart(End),
+    /// The server was unsure before and after.
+    RestartInDoubt,
+}
+
+/// A time when the server was off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) from: Duration,
+    pub(crate) until: Duration,
+    /// It goes on with what was so at some moment from this to `from`.
+    pub(crate) knows: Duration,
+}
+
+/// Verdicts that changed are stored after this time at the latest: the server looks once per second whether that is due.
+const STORED_AFTER: Duration = WRITE_INTERVAL.saturating_add(Duration::from_secs(2));
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +115,13 @@ impl<T: Copy + PartialEq> Timeline<T> {
         }
     }
 
+    /// What of it is of interest.
+    pub(crate) fn map<U: Copy + PartialEq>(&self, what: impl Fn(T) -> U) -> Timeline<U> {
+        let mut line = Timeline::new(what(self.0[0].1));
+        self.0.iter().for_each(|(at, seen)| line.note(*at, what(*seen)));
+        line
+    }
+
     /// What was seen last at that moment.
     pub(crate) fn at(&self, at: Duration) -> T {
         self.0[self.index(at)].1
@@ -102,9 +142,25 @@ impl<T: Copy + PartialEq> Timeline<T> {
         self.0.iter().zip(ends).map(|((from, seen), until)| (Span { from: *from, until }, *seen))
     }
 
+    /// Whether a server that starts again at `at`, or so long before, can go on with this from before it was killed.
+    pub(crate) fn recalls(&self, pauses: &[Pause], at: Duration, slack: Duration, is: impl Fn(T) -> bool) -> bool {
+        let is_start = |pause: &&Pause| pause.is_forgetful() && pause.until <= at && at <= pause.until + slack;
+        pauses.iter().filter(is_start).any(|pause| {
+            let Pause { from, knows, .. } = *pause;
+            self.within(Span { from: knows.saturating_sub(slack), until: from }).any(&is)
+        })
+    }
+
     /// The moments at which something else was seen, with what before and what then.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (Duration, T, T)> {
         self.0.windows(2).map(|pair| (pair[1].0, pair[0].1, pair[1].1))
+    }
+}
+
+impl Pause {
+    /// Whether what became known before it may be lost.
+    pub(crate) fn is_forgetful(&self) -> bool {
+        self.knows < self.from
     }
 }
 
@@ -133,9 +189,38 @@ impl Log {
     }
 
     /// When the server was off.
-    pub(crate) fn pauses(&self) -> Vec<Span> {
-        let restarts = self.done.iter().filter(|(_, act)| matches!(act, Act::Restart { .. }));
-        restarts.map(|(span, _)| *span).collect()
+    pub(crate) fn pauses(&self) -> Vec<Pause> {
+        let mut pauses: Vec<Pause> = Vec::new();
+        for (Span { from, until }, act) in &self.done {
+            let Act::Restart { end, .. } = act else { continue };
+            let (started, knew) = pauses.last().map_or_else(Default::default, |last| (last.until, last.knows));
+            let knows = match end {
+                End::Ordered => *from,
+                End::Killed if *from < started + STORED_AFTER => knew,
+                End::Killed => *from - STORED_AFTER,
+            };
+            pauses.push(Pause { from: *from, until: *until, knows });
+        }
+        pauses
+    }
+
+    /// What it has, again for each time that it has it.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let changes = self.endpoints.iter().flat_map(Timeline::changes);
+        let shown = changes.flat_map(|(.., to)| {
+            let breaker = Shown::Breaker(to.breaker);
+            [Some(Shown::Verdict(to.verdict)), to.held.map(Shown::Held), to.word.map(Shown::Word), Some(breaker)]
+        });
+        let restarts = self.done.iter().filter_map(|(span, act)| match act {
+            Act::Restart { end, .. } => Some((span, *end)),
+            _ => None,
+        });
+        let is_unsure = |at| self.endpoints.iter().any(|line| line.at(at).held == Some(Held::Unsure));
+        let restarts = restarts.flat_map(|(span, end)| {
+            let in_doubt = is_unsure(span.from) && is_unsure(span.until);
+            [Some(Shown::Restart(end)), in_doubt.then_some(Shown::RestartInDoubt)]
+        });
+        shown.chain(restarts).flatten().collect()
     }
 
     /// All changes of what counts in the order of time: those of one moment together.

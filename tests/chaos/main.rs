@@ -32,12 +32,15 @@ use std::fmt::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
 use crate::checker::check;
-use crate::log::{Log, Timeline};
+use crate::log::{Log, Shown};
 use crate::scenario::{Kind, Scenario};
+use crate::script::End;
 use crate::simulated::Simulator;
 
 const SEED: u64 = 20_261_121;
@@ -65,10 +68,9 @@ fn real_scenarios(seed: u64) -> [Scenario; Kind::ALL.len()] {
 fn judge(scenario: &Scenario, seed: u64, slack: Duration, is_large: bool, log: &Log) -> Result<(), String> {
     let Scenario { kind, site, script } = scenario;
     let violations = check(site, script, slack, log);
-    let shows = if is_large { kind.shows() } else { &[] };
-    let mut held = log.endpoints.iter().flat_map(Timeline::changes).filter_map(|(.., to)| to.held);
-    let is_shown = shows.is_empty() || held.any(|held| shows.contains(&held));
-    if violations.is_empty() && is_shown {
+    let (shows, shown) = (if is_large { kind.shows() } else { &[] }, log.shown());
+    let missing: Vec<_> = shows.iter().filter(|what| !shown.contains(what)).collect();
+    if violations.is_empty() && missing.is_empty() {
         return Ok(());
     }
     let mut text = format!("{kind:?}: {} violations with MERIDIAN_CHAOS_SEED={seed}:", violations.len());
@@ -77,8 +79,8 @@ fn judge(scenario: &Scenario, seed: u64, slack: Duration, is_large: bool, log: &
         let _ = violation.backend.map_or(Ok(()), |backend| write!(text, "\n    {}", script.stories[backend]));
     }
     let _ = write!(text, "\n  acts: {:?}", log.done);
-    if !is_shown {
-        let _ = write!(text, "\n  nothing was held by {shows:?}");
+    if !missing.is_empty() {
+        let _ = write!(text, "\n  and never was seen {missing:?}");
     }
     Err(text)
 }
@@ -127,26 +129,25 @@ fn thousands_of_schedules_in_simulated_time() {
     let schedules = setting("SCHEDULES", SCHEDULES);
     let mut simulator = Simulator::new();
     // How often what was seen.
-    let mut census: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
-    let (held, word) = (|held: Held| ("held", held.name()), |word: Word| ("word", word.name()));
+    let mut census: BTreeMap<String, usize> = BTreeMap::new();
     let began = Instant::now();
     let mut play = |scenario: &Scenario, seed, is_large| {
         let log = simulator.play(scenario, seed);
         let judged = judge(scenario, seed, simulated::SLACK, is_large, &log);
         judged.unwrap_or_else(|report| panic!("in simulated time, {report}\n{:?}", scenario.site));
-        for (.., to) in log.endpoints.iter().flat_map(Timeline::changes) {
-            let shown = [Some(("verdict", to.verdict.name())), to.held.map(held), to.word.map(word)];
-            shown.into_iter().flatten().for_each(|shown| *census.entry(shown).or_default() += 1);
-        }
+        log.shown().iter().for_each(|shown| *census.entry(format!("{shown:?}")).or_default() += 1);
     };
     real_scenarios(first).iter().for_each(|scenario| play(scenario, first, true));
     println!("those of real time in {:?}", began.elapsed());
     (first..first + schedules).for_each(|seed| play(&Scenario::any(seed), seed, false));
     println!("{schedules} schedules in {:?}: {census:?}", began.elapsed());
     if schedules >= SCHEDULES {
-        let verdicts = ["up", "degraded", "down"].map(|name| ("verdict", name));
-        for kind in verdicts.into_iter().chain(Held::ALL.map(held)).chain(Word::ALL.map(word)) {
-            assert!(census.get(&kind).is_some_and(|count| *count >= 100), "{kind:?} is rare: {census:?}");
+        let verdicts = Verdict::ALL.map(Shown::Verdict).into_iter();
+        let all = verdicts.chain(Held::ALL.map(Shown::Held)).chain(Word::ALL.map(Shown::Word));
+        let all = all.chain(State::ALL.map(Shown::Breaker));
+        for shown in all.chain(End::ALL.map(Shown::Restart)).chain([Shown::RestartInDoubt]) {
+            let count = census.get(&format!("{shown:?}")).copied().unwrap_or_default();
+            assert!(count >= 100, "{shown:?} is rare: {census:?}");
         }
     }
 }

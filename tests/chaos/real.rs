@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::backends::Backends;
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Act, Script, Span};
+use crate::script::{Act, End, Script, Span};
 use crate::site::{Site, TOKEN_FILE};
 use crate::support::PATIENCE;
 use crate::support::binary::{self, Meridian};
@@ -53,6 +54,7 @@ struct Endpoint {
     verdict: String,
     held: Option<String>,
     overrides: Vec<Word>,
+    breaker: Option<String>,
     /// Where there are several.
     inputs: Vec<Input>,
 }
@@ -95,7 +97,8 @@ fn watch_clock(start: Instant, length: Duration) -> Duration {
     latest
 }
 
-/// Looks at all verdicts again and again, and does what the script says; also the longest that a look took, or what was done before.
+/// Looks at all verdicts again and again, and does what the script says; also by how much too long a look took at worst, with what
+/// was done before: what is seen is of some moment since the look before began.
 fn look_and_act(
     site: &Site,
     script: &Script,
@@ -106,24 +109,29 @@ fn look_and_act(
     let mut log = Log::new(site);
     let mut slowest = Duration::ZERO;
     let mut acts = script.acts.iter().peekable();
+    let mut looked = Duration::ZERO;
     while start.elapsed() < script.length {
-        let mut began = start.elapsed();
-        while let Some((_, act)) = acts.next_if(|(at, _)| *at <= start.elapsed()) {
+        // What each leads to is seen.
+        if let Some((_, act)) = acts.next_if(|(at, _)| *at <= start.elapsed()) {
             let from = start.elapsed();
             meridian = perform(*act, site, config, meridian);
             let done = Span { from, until: start.elapsed() };
             if let Act::Restart { .. } = act {
-                began = done.until;
+                looked = done.until;
             }
             log.done.push((done, *act));
         }
+        let began = start.elapsed();
         let report: Report = serde_json::from_str(&health(&meridian)).unwrap();
         let at = start.elapsed();
-        slowest = slowest.max(at.saturating_sub(began));
+        slowest = slowest.max(at.saturating_sub(looked + LOOK));
+        looked = began;
         assert_eq!((report.reload_problems, report.endpoints.len()), (None, site.endpoints.len()));
-        for Endpoint { endpoint, verdict, held, overrides, inputs } in report.endpoints {
+        for Endpoint { endpoint, verdict, held, overrides, breaker, inputs } in report.endpoints {
             let held = held.map(|held| Held::ALL.into_iter().find(|known| known.name() == held).unwrap());
-            let seen = Seen { verdict: named(&verdict), held, word: overrides.first().copied() };
+            let breaker = breaker.map(|state| State::ALL.into_iter().find(|known| known.name() == state).unwrap());
+            let breaker = breaker.unwrap_or(State::Closed);
+            let seen = Seen { verdict: named(&verdict), held, word: overrides.first().copied(), breaker };
             let endpoint = site.backend(endpoint).unwrap();
             let says: Vec<Option<Verdict>> = match &inputs[..] {
                 [] => vec![seen.found()],
@@ -160,9 +168,10 @@ fn perform(act: Act, site: &Site, config: &Path, mut meridian: Meridian) -> Meri
         }
         Act::Resume { pool } => say("/api/v1/resume", json!({ "subject": format!("pool/p{pool}") })),
         Act::Reload => meridian.process.signal("HUP"),
-        Act::Restart { pause } => {
-            meridian.process.signal("TERM");
-            assert!(meridian.process.wait_for_end(PATIENCE).success(), "{}", meridian.process.text());
+        Act::Restart { end, pause } => {
+            meridian.process.signal(if end == End::Ordered { "TERM" } else { "KILL" });
+            let status = meridian.process.wait_for_end(PATIENCE);
+            assert!(status.success() || end == End::Killed, "{}", meridian.process.text());
             thread::sleep(pause);
             return Meridian::serve(config);
         }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use meridian::config::SelfSuspicion;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
-use crate::script::{Act, Script, Span, State};
+use crate::log::Shown;
+use crate::script::{Act, End, Script, Span, State};
 use crate::site::Site;
 
 /// What a scenario is about.
@@ -30,16 +32,22 @@ pub(crate) struct Scenario {
     pub(crate) script: Script,
 }
 
+/// What a server stored before two restarts with no time to store anything between them is not to be too old for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// When nearly all dies and when it returns, as parts of the length, and when the canaries do, which answer the second time.
+const CUTS: [(f64, f64, Option<f64>); 3] = [(0.12, 0.27, Some(0.27)), (0.42, 0.54, None), (0.7, 1.5, Some(0.77))];
+
 impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::WithoutLimits, Self::WithinLimits, Self::CutOff, Self::Operated];
 
-    /// Something has to be held by one of these, for a large site of this kind to show anything.
-    pub(crate) fn shows(self) -> &'static [Held] {
+    /// What has to be seen, for a large site of this kind to show anything.
+    pub(crate) fn shows(self) -> &'static [Shown] {
         match self {
             Self::WithoutLimits => &[],
-            Self::WithinLimits => &[Held::PoolShare, Held::ChangesPerMinute],
-            Self::CutOff => &[Held::Unsure],
-            Self::Operated => &[Held::PoolShare],
+            Self::WithinLimits => &[Shown::Held(Held::Regions), Shown::Held(Held::ChangesPerMinute)],
+            Self::CutOff => &[Shown::RestartInDoubt],
+            Self::Operated => &[Shown::Held(Held::PoolShare)],
         }
     }
 }
@@ -59,7 +67,7 @@ impl Scenario {
         Self::new(kind, site, length, &mut rng)
     }
 
-    /// With reloads now and then, and a restart where no doubt would have to outlive it.
+    /// With reloads now and then, and with restarts.
     fn new(kind: Kind, site: Site, length: Duration, rng: &mut Rng) -> Self {
         let mut script = match kind {
             Kind::WithoutLimits => without_limits(&site, length, rng),
@@ -70,9 +78,19 @@ impl Scenario {
         while rng.u8(..4) == 0 {
             script.act(length.mul_f64(rng.f64()), Act::Reload);
         }
-        if !site.is_doubtful() {
-            let pause = length.mul_f64(0.05 * rng.f64());
-            script.act(length.mul_f64(0.3 + 0.5 * rng.f64()), Act::Restart { pause });
+        // Apart, so that each is started for long enough to show what it knows.
+        for (from, cut) in [(0.1, CUTS[0]), (0.55, CUTS[2])].into_iter().take(rng.usize(1..=2)) {
+            let end = if site.is_doubtful() || rng.bool() { End::Ordered } else { End::Killed };
+            let pause = length.mul_f64(0.05 * rng.f64()).min(LONGEST_PAUSE);
+            let at = match kind {
+                // When all probes have noticed, it doubts itself.
+                Kind::CutOff => {
+                    let SelfSuspicion { window, .. } = site.safety.self_suspicion;
+                    length.mul_f64(cut.0) + site.slowest_notice().mul_f64(1.15) + window.mul_f64(0.5 * rng.f64())
+                }
+                _ => length.mul_f64(from + 0.35 * rng.f64()),
+            };
+            script.act(at, Act::Restart { end, pause });
         }
         Self { kind, site, script }
     }
@@ -104,16 +122,14 @@ fn within_limits(site: &Site, length: Duration, rng: &mut Rng) -> Script {
         machines(site, site.endpoints_of(&[pool]).into_iter().filter(of_first))
     };
     script.strike(rng, of(0), part(length, 0.15, 0.75), spread, State::Refusing);
-    let mut next = of(1 % site.pools.len());
-    next.truncate(next.len() * 4 / 5);
-    script.strike(rng, next, part(length, 0.35, 0.8), spread, State::Failing);
+    script.strike(rng, of(1 % site.pools.len()), part(length, 0.35, 0.8), spread, State::Failing);
     script
 }
 
 fn cut_off(site: &Site, length: Duration, rng: &mut Rng) -> Script {
     let mut script = Script::quiet(site, length);
     let spread = site.timing(0).interval.mul_f64(0.4);
-    for (from, until, canaries_until) in [(0.12, 0.27, Some(0.27)), (0.42, 0.54, None), (0.7, 1.5, Some(0.77))] {
+    for (from, until, canaries_until) in CUTS {
         let mut most: Vec<usize> = (0..site.endpoints.len()).collect();
         rng.shuffle(&mut most);
         most.truncate(most.len() * 4 / 5);

@@ -52,8 +52,17 @@ pub(crate) enum Act {
     Resume { pool: usize },
     /// Its configuration is read again.
     Reload,
-    /// It is ended in order, and started again after that.
-    Restart { pause: Duration },
+    /// It is ended, and started again after that.
+    Restart { end: End, pause: Duration },
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    /// In order, so that it stores what it knows.
+    Ordered,
+    /// At once: what it knows since it stored that last is lost.
+    Killed,
 }
 
 /// The stories of all backends, in their order.
@@ -146,6 +155,10 @@ impl Story {
         }
         story
     }
+}
+
+impl End {
+    pub(crate) const ALL: [Self; 2] = [Self::Ordered, Self::Killed];
 }
 
 impl Script {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use meridian::config::{Target, Timing};
+use meridian::health::breaker::{self, Breaker};
 use meridian::health::overrides::{Override, Subject};
 use meridian::health::probe::Phase;
 use meridian::health::{Details, Failure, Observation, TargetKey};
@@ -16,10 +17,11 @@ use meridian::operator::Operator;
 use meridian::reload::{Loader, Origin};
 use meridian::routing::{Draw, Family, Outcome, decide};
 use meridian::snapshot::{Compiled, Publisher};
+use meridian::state::verdicts::WRITE_INTERVAL;
 
 use crate::log::{Log, Sample, Seen};
 use crate::scenario::Scenario;
-use crate::script::{Act, Script, Span, State};
+use crate::script::{Act, End, Script, Span, State};
 use crate::site::{STATE_FOLDER, Site, TOKEN_FILE};
 use crate::support::folder::Folder;
 
@@ -39,6 +41,8 @@ enum Event {
     /// A run begins.
     Probe(usize),
     Tick,
+    /// What is known is stored.
+    Keep,
     Ask,
     /// What the script says.
     Act(Act),
@@ -157,6 +161,10 @@ impl Run<'_> {
                     self.look();
                     self.plan(at + SECOND, Event::Tick);
                 }
+                Event::Keep => {
+                    self.server.operator.keep_verdicts(false, self.instant(), self.unix_seconds().into());
+                    self.plan(at + WRITE_INTERVAL, Event::Keep);
+                }
                 Event::Ask => {
                     self.ask();
                     let pause = self.site.timing(0).interval.mul_f64(self.rng.f64());
@@ -187,6 +195,7 @@ impl Run<'_> {
         }
         let tick = SECOND.mul_f64(self.rng.f64());
         self.plan(now + tick, Event::Tick);
+        self.plan(now + WRITE_INTERVAL + tick, Event::Keep);
         self.plan(now, Event::Ask);
     }
 
@@ -209,8 +218,10 @@ impl Run<'_> {
                 publisher.replace((self.compile)());
                 self.find_services();
             }
-            Act::Restart { pause } => {
-                operator.keep_verdicts(true, now, unix_seconds.into());
+            Act::Restart { end, pause } => {
+                if end == End::Ordered {
+                    operator.keep_verdicts(true, now, unix_seconds.into());
+                }
                 // Who comes next needs the folder.
                 drop(self.server);
                 self.now += pause;
@@ -300,7 +311,8 @@ impl Run<'_> {
         for (endpoint, known) in snapshot.compiled.endpoints.iter().zip(health.endpoints().all().iter()) {
             let backend = endpoint.address().and_then(|address| self.site.backend(address));
             let word = known.operators().words().next();
-            let seen = Seen { verdict: known.verdict(), held: known.held(), word };
+            let breaker = known.breaker().map_or(breaker::State::Closed, Breaker::state);
+            let seen = Seen { verdict: known.verdict(), held: known.held(), word, breaker };
             if let Some(backend) = backend {
                 let says = health.inputs_of(known).map(|input| Some(input.verdict));
                 self.log.note(backend, self.now, seen, self.site.inputs(backend).zip(says));

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
-use meridian::config::{Safety, SelfSuspicion, Timing};
+use meridian::config::{Breaker, Safety, SelfSuspicion, Timing};
 
 use crate::scenario::Kind;
 
@@ -33,6 +33,8 @@ pub(crate) struct Pool {
     /// How many inputs the health of its endpoints has, and how many of them have to serve.
     pub(crate) inputs: usize,
     pub(crate) required: usize,
+    /// Where it has any, inputs are one, and nothing limits what is taken away.
+    pub(crate) breaker: Option<Breaker>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,13 @@ const FAST: Timing = timing(500, 400, 3, 2, None);
 const USUAL: Timing = timing(1_000, 600, 2, 2, Some(250));
 const STUBBORN: Timing = Timing { hold_down: Duration::from_secs(2), ..timing(1_000, 500, 3, 1, None) };
 
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Opened by failures in a row alone.
+fn breaker(failures: u32, open_for: Duration, successes: u32) -> Breaker {
+    Breaker { failures, open_for, successes, error_rate: 1.0, min_reports: 1_000_000, ..Breaker::DEFAULT }
+}
+
 /// No limits, and no doubt.
 pub(crate) fn limits_off() -> Safety {
     Safety { self_suspicion: SelfSuspicion { share: 1.0, ..SelfSuspicion::DEFAULT }, ..Safety::DEFAULT }
@@ -81,7 +90,7 @@ impl Site {
             endpoints: endpoints.collect(),
             pools: pools
                 .iter()
-                .map(|(timing, _)| Pool { timing: *timing, min_healthy: 1, inputs: 1, required: 1 })
+                .map(|(timing, _)| Pool { timing: *timing, min_healthy: 1, inputs: 1, required: 1, breaker: None })
                 .collect(),
             safety: limits_off(),
             canary: Timing::DEFAULT,
@@ -103,16 +112,26 @@ impl Site {
     pub(crate) fn real(kind: Kind, backends: usize) -> Self {
         let third = backends / 3;
         match kind {
-            Kind::WithoutLimits => Self::new(4, &[(FAST, third), (USUAL, third), (STUBBORN, backends - third * 2)]),
-            Kind::WithinLimits => Self {
-                safety: Safety {
+            Kind::WithoutLimits => {
+                let mut site = Self::new(4, &[(FAST, third), (USUAL, third), (STUBBORN, backends - third * 2)]);
+                // One that opens before the probe says that all is down, and one that opens after.
+                site.pools[0].breaker = Some(breaker(2, SECOND * 2, 1));
+                site.pools[1].breaker = Some(breaker(4, SECOND, 2));
+                site
+            }
+            Kind::WithinLimits => {
+                let count = third.min(40);
+                let mut site = Self::new(4, &[(FAST, count), (USUAL, count)]);
+                site.safety = Safety {
                     max_down_share: 0.6,
                     min_healthy_regions: 2,
-                    max_changes_per_minute: Some(28),
+                    max_changes_per_minute: Some(count as u32 * 7 / 8),
                     ..limits_off()
-                },
-                ..Self::new(4, &[(FAST, third.min(40)), (USUAL, third.min(40))])
-            },
+                };
+                // So that it can't do without more than two of its four regions, of which any that lacks one can't serve.
+                site.pools[1].min_healthy = (count / 4) as u16;
+                site
+            }
             Kind::CutOff => {
                 let timing = Timing { fall: 2, ..FAST };
                 let mut site = Self::new(3, &[(timing, third.min(30)), (timing, third.min(30))]);
@@ -186,7 +205,10 @@ impl Site {
         } else {
             for pool in 0..site.pools.len() {
                 site.pools[pool].timing.manual_resume = kind == Kind::Operated && rng.bool();
-                if rng.u8(..4) == 0 {
+                if kind == Kind::WithoutLimits && rng.bool() {
+                    let open_for = milliseconds(interval.mul_f64(5.0 * rng.f64()).max(SECOND));
+                    site.pools[pool].breaker = Some(breaker(rng.u32(1..=5), open_for, rng.u32(1..=3)));
+                } else if rng.u8(..4) == 0 {
                     let inputs = rng.usize(2..=4);
                     site.depend(pool, inputs, rng.usize(1..=inputs));
                 }
@@ -319,7 +341,7 @@ impl Site {
             let _ = writeln!(text, "canaries = [{}]", canaries.collect::<Vec<_>>().join(", "));
             text += &probe("canary", port, &self.canary);
         }
-        for (index, Pool { timing, min_healthy, inputs, required }) in self.pools.iter().enumerate() {
+        for (index, Pool { timing, min_healthy, inputs, required, breaker }) in self.pools.iter().enumerate() {
             let names: Vec<String> = (0..*inputs).map(|input| format!("p{index}-{input}")).collect();
             text.extend((port..).zip(&names).map(|(port, name)| probe(name, port, timing)));
             let health: Vec<String> = names.iter().map(|name| format!("{{ probe = \"{name}\" }}")).collect();
@@ -333,6 +355,14 @@ impl Site {
                 health.join(", "),
                 endpoints.collect::<Vec<_>>().join(",\n")
             );
+            if let Some(Breaker { failures, error_rate, min_reports, open_for, successes, .. }) = breaker {
+                let open_for = open_for.as_millis();
+                let _ = writeln!(
+                    text,
+                    "breaker = {{ failures = {failures}, error_rate = {error_rate:?}, min_reports = {min_reports}, \
+                     open_for = \"{open_for}ms\", successes = {successes} }}"
+                );
+            }
         }
         for (index, pools) in self.services().iter().enumerate() {
             let _ = writeln!(

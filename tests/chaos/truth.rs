@@ -5,6 +5,7 @@ use std::time::Duration;
 use meridian::config::Timing;
 use meridian::health::Grade;
 
+use crate::log::Pause;
 use crate::script::{Span, State, Story};
 
 /// The first run comes within this time or the interval, whichever is less.
@@ -19,8 +20,8 @@ pub(crate) struct Truth<'s> {
     pub(crate) slack: Duration,
     /// Until when was looked.
     pub(crate) end: Duration,
-    /// When the server was off. What it found before is known after, but a row of runs begins anew.
-    pub(crate) pauses: &'s [Span],
+    /// When the server was off. What it knew before is known after, but a row of runs begins anew.
+    pub(crate) pauses: &'s [Pause],
 }
 
 impl Truth<'_> {
@@ -44,9 +45,10 @@ impl Truth<'_> {
         self.interrupted(from, self.in_turn(from, runs), runs)
     }
 
-    /// When what was due then is due, if what it takes may have been broken off since `from`, and takes so many runs when it is.
+    /// When what was due then is due, if what it takes may have been broken off since `from`, or forgotten, and takes so many runs
+    /// when it is.
     pub(crate) fn interrupted(&self, from: Duration, due: Duration, runs: u8) -> Duration {
-        self.pauses.iter().fold(due, |due, pause| match from < pause.until && pause.from < due {
+        self.pauses.iter().fold(due, |due, pause| match from < pause.until && pause.knows < due {
             true => due.max(self.in_turn(pause.until, runs)),
             false => due,
         })
@@ -61,7 +63,13 @@ impl Truth<'_> {
         from + interval * u32::from(runs) + timeout * if is_first { 2 } else { 1 } + self.slack
     }
 
-    /// When, at the latest, the first run of all has ended.
+    /// When, at the latest, something is known.
+    pub(crate) fn known(&self) -> Duration {
+        let first = self.first_noticed();
+        self.pauses.iter().fold(first, |due, pause| if pause.knows < due { pause.until + first } else { due })
+    }
+
+    /// How long it takes at most until the first run after a start has ended.
     pub(crate) fn first_noticed(&self) -> Duration {
         self.timing.interval.min(FIRST_RUN_WITHIN) + self.timing.timeout + self.slack
     }
@@ -97,10 +105,11 @@ impl Truth<'_> {
     }
 
     /// Whether at `at` the result of the latest run is certain: every run found such a grade that began or ended within an interval
-    /// and twice its time-out before.
+    /// and twice its time-out before, and one did since the latest start.
     pub(crate) fn must_have_found(&self, at: Duration, is: impl Fn(Grade) -> bool) -> bool {
         let long = self.timing.interval + self.timing.timeout * 2 + self.slack;
-        at >= long && self.spans(is).iter().any(|span| span.from + long <= at && at <= span.until)
+        let start = self.pauses.iter().map(|pause| pause.until).rfind(|start| *start <= at).unwrap_or_default();
+        at >= start + long && self.spans(is).iter().any(|span| span.from + long <= at && at <= span.until)
     }
 }
 

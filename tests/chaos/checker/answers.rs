@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use meridian::health::breaker::State;
 use meridian::health::overrides::Word;
 use meridian::health::{Grade, Verdict};
 
@@ -67,6 +68,9 @@ impl Checker<'_> {
                 if timeline.within(around).all(|seen| seen.verdict == Verdict::Down) {
                     self.blame(Rule::AnsweredDown, sample.asked, Some(backend), "others serve");
                 }
+                if timeline.within(around).all(|seen| seen.breaker == State::Open) {
+                    self.blame(Rule::AnsweredBroken, sample.asked, Some(backend), "others serve");
+                }
             }
         }
     }
@@ -74,11 +78,12 @@ impl Checker<'_> {
     /// When an answer with it is too late, until it is well again: so many of its inputs are dead that too few can be left.
     fn dead(&self, endpoint: usize) -> Vec<Span> {
         let Pool { inputs, required, .. } = self.site.pools[self.site.endpoints[endpoint].pool];
-        let spans = self.site.inputs(endpoint).flat_map(|input| {
-            let truth = self.truth(input);
+        let eras = self.site.inputs(endpoint).flat_map(|input| self.eras(input));
+        let spans = eras.flat_map(|(era, truth)| {
             let spans = truth.spans(|grade| grade == Grade::Failed).into_iter();
             let due = move |span: &Span| truth.noticed(span.from, truth.timing.fall) + GRACE - truth.slack;
-            spans.map(move |span| Span { from: due(&span), ..span }).filter(|span| span.from < span.until)
+            let late = move |span: Span| Span { from: due(&span).max(era.from), until: span.until.min(era.until) };
+            spans.map(late).filter(|span| span.from < span.until)
         });
         let mut turns: Vec<(Duration, bool)> =
             spans.flat_map(|span| [(span.from, true), (span.until, false)]).collect();
@@ -102,10 +107,10 @@ impl Checker<'_> {
         for (at, changes) in self.log.changes() {
             let was_down = serving.is_empty();
             for (endpoint, to) in changes.into_iter().filter(|(endpoint, _)| endpoints.contains(endpoint)) {
-                if to.verdict == Verdict::Down || to.is_out() {
-                    serving.remove(&endpoint);
-                } else {
+                if to.serves() {
                     serving.insert(endpoint);
+                } else {
+                    serving.remove(&endpoint);
                 }
             }
             match (was_down, serving.is_empty(), spans.last_mut()) {

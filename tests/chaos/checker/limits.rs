@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use meridian::health::guard::Held;
 
-use super::{Checker, Rule, TICK};
+use super::{Checker, Rule, SECOND};
 use crate::log::Seen;
 
-const SECOND: Duration = Duration::from_secs(1);
 /// What computing with parts makes wrong at most.
 const ROUNDING: f64 = 1e-6;
 
@@ -17,19 +16,35 @@ const ROUNDING: f64 = 1e-6;
 struct Budget {
     per_second: f64,
     most: f64,
-    left: f64,
+    /// At least and at most: a server that was killed may have forgotten some that were made.
+    left: [f64; 2],
     at: Duration,
+    made: Vec<Duration>,
 }
 
 impl Budget {
     fn refill(&mut self, at: Duration) {
-        self.left = (self.left + self.per_second * (at - self.at).as_secs_f64()).min(self.most);
+        let refilled = self.per_second * (at - self.at).as_secs_f64();
+        self.left = self.left.map(|left| (left + refilled).min(self.most));
         self.at = at;
     }
 
-    /// When one may be made again.
-    fn next(&self) -> Duration {
-        self.at + Duration::from_secs_f64((1.0 - self.left).max(0.0) / self.per_second)
+    fn take(&mut self, at: Duration, is_sure: bool) {
+        self.left[0] -= 1.0;
+        self.left[1] -= f64::from(u8::from(is_sure));
+        self.made.push(at);
+    }
+
+    /// Those that were made since may not be known any more, or be made again before anyone looks.
+    fn forget(&mut self, since: Duration) {
+        let forgotten = self.made.iter().filter(|made| **made >= since).count() as f64;
+        self.left = [(self.left[0] - forgotten).max(0.0), (self.left[1] + forgotten).min(self.most)];
+    }
+
+    /// When one may be made again for sure, if that is later, where what was refilled is known so roughly.
+    fn next(&self, vague: Duration) -> Option<Duration> {
+        let seconds = (1.0 - self.left[0]) / self.per_second + vague.as_secs_f64();
+        (seconds > 0.0).then(|| self.at + Duration::from_secs_f64(seconds))
     }
 }
 
@@ -47,36 +62,47 @@ impl Checker<'_> {
         let safety = &self.site.safety;
         let mut budget = safety.max_changes_per_minute.map(|most| {
             let most = f64::from(most);
-            Budget { per_second: most / 60.0, most, left: most, at: Duration::ZERO }
+            Budget { per_second: most / 60.0, most, left: [most; 2], at: Duration::ZERO, made: Vec::new() }
         });
+        let kills = self.pauses.iter().filter(|pause| pause.is_forgetful());
+        let mut forgotten = kills.clone().peekable();
         let mut now = vec![Seen::UNKNOWN; self.site.endpoints.len()];
         // Since when each is held for no reason.
         let mut idle: Vec<Option<Duration>> = vec![None; now.len()];
-        let end = (self.log.end, Vec::new());
-        for (at, changes) in self.log.changes().into_iter().chain([end]) {
+        let mut events = self.log.changes();
+        let moments = self.pauses.iter().map(|pause| pause.until).chain([self.log.end]);
+        events.extend(moments.map(|at| (at, Vec::new())));
+        events.sort_by_key(|(at, _)| *at);
+        for (at, changes) in events {
             // Over a restart it is kept by the second.
-            let vague = SECOND * self.pauses.iter().filter(|pause| pause.until <= at).count() as u32;
+            let vague = SECOND * self.restarts_until(at);
+            // What was so before is no doing of who goes on with it.
+            let recalls = kills.clone().any(|killed| killed.until <= at && at <= killed.until + self.slack);
+            while let (Some(killed), Some(budget)) = (forgotten.next_if(|killed| killed.until <= at), &mut budget) {
+                budget.refill(at);
+                budget.forget(killed.knows.saturating_sub(self.slack));
+            }
             for (endpoint, since) in idle.iter().enumerate() {
                 if let (Some(since), Some(held)) = (*since, now[endpoint].held)
-                    && self.looks_again(since + vague) < at
+                    && self.looks_again(since) < at
                 {
                     let details = format!("by {}, which isn't reached since {:.3} s", held.name(), since.as_secs_f64());
                     self.blame(Rule::HeldWithoutReason, at, Some(endpoint), details);
                 }
             }
             let before: Vec<Counts> = (0..self.site.pools.len()).map(|pool| self.counts(pool, &now)).collect();
-            let mut is_said = vec![false; before.len()];
+            let mut is_said = vec![recalls; before.len()];
             for (endpoint, to) in changes {
                 let is_taken = to.is_taken() && !now[endpoint].is_taken();
                 is_said[self.site.endpoints[endpoint].pool] |= to.word != now[endpoint].word;
                 now[endpoint] = to;
                 if let Some(budget) = budget.as_mut().filter(|_| is_taken) {
                     budget.refill(at);
-                    budget.left -= 1.0;
+                    budget.take(at, !recalls);
                     // Looked at a bit later than it was done, it may be less.
                     let least = -budget.per_second * (vague + self.slack).as_secs_f64() - ROUNDING;
-                    if budget.left < least {
-                        let details = format!("{:.2} more than may be", -budget.left);
+                    if budget.left[1] < least {
+                        let details = format!("{:.2} more than may be", -budget.left[1]);
                         self.blame(Rule::ChangesExceeded, at, Some(endpoint), details);
                     }
                 }
@@ -93,22 +119,14 @@ impl Checker<'_> {
                 *since = match now[endpoint].held {
                     None | Some(Held::Unsure) => None,
                     Some(held) if self.is_reached(held, endpoint, &counts) => None,
-                    Some(Held::ChangesPerMinute) => match &budget {
-                        Some(budget) if budget.left < 1.0 => Some(budget.next()),
-                        _ => Some(before.unwrap_or(at)),
-                    },
+                    Some(Held::ChangesPerMinute) => {
+                        let next = budget.as_ref().and_then(|budget| budget.next(vague));
+                        next.or(Some(before.unwrap_or(at)))
+                    }
                     Some(_) => Some(before.unwrap_or(at)),
                 };
             }
         }
-    }
-
-    /// By when what is held for no reason is looked at again.
-    fn looks_again(&self, since: Duration) -> Duration {
-        let due = since + TICK + self.slack;
-        self.pauses.iter().fold(due, |due, pause| {
-            if since < pause.until && pause.from < due { pause.until + TICK + self.slack } else { due }
-        })
     }
 
     /// Of those that the server may take away.

@@ -4,6 +4,7 @@
 //! long enough, and what may be seen only where it allows that. Between the two it has no opinion.
 
 mod answers;
+mod breakers;
 mod doubt;
 mod inputs;
 mod limits;
@@ -15,13 +16,14 @@ mod words;
 use std::fmt;
 use std::time::Duration;
 
-use crate::log::Log;
+use crate::log::{Log, Pause};
 use crate::script::{Script, Span};
 use crate::site::Site;
 use crate::truth::Truth;
 
+const SECOND: Duration = Duration::from_secs(1);
 /// How often the server does what time alone does.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = SECOND;
 
 /// What is not to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,10 +52,20 @@ pub(crate) enum Rule {
     AnsweredDead,
     /// Answered with what was known to be down.
     AnsweredDown,
+    /// Answered with what its open breaker keeps away.
+    AnsweredBroken,
     /// Answered with what an operator drained or disabled.
     AnsweredOut,
     /// No answer, or none with an address of the service.
     NoAnswer,
+    /// A breaker that opened without enough failures in a row.
+    OpenWithoutReason,
+    /// A breaker that is closed after as many failures in a row as open it.
+    OpenedLate,
+    /// A breaker that is tried before it was open for long enough.
+    TriedTooSoon,
+    /// A breaker that keeps away what has been well for as long as it takes to be tried and closed.
+    ClosedLate,
     /// More of a pool taken away than may be.
     ShareExceeded,
     /// Fewer regions left than must be.
@@ -68,6 +80,8 @@ pub(crate) enum Rule {
     NoDoubt,
     /// Taken away while in doubt.
     TakenInDoubt,
+    /// Given back while in doubt, but taken away before anything that is.
+    GivenBackInDoubt,
     /// In doubt for longer than there is a reason.
     DoubtTooLong,
     /// No longer in doubt before there is a reason.
@@ -90,7 +104,7 @@ pub(crate) struct Checker<'a> {
     script: &'a Script,
     log: &'a Log,
     /// When the server was off.
-    pauses: &'a [Span],
+    pauses: &'a [Pause],
     slack: Duration,
     violations: Vec<Violation>,
 }
@@ -101,6 +115,7 @@ pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) ->
     checker.verdicts();
     checker.inputs();
     checker.words();
+    checker.breakers();
     checker.limits();
     checker.doubt();
     checker.answers();
@@ -109,6 +124,17 @@ pub(crate) fn check(site: &Site, script: &Script, slack: Duration, log: &Log) ->
 }
 
 impl<'a> Checker<'a> {
+    /// The spans between pauses, each with the truth about a backend as it is to be known then.
+    fn eras(&self, backend: usize) -> impl Iterator<Item = (Span, Truth<'a>)> + use<'a> {
+        let (truth, end) = (self.truth(backend), self.log.end);
+        (0..=truth.pauses.len()).map(move |count| {
+            let (pauses, later) = truth.pauses.split_at(count);
+            let from = pauses.last().map_or(Duration::ZERO, |pause| pause.until);
+            let until = later.first().map_or(end, |pause| pause.from);
+            (Span { from, until }, Truth { pauses, ..truth })
+        })
+    }
+
     fn truth(&self, backend: usize) -> Truth<'a> {
         let (story, timing) = (&self.script.stories[backend], self.site.timing(backend));
         Truth { story, timing, slack: self.slack, end: self.log.end, pauses: self.pauses }
@@ -123,6 +149,18 @@ impl<'a> Checker<'a> {
             }
         });
         Span { from: from.saturating_sub(self.slack), until: until + self.slack }
+    }
+
+    /// When it was due that nothing but time was missing for then: at the next tick, and after a restart that comes before.
+    fn looks_again(&self, since: Duration) -> Duration {
+        let due = since + TICK + self.slack;
+        self.pauses.iter().fold(due, |due, pause| {
+            if since < pause.until && pause.from < due { pause.until + TICK + self.slack } else { due }
+        })
+    }
+
+    fn restarts_until(&self, at: Duration) -> u32 {
+        self.pauses.iter().filter(|pause| pause.until <= at).count() as u32
     }
 
     fn blame(&mut self, rule: Rule, at: Duration, backend: Option<usize>, details: impl Into<String>) {

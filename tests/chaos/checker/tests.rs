@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use meridian::config::{Safety, SelfSuspicion, Timing};
+use meridian::config::{Breaker, Safety, SelfSuspicion, Timing};
 use meridian::health::Verdict;
+use meridian::health::breaker::State;
 use meridian::health::guard::Held;
 use meridian::health::overrides::Word;
 
 use super::{Rule, check};
 use crate::log::{Log, Sample, Seen};
-use crate::script::{Act, Script, Span, State, Story};
+use crate::script::{self, Act, End, Script, Span, Story};
 use crate::site::{Site, limits_off};
 
 const SLACK: Duration = Duration::from_millis(100);
@@ -40,14 +41,14 @@ fn site(safety: Safety) -> Site {
 
 /// `0 refusing 50 100`: that backend, within these seconds.
 fn script(strikes: &[&str]) -> Script {
-    let mut stories = vec![Story::steady(State::Serving); 9];
+    let mut stories = vec![Story::steady(script::State::Serving); 9];
     for strike in strikes {
         let [backend, state, from, until] = strike.split(' ').collect::<Vec<_>>()[..] else { panic!("{strike}") };
         let state = match state {
-            "slow" => State::Slow,
-            "failing" => State::Failing,
-            "hanging" => State::Hanging,
-            _ => State::Refusing,
+            "slow" => script::State::Slow,
+            "failing" => script::State::Failing,
+            "hanging" => script::State::Hanging,
+            _ => script::State::Refusing,
         };
         let [from, until] = [from, until].map(|at| seconds(at.parse().unwrap()));
         stories[backend.parse::<usize>().unwrap()].strike(Span { from, until }, state);
@@ -59,8 +60,8 @@ fn note(log: &mut Log, endpoint: usize, at: u64, seen: Seen) {
     log.note(endpoint, seconds(at), seen, [(endpoint, seen.found())]);
 }
 
-/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is none of the verdicts, and with the word of an
-/// operator behind it. All are up from the fourth second on, and asked for once per second: the answer is all that serve, or all.
+/// `0 75 down`: so it was seen of that endpoint from that second on; held for what is no verdict, up for a state of its breaker, and with
+/// the word of an operator behind it. All are up from the fourth second on, and asked for once per second: the answer is all that serve, or all.
 fn log(changes: &[&str]) -> Log {
     let mut log = Log::new(&site(limits_off()));
     (0..4).for_each(|endpoint| note(&mut log, endpoint, 4, Seen { verdict: Verdict::Up, ..Seen::UNKNOWN }));
@@ -71,14 +72,16 @@ fn log(changes: &[&str]) -> Log {
         let word = words.first().and_then(|name| Word::ALL.into_iter().find(|word| word.name() == *name));
         let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == what);
         let held = Held::ALL.into_iter().find(|held| held.name() == what);
-        let seen = Seen { verdict: verdict.unwrap_or(Verdict::Degraded), held, word };
+        let breaker = State::ALL.into_iter().find(|state| state.name() == what);
+        let other = if breaker.is_some() { Verdict::Up } else { Verdict::Degraded };
+        let seen = Seen { verdict: verdict.unwrap_or(other), held, word, breaker: breaker.unwrap_or(State::Closed) };
         note(&mut log, endpoint.parse().unwrap(), at.parse().unwrap(), seen);
     }
     log.end = seconds(LENGTH);
     for second in 0..LENGTH {
         let asked = seconds(second) + Duration::from_millis(500);
         let seen = |endpoint: &usize| log.endpoints[*endpoint].at(asked);
-        let serves = |endpoint: &usize| seen(endpoint).verdict.serves() && !seen(endpoint).is_out();
+        let serves = |endpoint: &usize| seen(endpoint).serves();
         let serving: Vec<usize> = (0..4).filter(serves).collect();
         let says = Ok(if serving.is_empty() { (0..4).collect() } else { serving });
         log.samples.push(Sample { asked, answered: asked, service: 0, says });
@@ -182,6 +185,35 @@ fn wrong_answers_are_told() {
 }
 
 #[test]
+fn breakers_that_open_or_close_at_the_wrong_time_are_told() {
+    use Rule::{AnsweredBroken, ClosedLate, OpenWithoutReason, OpenedLate, TriedTooSoon};
+    let mut site = site(limits_off());
+    let open_for = seconds(30);
+    site.pools[0].breaker = Some(Breaker { failures: 2, open_for, successes: 2, ..Breaker::DEFAULT });
+    for (until, changes, expected) in [
+        (68, &["0 64 open", "0 94 half-open", "0 110 closed"][..], None),
+        (68, &["0 64 open", "0 93 half-open", "0 110 closed"], Some(TriedTooSoon)),
+        (68, &["0 55 open", "0 94 half-open", "0 110 closed"], Some(OpenWithoutReason)),
+        (68, &["0 64 open", "0 94 half-open", "0 96 open", "0 156 half-open", "0 170 closed"], Some(OpenWithoutReason)),
+        (68, &[], None),
+        (74, &["0 72 open", "0 102 half-open", "0 110 closed"], None),
+        (74, &["0 73 open", "0 103 half-open", "0 110 closed"], Some(OpenedLate)),
+        (74, &[], Some(OpenedLate)),
+        // By 68 + 2 s for the last to fail, eight times 30 s, a second, and 2 × 10 + 2 s for two that succeed.
+        (68, &["0 64 open", "0 310 half-open", "0 333 closed"], None),
+        (68, &["0 64 open", "0 310 half-open", "0 334 closed"], Some(ClosedLate)),
+    ] {
+        let told = told(&site, &[&format!("0 failing 50 {until}")], &log(changes));
+        assert_eq!(told, expected.into_iter().collect(), "well from {until} on, seen as {changes:?}");
+    }
+    let mut log = log(&["0 64 open", "0 94 half-open", "0 110 closed"]);
+    for (at, expected) in [(94, None), (93, Some(AnsweredBroken))] {
+        log.samples.push(Sample { asked: seconds(at), answered: seconds(at), service: 0, says: Ok(vec![0]) });
+        assert_eq!(told(&site, &["0 failing 50 68"], &log), expected.into_iter().collect(), "{at}");
+    }
+}
+
+#[test]
 fn what_is_dead_is_answered_where_nothing_else_serves() {
     let strikes = &["0 refusing 50 100", "1 refusing 50 100", "2 refusing 50 100", "3 refusing 50 100"];
     let down = ["0 82 down", "1 82 down", "2 82 down", "3 82 down"];
@@ -253,6 +285,11 @@ fn what_comes_up_before_or_long_after_it_is_resumed_is_told() {
     }
 }
 
+/// The server is off from 90 to 95.
+fn restart(end: End) -> (Span, Act) {
+    (Span { from: seconds(90), until: seconds(95) }, Act::Restart { end, pause: seconds(5) })
+}
+
 #[test]
 fn what_a_restart_forgets_or_makes_up_is_told() {
     use Rule::{AnsweredDead, FalseVerdict, FoundDownLate, NoAnswer, NothingFound};
@@ -271,16 +308,75 @@ fn what_a_restart_forgets_or_makes_up_is_told() {
         (&["0 refusing 65 150"], &["0 95 down", "0 172 up"], &[]),
     ] {
         let mut log = log(changes);
-        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        log.done.push(restart(End::Ordered));
         let told = told(&site(limits_off()), strikes, &log);
         assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
     }
     for (at, expected) in [(89, Some(NoAnswer)), (92, None), (96, Some(NoAnswer))] {
         let mut log = log(&[]);
-        log.done.push((Span { from: seconds(90), until: seconds(95) }, Act::Restart { pause: seconds(5) }));
+        log.done.push(restart(End::Ordered));
         let says = Err("nobody to ask".to_owned());
         log.samples.push(Sample { asked: seconds(at), answered: seconds(at), service: 0, says });
         assert_eq!(told(&site(limits_off()), &[], &log), expected.into_iter().collect(), "at {at}");
+    }
+}
+
+#[test]
+fn a_server_that_was_killed_goes_on_with_what_was_so_shortly_before() {
+    use Rule::{FalseVerdict, FoundDownLate, FoundUpLate, NothingFound};
+    let dead = &["0 refusing 50 150"][..];
+    for (strikes, changes, expected) in [
+        (dead, &["0 82 down", "0 172 up"][..], &[][..]),
+        // It was stored after 78 at the latest, and three runs from 95 on tell it again.
+        (dead, &["0 82 down", "0 95 up", "0 129 down", "0 172 up"], &[]),
+        (dead, &["0 82 down", "0 95 up", "0 130 down", "0 172 up"], &[FoundDownLate]),
+        (dead, &["0 82 down", "0 96 up", "0 129 down", "0 172 up"], &[FalseVerdict]),
+        (dead, &["0 75 down", "0 95 up", "0 129 down", "0 172 up"], &[FalseVerdict]),
+        (dead, &["0 82 down", "0 95 unknown", "0 96 down", "0 172 up"], &[FalseVerdict, NothingFound]),
+        // It was found up again, and that is lost.
+        (&["0 refusing 12 65"], &["0 42 down", "0 86 up", "0 95 down", "0 115 up"], &[]),
+        (&["0 refusing 12 65"], &["0 42 down", "0 86 up", "0 95 down", "0 122 up"], &[FoundUpLate]),
+    ] {
+        let mut log = log(changes);
+        log.done.push(restart(End::Killed));
+        let told = told(&site(limits_off()), strikes, &log);
+        assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {changes:?}");
+    }
+    // Nothing was stored yet.
+    for (known, expected) in [(14, None), (15, Some(NothingFound))] {
+        let mut log = log(&["0 10 unknown", &format!("0 {known} up")]);
+        let killed = Act::Restart { end: End::Killed, pause: seconds(1) };
+        log.done.push((Span { from: seconds(9), until: seconds(10) }, killed));
+        assert_eq!(told(&site(limits_off()), &[], &log), expected.into_iter().collect(), "{known}");
+    }
+}
+
+#[test]
+fn what_a_server_that_was_killed_forgets_of_changes_may_be_made_again() {
+    let changes = Safety { max_changes_per_minute: Some(2), ..limits_off() };
+    let dead = &["0 refusing 40 150", "1 refusing 40 150", "2 refusing 40 150"];
+    let back = ["0 170 up", "1 170 up", "2 170 up"];
+    for (end, seen, expected) in [
+        (
+            End::Killed,
+            ["0 72 down", "1 82 down", "1 95 up", "1 118 down", "2 72 max_changes_per_minute", "2 112 down"],
+            None,
+        ),
+        (
+            End::Ordered,
+            ["0 72 down", "1 72 down", "2 72 max_changes_per_minute", "2 96 down", "3 5 up", "3 6 up"],
+            Some(Rule::ChangesExceeded),
+        ),
+        (
+            End::Killed,
+            ["0 72 down", "1 72 down", "2 72 max_changes_per_minute", "2 96 down", "3 5 up", "3 6 up"],
+            Some(Rule::ChangesExceeded),
+        ),
+    ] {
+        let mut log = log(&[&seen[..], &back].concat());
+        log.done.push(restart(end));
+        let told = told(&site(changes.clone()), dead, &log);
+        assert_eq!(told.contains(&Rule::ChangesExceeded), expected.is_some(), "{end:?}, seen as {seen:?}: {told:?}");
     }
 }
 
@@ -397,7 +493,9 @@ fn suspicious() -> Safety {
 
 #[test]
 fn doubts_that_are_missing_or_too_much_are_told() {
-    use Rule::{DoubtTooLong, DoubtTooShort, DoubtWithoutReason, HeldWithoutReason, NoDoubt, TakenInDoubt};
+    use Rule::{
+        DoubtTooLong, DoubtTooShort, DoubtWithoutReason, GivenBackInDoubt, HeldWithoutReason, NoDoubt, TakenInDoubt,
+    };
     let three = ["0 refusing 50 120", "1 refusing 50 120", "2 refusing 50 120"];
     let cut_off = [&three[..], &["4 refusing 40 170"]].concat();
     let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
@@ -432,6 +530,43 @@ fn doubts_that_are_missing_or_too_much_are_told() {
         let told = rules(suspicious(), strikes, &seen);
         assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {seen:?}");
     }
+    let old = [&cut_off[..], &["3 refusing 8 200"]].concat();
+    let given_back = [&["3 40 down"][..], &doubted, &["3 80 unsure", "3 222 up"], &back].concat();
+    assert_eq!(rules(suspicious(), &old, &given_back), [GivenBackInDoubt, DoubtTooLong].into());
     let told = rules(limits_off(), &cut_off, &[&doubted[..], &back].concat());
     assert!(told.contains(&DoubtWithoutReason) && !told.contains(&HeldWithoutReason), "{told:?}");
+}
+
+#[test]
+fn doubts_that_a_restart_ends_or_begins_are_told() {
+    use Rule::{DoubtTooLong, DoubtTooShort, GivenBackInDoubt, TakenInDoubt};
+    let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
+    let canary_back = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 85"];
+    let doubted = ["0 75 down", "1 78 down", "0 80 unsure", "1 80 unsure", "2 80 unsure"];
+    let over = |at: u64| [0, 1, 2].map(|endpoint| format!("{endpoint} {at} down"));
+    for (strikes, ends, expected) in [
+        // The time off is part of the longest that it may last.
+        (for_long, 180, None),
+        (for_long, 183, None),
+        (for_long, 184, Some(DoubtTooLong)),
+        (for_long, 177, Some(DoubtTooShort)),
+        (for_long, 95, Some(DoubtTooShort)),
+        // It goes by what canaries answer since it was started again.
+        (canary_back, 120, Some(DoubtTooShort)),
+        (canary_back, 125, None),
+        (canary_back, 138, None),
+        (canary_back, 139, Some(DoubtTooLong)),
+    ] {
+        let over = over(ends);
+        let over = over.iter().map(String::as_str);
+        let mut log =
+            log(&doubted.into_iter().chain(over).chain(["0 320 up", "1 320 up", "2 320 up"]).collect::<Vec<_>>());
+        log.done.push(restart(End::Ordered));
+        let told = told(&site(suspicious()), &strikes, &log);
+        assert_eq!(told, expected.into_iter().collect(), "{strikes:?}, over at {ends}");
+    }
+    let mut log = log(&[&doubted[..], &["0 95 down"], &over(180).each_ref().map(String::as_str)].concat());
+    log.done.push(restart(End::Ordered));
+    let told = told(&site(suspicious()), &for_long, &log);
+    assert!(told.contains(&TakenInDoubt) && !told.contains(&GivenBackInDoubt), "{told:?}");
 }

@@ -6,7 +6,8 @@ use meridian::config::Timing;
 use meridian::health::guard::Held;
 use meridian::health::{Grade, Verdict};
 
-use super::{Checker, Rule};
+use super::{Checker, Rule, SECOND};
+use crate::log::{Pause, Timeline};
 use crate::script::{Act, Span};
 use crate::truth::Truth;
 
@@ -49,10 +50,15 @@ impl Hold {
         *self = Self { least_falls: 0, most_falls: MOST_FALLS, fell: at, is_unseen: true, vague: Duration::ZERO };
     }
 
-    /// The server starts again, and remembers one going-down at most, which is kept by the second, as the time off is.
-    fn forget(&mut self) {
+    /// The server starts again, and remembers one going-down at most, which is kept by the second, as the time off is. One that was
+    /// killed may remember another, or none.
+    fn forget(&mut self, pause: &Pause, is_stored: bool) {
         (self.least_falls, self.most_falls) = (0, self.most_falls.min(1));
-        self.vague = Duration::from_secs(2);
+        self.vague = SECOND * 2;
+        self.is_unseen |= pause.is_forgetful();
+        if !is_stored {
+            self.fell = pause.until;
+        }
     }
 
     /// When it may be up at the soonest, and when nothing holds it any more at the latest; `resumed` is when operators let it.
@@ -87,9 +93,14 @@ impl Checker<'_> {
             .collect()
     }
 
-    /// Whether the server started again between these moments.
-    fn is_off_within(&self, from: Duration, until: Duration) -> bool {
-        self.pauses.iter().any(|pause| from < pause.until && pause.until <= until)
+    /// What restarts between a target's last going-down and this moment make of that.
+    fn forget(&self, hold: &mut Hold, line: &Timeline<Option<Verdict>>, until: Duration) {
+        for pause in self.pauses.iter().filter(|pause| pause.until <= until) {
+            if hold.fell < pause.until {
+                let mut known = line.within(Span { from: pause.knows, until: pause.from });
+                hold.forget(pause, known.all(|verdict| verdict != Some(Verdict::Unknown)));
+            }
+        }
     }
 
     /// What lasts must be seen.
@@ -102,54 +113,48 @@ impl Checker<'_> {
         let poor = truth.spans(|grade| grade == Grade::Poor);
         let mut found = Vec::new();
         let mut hold = Hold::default();
-        let first_due = truth.first_noticed();
-        let mut blame = |rule, seen: Span, verdict: Verdict, truth: &Span, due: Duration| {
-            let at = due.max(seen.from);
-            if at < truth.until.min(seen.until) {
-                let since = truth.from.as_secs_f64();
-                found.push((rule, at, format!("so since {since:.3} s, and still {verdict}")));
-            }
-        };
-        for (seen, verdict) in self.log.targets[target].segments(self.log.end) {
+        let all = Span { from: Duration::ZERO, until: self.log.end };
+        let line = &self.log.targets[target];
+        for (seen, verdict) in line.segments(self.log.end) {
             let Some(verdict) = verdict else {
                 hold.is_hidden(seen.until);
                 continue;
             };
-            if self.is_off_within(hold.fell, seen.from) {
-                hold.forget();
-            }
+            self.forget(&mut hold, line, seen.from);
             if verdict == Verdict::Down {
                 let is_just_seen = hold.is_unseen && hold.fell == seen.from;
-                if !is_just_seen {
+                if line.recalls(self.pauses, seen.from, self.slack, |was| was.is_none_or(|was| was == verdict)) {
+                    hold.fell = seen.from;
+                } else if !is_just_seen {
                     hold.fall(truth.timing, self.slack, seen.from);
                 }
-                let held_until = truth.noticed(hold.ends(truth.timing, resumed, self.slack).1, 1);
-                for span in &serving {
-                    let due = truth.noticed(span.from, rise).max(held_until);
-                    blame(Rule::FoundUpLate, seen, verdict, span, truth.interrupted(span.from, due, rise));
-                }
-            } else {
-                for span in &down {
-                    blame(Rule::FoundDownLate, seen, verdict, span, truth.noticed(span.from, fall));
-                }
             }
-            if matches!(verdict, Verdict::Degraded | Verdict::Unknown) {
-                for span in &good {
-                    blame(Rule::FoundWellLate, seen, verdict, span, truth.noticed(span.from, rise));
+            for (era, truth) in self.eras(target) {
+                let seen = Span { from: seen.from.max(era.from), until: seen.until.min(era.until) };
+                let mut blame = |rule, truth: &Span, due: Duration| {
+                    let at = due.max(seen.from);
+                    if at < truth.until.min(seen.until) {
+                        let since = truth.from.as_secs_f64();
+                        found.push((rule, at, format!("so since {since:.3} s, and still {verdict}")));
+                    }
+                };
+                if verdict == Verdict::Down {
+                    let held_until = truth.noticed(hold.ends(truth.timing, resumed, self.slack).1, 1);
+                    for span in &serving {
+                        let due = truth.noticed(span.from, rise).max(held_until);
+                        blame(Rule::FoundUpLate, span, truth.interrupted(span.from, due, rise));
+                    }
+                } else {
+                    down.iter().for_each(|span| blame(Rule::FoundDownLate, span, truth.noticed(span.from, fall)));
                 }
-            }
-            if verdict == Verdict::Unknown {
-                blame(
-                    Rule::NothingFound,
-                    seen,
-                    verdict,
-                    &Span { from: Duration::ZERO, until: self.log.end },
-                    first_due,
-                );
-            }
-            if verdict == Verdict::Up {
-                for span in &poor {
-                    blame(Rule::FoundSlowLate, seen, verdict, span, truth.noticed(span.from, fall));
+                if matches!(verdict, Verdict::Degraded | Verdict::Unknown) {
+                    good.iter().for_each(|span| blame(Rule::FoundWellLate, span, truth.noticed(span.from, rise)));
+                }
+                if verdict == Verdict::Unknown {
+                    blame(Rule::NothingFound, &all, truth.known());
+                }
+                if verdict == Verdict::Up {
+                    poor.iter().for_each(|span| blame(Rule::FoundSlowLate, span, truth.noticed(span.from, fall)));
                 }
             }
         }
@@ -162,24 +167,29 @@ impl Checker<'_> {
         let timing = truth.timing;
         let mut found = Vec::new();
         let mut hold = Hold::default();
-        for (at, from, to) in self.log.targets[target].changes() {
+        let line = &self.log.targets[target];
+        for (at, from, to) in line.changes() {
             let (Some(from), Some(to)) = (from, to) else {
                 hold.is_hidden(at);
                 continue;
             };
-            if self.is_off_within(hold.fell, at) {
-                hold.forget();
+            self.forget(&mut hold, line, at);
+            // What an operator's word hid may have been anything.
+            if line.recalls(self.pauses, at, self.slack, |was| was.is_none_or(|was| was == to)) {
+                continue;
             }
+            let is_lost = line.recalls(self.pauses, at, self.slack, |was| was == Some(Verdict::Unknown));
             if to == Verdict::Down {
                 hold.fall(timing, self.slack, at);
             }
             let runs = match (from, to) {
                 (Verdict::Unknown, _) => 1,
+                _ if is_lost => 1,
                 (Verdict::Down, _) | (_, Verdict::Up) => timing.rise,
                 _ => timing.fall,
             };
             // What is seen after a pause may be from before it, and what is resumed comes up by runs that are over.
-            let is_at_start = |pause: &&Span| pause.until <= at && at <= pause.until + self.slack;
+            let is_at_start = |pause: &&Pause| pause.until <= at && at <= pause.until + self.slack;
             let paused = self.pauses.iter().find(is_at_start).map(|pause| pause.from);
             let is_resumed = resumed.iter().any(|span| span.from <= at && at <= span.until + self.slack);
             let ago = if is_resumed { timing.interval + timing.timeout + self.slack } else { Duration::ZERO };

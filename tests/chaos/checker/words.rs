@@ -5,12 +5,9 @@ use std::time::Duration;
 use meridian::health::Verdict;
 use meridian::health::overrides::Word;
 
-use super::{Checker, Rule, TICK};
+use super::{Checker, Rule, SECOND, TICK};
 use crate::log::Seen;
 use crate::script::{Act, Span};
-
-/// Ends go by whole seconds of the calendar.
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A word and when it may be seen.
 struct Said {
@@ -25,6 +22,7 @@ impl Checker<'_> {
         let mut all = Vec::new();
         for (done, act) in &log.done {
             let Act::Say { endpoint, word, seconds } = *act else { continue };
+            // Ends go by whole seconds of the calendar.
             let seconds = Duration::from_secs(seconds);
             let surely = Span {
                 from: done.until + self.slack,
