@@ -1,6 +1,5 @@
 //! When a server has to doubt itself, and when it may not. It shows by what is held for that.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meridian::health::guard::Held;
@@ -25,11 +24,12 @@ struct Fallen {
 /// A doubt that lasts.
 #[derive(Debug)]
 struct Doubt {
-    since: Duration,
+    /// When it began, at the soonest and at the latest: where nobody saw whether one ended before the next began, it may be either.
+    since: [Duration; 2],
     /// The most that were down while it lasted: of those that count for sure, and of those that perhaps do.
     most: [usize; 2],
-    /// Since when so few are left that it should be over.
-    few_since: Option<Duration>,
+    /// Since when so few are left that it should be over a window later: for sure, and perhaps.
+    few_since: [Option<Duration>; 2],
 }
 
 impl Fallen {
@@ -58,14 +58,17 @@ impl Checker<'_> {
         let mut starts = self.pauses.iter().map(|pause| pause.until).peekable();
         let end = (self.log.end, Vec::new());
         for (at, changes) in self.log.changes().into_iter().chain([end]) {
-            if let Some(doubt) = &doubt {
+            // Where all that it was about is up again, nobody sees it; then it may go on for a while.
+            let is_seen = now.iter().any(|seen| seen.held == Some(Held::Unsure));
+            doubt = doubt.filter(|doubt| is_seen || at <= self.recovered_by(doubt).min(self.spent_by(doubt, at)));
+            if let Some(doubt) = doubt.as_ref().filter(|_| is_seen) {
                 self.too_long(at, doubt);
             }
             while starts.next_if(|start| *start <= at).is_some() {
                 fallen.is_cleared_for_sure = false;
             }
             let before = now.clone();
-            let doubtful = self.looked_for(doubt.as_ref().map_or(at, |doubt| doubt.since), rules.window, at);
+            let doubtful = self.looked_for(doubt.as_ref().map_or(at, |doubt| doubt.since[0]), rules.window, at);
             for (endpoint, to) in changes {
                 let taken = fallen.taken[endpoint].filter(|taken| to.held == Some(Held::Unsure) && *taken < doubtful);
                 if let Some(taken) = taken {
@@ -85,10 +88,15 @@ impl Checker<'_> {
             }
             is_spent &= now.iter().any(|seen| seen.found() == Some(Verdict::Down));
             let is_unsure = now.iter().any(|seen| seen.held == Some(Held::Unsure));
+            // What is down, and not held for that, although it was, or has just turned down.
+            let is_believed = now.iter().zip(&before).any(|(now, before)| {
+                let is_new = before.held == Some(Held::Unsure) || before.found() != Some(Verdict::Down);
+                now.found() == Some(Verdict::Down) && now.held != Some(Held::Unsure) && is_new
+            });
             doubt = match doubt {
                 None if is_unsure => {
                     self.begins(at, &now, &fallen);
-                    Some(Doubt { since: at, most: self.down_since(at, at, &fallen), few_since: None })
+                    Some(Doubt { since: [at; 2], most: self.down_since([at; 2], at, &fallen), few_since: [None; 2] })
                 }
                 None => {
                     if !is_spent && at < self.log.end {
@@ -97,11 +105,22 @@ impl Checker<'_> {
                     None
                 }
                 Some(mut doubt) => {
+                    let have_recovered =
+                        doubt.few_since[1].is_some_and(|few| few + rules.window <= at + self.vague(at));
+                    let is_over = doubt.since[0] + rules.at_most <= at + self.vague(at);
+                    let can_be_over = is_over || have_recovered || self.canary_can_have_answered(at);
+                    if is_unsure && !is_seen && can_be_over {
+                        doubt.since[1] = at;
+                        doubt.most[0] = 0;
+                        doubt.few_since[0] = None;
+                    }
                     let [sure, perhaps] = self.down_since(doubt.since, at, &fallen);
                     doubt.most = [doubt.most[0].max(sure), doubt.most[1].max(perhaps)];
-                    if is_unsure {
-                        let is_few = perhaps * 2 <= doubt.most[0];
-                        doubt.few_since = is_few.then(|| doubt.few_since.unwrap_or(at));
+                    let is_few = [perhaps * 2 <= doubt.most[0], sure * 2 <= doubt.most[1]];
+                    for (since, is_few) in doubt.few_since.iter_mut().zip(is_few) {
+                        *since = is_few.then(|| since.unwrap_or(at));
+                    }
+                    if is_unsure || !is_believed {
                         let taken = (0..now.len()).filter(|endpoint| {
                             now[*endpoint].verdict == Verdict::Down && before[*endpoint].verdict != Verdict::Down
                         });
@@ -110,14 +129,13 @@ impl Checker<'_> {
                         }
                         Some(doubt)
                     } else {
-                        let is_over = doubt.since + rules.at_most <= at + self.vague(at);
-                        let is_early = !is_over && sure * 2 > doubt.most[1] && !self.canary_can_have_answered(at);
-                        if is_early {
+                        if !can_be_over {
                             let details = format!("{sure} of {} are down, and no canary answers", doubt.most[1]);
                             self.blame(Rule::DoubtTooShort, at, None, details);
                         }
                         is_spent = is_over;
-                        (fallen.cleared, fallen.is_cleared_for_sure) = (Some(at), true);
+                        // What fell after it was seen last may have come after it.
+                        (fallen.cleared, fallen.is_cleared_for_sure) = (Some(at), is_seen);
                         None
                     }
                 }
@@ -139,10 +157,10 @@ impl Checker<'_> {
     }
 
     /// How many are down at `at` that turned down since a window before that: for sure, and perhaps.
-    fn down_since(&self, began: Duration, at: Duration, fallen: &Fallen) -> [usize; 2] {
+    fn down_since(&self, [soonest, latest]: [Duration; 2], at: Duration, fallen: &Fallen) -> [usize; 2] {
         let window = self.site.safety.self_suspicion.window;
-        let sure = fallen.since((began + self.vague(at)).saturating_sub(window)).count();
-        [sure, fallen.perhaps_since(self.looked_for(began, window, at)).count()]
+        let sure = fallen.since((latest + self.vague(at)).saturating_sub(window)).count();
+        [sure, fallen.perhaps_since(self.looked_for(soonest, window, at)).count()]
     }
 
     /// It may only begin with a reason; then what was taken away within the window is given back.
@@ -152,9 +170,9 @@ impl Checker<'_> {
         let fell: Vec<usize> = fallen.perhaps_since(self.looked_for(at, rules.window, at)).collect();
         // Those that may soon have their first result may count too.
         let judged = now.iter().filter(|seen| seen.found() != Some(Verdict::Unknown)).count();
-        if fell.len() as f64 <= judged as f64 * rules.share
-            || now.len() < rules.least
-            || self.regions_of(&fell) < self.site.regions.min(2)
+        if fell.len() as f64 <= were_up(judged, now, &fell) as f64 * rules.share
+            || were_up(now.len(), now, &fell) < rules.least
+            || !self.is_everywhere(&fell, now)
             || self.canary(|checker, canary| checker.truth(canary).must_have_found(at, |grade| grade != Grade::Failed))
         {
             let details = format!("{} of {judged} turned down within the window", fell.len());
@@ -176,9 +194,9 @@ impl Checker<'_> {
         let judged = now.iter().filter(|seen| seen.found() != Some(Verdict::Unknown)).count();
         let may_answer =
             self.canary(|checker, canary| !checker.truth(canary).must_have_found(at, |grade| grade == Grade::Failed));
-        if fell.len() as f64 > now.len() as f64 * rules.share
-            && judged >= rules.least
-            && (self.regions_of(&fell) > 1 || self.site.regions == 1)
+        if fell.len() as f64 > were_up(now.len(), now, &fell) as f64 * rules.share
+            && were_up(judged, now, &fell) >= rules.least
+            && self.is_everywhere(&fell, now)
             && !may_answer
         {
             let details = format!("{} of {judged} turned down within the window", fell.len());
@@ -186,14 +204,29 @@ impl Checker<'_> {
         }
     }
 
+    /// By when it has to be over, as most of what turned down has answered again for a window.
+    fn recovered_by(&self, doubt: &Doubt) -> Duration {
+        let window = self.site.safety.self_suspicion.window;
+        // What a restart breaks off begins anew.
+        let due = |few: Duration| {
+            let pauses = self.pauses.iter().filter(|pause| few < pause.until);
+            pauses.fold(few + window, |due, pause| if pause.from < due { pause.until + window } else { due })
+        };
+        doubt.few_since[0].map_or(Duration::MAX, |few| self.looks_again(due(few)))
+    }
+
+    /// By when it has to be over, as it is known at `at`, however it is.
+    fn spent_by(&self, doubt: &Doubt, at: Duration) -> Duration {
+        self.looks_again(doubt.since[1] + self.site.safety.self_suspicion.at_most + self.vague(at) - self.slack)
+    }
+
     /// Up to `at` it lasts.
     fn too_long(&mut self, at: Duration, doubt: &Doubt) {
         let rules = &self.site.safety.self_suspicion;
-        let since = doubt.since.as_secs_f64();
-        let most = doubt.since + rules.at_most + self.vague(at) - self.slack;
-        if self.looks_again(most) < at {
+        let since = doubt.since[1].as_secs_f64();
+        if self.spent_by(doubt, at) < at {
             self.blame(Rule::DoubtTooLong, at, None, format!("it lasts since {since:.3} s"));
-        } else if doubt.few_since.is_some_and(|few| self.looks_again(few) < at) {
+        } else if self.recovered_by(doubt) < at {
             self.blame(Rule::DoubtTooLong, at, None, format!("most of what turned down from {since:.3} s on is up"));
         } else if self.canary(|checker, canary| {
             let truth = checker.truth(canary);
@@ -204,7 +237,7 @@ impl Checker<'_> {
                 let pauses = self.pauses.iter().filter(|pause| from < pause.until);
                 pauses.fold(from + long, |due, pause| if pause.from < due { pause.until + long } else { due })
             };
-            serves.any(|span| due(span.from.max(doubt.since)) < at && at <= span.until)
+            serves.any(|span| due(span.from.max(doubt.since[1])) < at && at <= span.until)
         }) {
             self.blame(Rule::DoubtTooLong, at, None, "a canary answers for a whole window");
         }
@@ -232,7 +265,21 @@ impl Checker<'_> {
         self.site.canaries().any(|canary| is(self, canary))
     }
 
-    fn regions_of(&self, endpoints: &[usize]) -> usize {
-        endpoints.iter().map(|endpoint| self.site.endpoints[*endpoint].region).collect::<BTreeSet<_>>().len()
+    /// Whether these that fell are in more than one region, or in the only one in which any was up.
+    fn is_everywhere(&self, fell: &[usize], now: &[Seen]) -> bool {
+        let region = |endpoint: usize| self.site.endpoints[endpoint].region;
+        let Some((first, others)) = fell.split_first() else { return false };
+        let is_elsewhere = |endpoint: usize| region(endpoint) != region(*first);
+        others.iter().any(|other| is_elsewhere(*other))
+            || now
+                .iter()
+                .enumerate()
+                .all(|(endpoint, seen)| !is_elsewhere(endpoint) || seen.found() == Some(Verdict::Down))
     }
+}
+
+/// How many of so many were up before these fell.
+fn were_up(of: usize, now: &[Seen], fell: &[usize]) -> usize {
+    let down = now.iter().filter(|seen| seen.found() == Some(Verdict::Down)).count();
+    of - down.saturating_sub(fell.len()).min(of)
 }

@@ -499,6 +499,7 @@ fn doubts_that_are_missing_or_too_much_are_told() {
     let three = ["0 refusing 50 120", "1 refusing 50 120", "2 refusing 50 120"];
     let cut_off = [&three[..], &["4 refusing 40 170"]].concat();
     let for_long = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 390"];
+    let one_for_long = ["0 refusing 50 120", "1 refusing 50 120", "2 refusing 50 200", "4 refusing 40 390"];
     let canary_back = ["0 refusing 50 300", "1 refusing 50 300", "2 refusing 50 300", "4 refusing 40 90"];
     let doubted = ["0 75 down", "1 78 down", "0 80 unsure", "1 80 unsure", "2 80 unsure"];
     let back = ["0 140 up", "1 140 up", "2 140 up"];
@@ -513,8 +514,10 @@ fn doubts_that_are_missing_or_too_much_are_told() {
         (&cut_off, [&doubted[..], &["2 90 down"], &back].concat(), &[TakenInDoubt]),
         (&cut_off, [&["0 75 unsure", "1 78 unsure", "2 80 unsure"][..], &back].concat(), &[DoubtWithoutReason]),
         (&cut_off, [&doubted[..], &["0 90 down", "1 90 down", "2 90 down"], &back].concat(), &[DoubtTooShort]),
-        (&cut_off, [&doubted[..], &["0 140 up", "1 140 up", "2 141 up"]].concat(), &[]),
-        (&cut_off, [&doubted[..], &["0 140 up", "1 140 up", "2 142 up"]].concat(), &[DoubtTooLong]),
+        // Two of three are up at 140; a window later it is over.
+        (&one_for_long, [&doubted[..], &["0 140 up", "1 140 up", "2 160 down", "2 220 up"]].concat(), &[DoubtTooShort]),
+        (&one_for_long, [&doubted[..], &["0 140 up", "1 140 up", "2 171 down", "2 220 up"]].concat(), &[]),
+        (&one_for_long, [&doubted[..], &["0 140 up", "1 140 up", "2 172 down", "2 220 up"]].concat(), &[DoubtTooLong]),
         (&for_long, [&doubted[..], &["0 180 down", "1 180 down", "2 180 down"], &late_back].concat(), &[]),
         (&for_long, [&doubted[..], &["0 182 down", "1 182 down", "2 182 down"], &late_back].concat(), &[DoubtTooLong]),
         // It answers from 90 to 102 at the latest, and then for the window.
@@ -531,7 +534,9 @@ fn doubts_that_are_missing_or_too_much_are_told() {
         assert_eq!(told, expected.iter().copied().collect(), "{strikes:?} seen as {seen:?}");
     }
     let old = [&cut_off[..], &["3 refusing 8 200"]].concat();
-    let given_back = [&["3 40 down"][..], &doubted, &["3 80 unsure", "3 222 up"], &back].concat();
+    // Of the three that were up, two are too much.
+    let doubted_sooner = ["0 75 down", "0 78 unsure", "1 78 unsure", "2 80 unsure"];
+    let given_back = [&["3 40 down"][..], &doubted_sooner, &["3 78 unsure", "3 222 up"], &back].concat();
     assert_eq!(rules(suspicious(), &old, &given_back), [GivenBackInDoubt, DoubtTooLong].into());
     let told = rules(limits_off(), &cut_off, &[&doubted[..], &back].concat());
     assert!(told.contains(&DoubtWithoutReason) && !told.contains(&HeldWithoutReason), "{told:?}");
