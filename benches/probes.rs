@@ -120,19 +120,41 @@ struct Meter<'s> {
     server: &'s Meridian,
     began: Instant,
     processor: f64,
+    before: Kept,
+    sockets: usize,
+}
+
+/// How its schedule is kept, and how soon verdicts count, by its metrics. One page of them is megabytes, which is work too.
+struct Kept {
     late: Buckets,
     delay: Buckets,
     missed: f64,
-    sockets: usize,
+}
+
+impl Kept {
+    fn read(server: &Meridian) -> Self {
+        let text = server.get("/metrics");
+        let missed = text.lines().find_map(|line| line.strip_prefix(MISSED)?.trim().parse().ok()).unwrap();
+        Self { late: Buckets::of(&text, LATENESS), delay: Buckets::of(&text, DELAY), missed }
+    }
+
+    fn since(self, before: &Self) -> Self {
+        let (late, delay) = (self.late.since(&before.late), self.delay.since(&before.delay));
+        Self { late, delay, missed: self.missed - before.missed }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "late {}, {} missed", self.late, self.missed)
+    }
 }
 
 impl<'s> Meter<'s> {
     fn start(server: &'s Meridian) -> Self {
         Self {
             server,
-            late: Buckets::read(server, LATENESS),
-            delay: Buckets::read(server, DELAY),
-            missed: server.metric(MISSED, ""),
+            before: Kept::read(server),
             sockets: 0,
             processor: processor_seconds(&server.process),
             began: Instant::now(),
@@ -152,13 +174,8 @@ impl<'s> Meter<'s> {
         (processor_seconds(&self.server.process) - self.processor) / self.began.elapsed().as_secs_f64() * 100.0
     }
 
-    fn lateness(&self) -> String {
-        let late = Buckets::read(self.server, LATENESS).since(&self.late);
-        format!("late {late}, {} missed", self.server.metric(MISSED, "") - self.missed)
-    }
-
-    fn delay(&self) -> Buckets {
-        Buckets::read(self.server, DELAY).since(&self.delay)
+    fn kept(&self) -> Kept {
+        Kept::read(self.server).since(&self.before)
     }
 }
 
@@ -183,7 +200,7 @@ fn run(scene: &Scene) {
     let server = serve("all.toml", &configuration(scene, scene.endpoints, Some(port), Cpus::Divided));
     // Until all have had their first run and are on their schedule.
     std::thread::sleep(scene.interval * 2);
-    let first = Buckets::read(&server, DELAY);
+    let first = Kept::read(&server).delay;
     backends.type_line("begin");
     let mut meter = Meter::start(&server);
     meter.run(scene.window);
@@ -191,10 +208,10 @@ fn run(scene: &Scene) {
     let written = backends.written();
     backends.type_line(&format!("end {}", scene.interval.as_micros()));
     let arrivals = backends.wait_for("the times", written, |line| line.strip_prefix("arrivals ").map(str::to_owned));
-    let lateness = meter.lateness();
+    let kept = meter.kept();
     let kib = server.process.resident_kib();
     print!(
-        "{} endpoints every {:?}, one in {HANGING} times out: {processor:.0} % of a core; {arrivals}; {lateness}; first verdicts to \
+        "{} endpoints every {:?}, one in {HANGING} times out: {processor:.0} % of a core; {arrivals}; {kept}; first verdicts to \
          answers {first}; {:.1} KiB per endpoint; {} descriptors at most",
         scene.endpoints,
         scene.interval,
@@ -206,12 +223,11 @@ fn run(scene: &Scene) {
         let mut meter = Meter::start(&server);
         // As long as it takes for the last verdict to turn.
         meter.run(scene.interval * 4);
+        let (processor, kept) = (meter.processor(), meter.kept());
         print!(
-            "; {what}: {:.0} % of a core, {}, {} verdicts to answers {}, {} descriptors at most",
-            meter.processor(),
-            meter.lateness(),
-            meter.delay().count(),
-            meter.delay(),
+            "; {what}: {processor:.0} % of a core, {kept}, {} verdicts to answers {}, {} descriptors at most",
+            kept.delay.count(),
+            kept.delay,
             meter.sockets,
         );
         std::io::stdout().flush().unwrap();
@@ -255,8 +271,7 @@ const MISSED: &str = "meridian_probes_missed_total";
 struct Buckets(Vec<(f64, f64)>);
 
 impl Buckets {
-    fn read(server: &Meridian, name: &str) -> Self {
-        let text = server.get("/metrics");
+    fn of(text: &str, name: &str) -> Self {
         let buckets = text.lines().filter_map(|line| {
             let (bound, count) = line.strip_prefix(name)?.strip_prefix("_bucket{le=\"")?.split_once("\"} ")?;
             Some((bound.parse().unwrap(), count.parse().unwrap()))

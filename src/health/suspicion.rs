@@ -274,8 +274,10 @@ mod tests {
         let (mut suspicion, sight, start) = fallen(&[0, 1, 2, 3, 4, 30]);
         let begins = Doubt::Begins { fallen: 6, of: 10 };
         assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 30)), Some(begins));
-        // The first is past the window a second later, and half is not more than half.
-        assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 31)), None);
+        // The first is past the window a second later, when it was down before, and another the next; half is not more than half.
+        let one_less = Some(Doubt::Begins { fallen: 5, of: 9 });
+        assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 31)), one_less);
+        assert_eq!(suspicion.clone().judge(&RULES, sight, at(start, 32)), None);
         for calm in [
             Sight { is_everywhere: false, ..sight },
             Sight { canary_answers: Some(true), ..sight },

@@ -261,7 +261,7 @@ fn doubtful(port: u16) -> String {
 {REGIONS}{SERVER}
 server.state_dir = "state"
 admin.token_file = "token"
-safety.self_suspicion = {{ least = 2, share = 0.6, window = "10s", at_most = "1h" }}
+safety.self_suspicion = {{ least = 2, share = 0.6, window = "3s", at_most = "1h" }}
 probes.web = {{ type = "http", path = "/", port = {port}, interval = "200ms", timeout = "200ms", fall = 2 }}
 [pools.web]
 probe = "web"
