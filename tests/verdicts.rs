@@ -519,7 +519,10 @@ fn breakers_that_what_is_doubted_opened_are_closed_when_the_doubt_is_over() {
     let history = History::new(&health, 0..1, 2, (run.now(), u64::from(NOW))).changes;
     let told: Vec<_> =
         history.iter().map(|change| format!("{} {}: {}", change.from, change.to, change.reason)).collect();
-    assert_eq!(told, ["closed open: 3 failures in a row", "open closed: this server doubts itself, and what opened it"]);
+    assert_eq!(
+        told,
+        ["closed open: 3 failures in a row", "open closed: this server doubts itself, and what opened it"]
+    );
     run.at(120);
     run.find("6a-");
     assert_eq!(run.verdicts(), "uuu+uu");
@@ -632,6 +635,18 @@ fn breakers_that_open_long_before_what_is_doubted_is_found_down_are_closed_too()
     assert_eq!(run.find("1a- 2a- 3a- 5a-"), [Doubt::Begins { fallen: 4, of: 6 }]);
     assert_eq!(run.verdicts(), "uuu+uo", "what opened for another reason stays so");
     assert!(!run.publisher.health().endpoints().get(0).unwrap().is_tripped());
+}
+
+#[test]
+fn what_was_found_down_before_what_is_doubted_stays_so_though_it_has_a_breaker() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{}", slow(BREAKER)));
+    run.at(100);
+    run.find("6a- 6a- 6a-");
+    assert_eq!(run.verdicts(), "+++++o");
+    run.at(131);
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 1a- 2a- 3a- 5a-"), []);
+    assert_eq!(run.find("1a- 2a- 3a- 5a-"), [Doubt::Begins { fallen: 4, of: 5 }]);
+    assert_eq!(run.verdicts(), "uuu+u-");
 }
 
 #[test]
@@ -846,6 +861,17 @@ fn a_reload_of_timing_ends_no_doubt() {
     run.find("7a+ 8a+ 9a+");
     run.at(60);
     assert_eq!(run.find("5a- 6a- 4a-"), []);
+}
+
+#[test]
+fn what_a_reload_only_watches_counts_for_no_doubt() {
+    let mut run = Run::up(&format!("{SUSPICIOUS}{SIX}"));
+    assert_eq!(run.find("1a- 2a- 3a- 5a- 6a-"), [Doubt::Begins { fallen: 5, of: 6 }]);
+    let other = "health = [{ probe = \"a\", monitoring_only = true }, { probe = \"b\" }]";
+    run.reload(|text| text.replace("probe = \"a\"\nendpoints", &format!("{other}\nendpoints")));
+    assert_eq!(run.at(1), []);
+    assert_eq!(run.at(30), []);
+    assert_eq!(run.at(31), [Doubt::Ends(Relief::Recovered)]);
 }
 
 #[test]

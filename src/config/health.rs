@@ -60,6 +60,15 @@ impl PoolHealth {
         })
     }
 
+    /// The probe that decides alone: nothing where several inputs count together, or a pool does.
+    pub fn only_probe(&self) -> Option<usize> {
+        let mut acting = self.inputs.iter().filter(|input| !input.monitoring_only);
+        match (acting.next()?.of, acting.next()) {
+            (InputOf::Probe(probe), None) => Some(probe),
+            _ => None,
+        }
+    }
+
     /// The pools among its inputs.
     pub fn pools(&self) -> impl Iterator<Item = usize> {
         self.inputs.iter().filter_map(|input| match input.of {

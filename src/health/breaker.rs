@@ -171,7 +171,10 @@ impl Breaker {
     pub fn forget(&mut self, now: Instant) -> Option<Transition> {
         self.row = 0;
         self.window = Window::default();
-        (self.state() != State::Closed).then(|| self.turn(Inner::Closed, Cause::Doubt, now))
+        (self.state() != State::Closed).then(|| {
+            self.doublings = 0;
+            self.turn(Inner::Closed, Cause::Doubt, now)
+        })
     }
 
     /// Becomes half-open where it was open for long enough.
@@ -411,6 +414,14 @@ mod tests {
         let last = run.breaker.history().last().map(|(at, change)| (*at, change.to, change.cause));
         assert_eq!(last, Some((run.start + seconds(1), Closed, Cause::Doubt)));
         assert_eq!(run.at(2_000, 0, 2), []);
+        // Nor is it open for longer the next time.
+        let mut run = Run::new();
+        run.at(0, 0, 3);
+        run.at(30_000, 2, 0);
+        run.at(50_000, 0, 3);
+        run.breaker.forget(run.start + seconds(55));
+        assert_eq!(run.at(75_000, 0, 3), [(Open, Row(3))]);
+        assert_eq!(run.breaker.tried_in(&RULES, run.start + seconds(75)), Some(seconds(30)));
     }
 
     #[test]

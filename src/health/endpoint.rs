@@ -39,7 +39,7 @@ pub struct Rules {
     pub dependents: Vec<Range<u32>>,
     /// Greater than that of every pool that their health depends on.
     pub rank: u16,
-    /// How long before it is found down an endpoint's breaker may open for the same; 0 where there are none.
+    /// How long before it is found down an endpoint's breaker may open for the same runs; 0 where it doesn't go by the runs of one probe.
     pub breaker_leads_by: Duration,
 }
 
@@ -321,7 +321,7 @@ impl EndpointHealth {
     }
 
     /// Lets this count from `now` on, and returns the change. While the prober is unsure, `unsure_from` is when that began which made it
-    /// so.
+    /// so, where this may follow from what others were taken away for.
     pub(super) fn turn(
         &mut self,
         (to, held): (Verdict, Option<Held>),
@@ -330,7 +330,8 @@ impl EndpointHealth {
         unsure_from: Option<Instant>,
         now: Instant,
     ) -> Change {
-        let is_mistake = unsure_from.is_some_and(|from| self.since.is_some_and(|since| since >= from));
+        let is_mistake =
+            held == Some(Held::Unsure) || unsure_from.is_some_and(|from| self.since.is_some_and(|since| since >= from));
         let from = std::mem::replace(&mut self.verdict, to);
         self.held = held;
         if from != to {
@@ -381,11 +382,18 @@ impl EndpointHealth {
         Some(transition)
     }
 
-    /// Lets its breaker forget what it counted, unless what it is to be taken away for began before `from`. Returns whether that
-    /// closes it.
+    /// Lets its breaker forget what it counted, as what began at `from` is doubted, unless it opened, or is to be taken away, for what
+    /// was so before. Returns whether that closes it; then the guard is to be asked about it again.
     pub(super) fn doubt_breaker(&mut self, from: Instant, now: Instant) -> bool {
-        let is_doubted = self.down_since.is_none_or(|since| since >= from);
-        self.breaker.as_mut().filter(|_| is_doubted).and_then(|breaker| breaker.forget(now)).is_some()
+        let opened_from = from.checked_sub(self.placed.rules.breaker_leads_by).unwrap_or(from);
+        // Found down before that, it is taken away for more than its breaker.
+        let was_down = self.verdict == Verdict::Down && self.since.is_some_and(|since| since < from);
+        let is_doubted = self.down_since.is_none_or(|since| since >= if was_down { from } else { opened_from });
+        let is_closed = self.breaker.as_mut().filter(|_| is_doubted).and_then(|breaker| breaker.forget(now)).is_some();
+        if is_closed {
+            self.ruling = Ruling::Serves;
+        }
+        is_closed
     }
 
     /// Takes a report of what was so at `measured`.

@@ -214,7 +214,7 @@ impl Overrides {
             let are_drains = [before.word, said.word] == [Word::Drain; 2];
             are_drains && before.expires.is_none_or(|expires| expires > said.since)
         };
-        let since = before.filter(goes_on).map_or(said.since, |before| before.since);
+        let since = before.filter(goes_on).map_or(said.since, |before| before.since.min(said.since));
         Ok(self.by_subject.insert(said.subject.clone(), Override { since, ..said }))
     }
 
@@ -491,6 +491,8 @@ mod tests {
             ("disable pool/web", 60, None, 60),
             ("disable pool/web", 70, None, 70),
             ("drain pool/web", 80, None, 80),
+            // The clock was set back.
+            ("drain pool/web", 75, None, 75),
         ] {
             assert_eq!(since(&mut overrides, text, now, expires), expected, "{text} at {now}");
         }

@@ -191,7 +191,8 @@ async fn run<P: Observe>(shared: Arc<Shared<P>>, key: Arc<TargetKey>, schedule: 
         shared.punctuality.lateness.record(due.elapsed());
         let under_way = UnderWay::new(&shared.punctuality);
         let began = Instant::now();
-        let observation = unless_it_panics(prober.observe(&key)).await.unwrap_or_else(|| {
+        // Its state is large, and most of the time a target has no run under way.
+        let observation = unless_it_panics(Box::pin(prober.observe(&key))).await.unwrap_or_else(|| {
             tracing::error!(check = %key, "a defect: a probe broke off, and the next one comes when it is due; report this");
             Some(Observation::of_defect(began.elapsed()))
         });

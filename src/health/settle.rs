@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::composite::{Said, combine};
 use super::endpoint::{Change, EndpointHealth, Endpoints, Found, Input, Placed, Rules, Score};
-use super::guard::{Claim, Guard, Ruling};
+use super::guard::{Claim, Guard, Held, Ruling};
 use super::overrides::{self, Overrides};
 use super::suspicion::{Doubt, Sight, Suspicion};
 use super::{Chunks, Hold, Observation, Table, TargetHealth, TargetId, Transition, Verdict};
@@ -75,7 +75,7 @@ impl Settling {
         Self {
             safety: Arc::clone(&self.safety),
             guard: self.guard.clone(),
-            suspicion: self.suspicion.renumbered(&id),
+            suspicion: self.suspicion.renumbered(|target| id(target).filter(|target| acting(&target.0))),
             canaries: self.canaries.iter().filter_map(|canary| id(*canary)).collect(),
             serving: (0..endpoints.groups() as u32).map(|group| endpoints.can_serve(group)).collect(),
             holding: BTreeSet::new(),
@@ -169,10 +169,10 @@ impl Table {
         self.settling.suspicion.since()
     }
 
-    /// When that began which makes the prober suspect itself, while it does. A breaker may have opened before a verdict turned.
-    fn unsure_from(&self, rules: &Rules) -> Option<Instant> {
-        let time = self.settling.safety.self_suspicion.window + rules.breaker_leads_by;
-        self.unsure_since().map(|since| since.checked_sub(time).unwrap_or(since))
+    /// When that began which makes the prober suspect itself, while it does.
+    fn unsure_from(&self) -> Option<Instant> {
+        let window = self.settling.safety.self_suspicion.window;
+        self.unsure_since().map(|since| since.checked_sub(window).unwrap_or(since))
     }
 
     /// What the inputs of an endpoint say together.
@@ -276,7 +276,9 @@ impl Table {
                 let is_broken = known.held().is_some() && known.is_taken_by_breaker(found);
                 let reason = self.reason(known, found, due.1.is_some(), is_broken);
                 let began = self.began(known, found, now);
-                let unsure_from = self.unsure_from(&known.placed.rules);
+                let depends_on_others =
+                    known.placed.acting_inputs().any(|(input, _)| matches!(input, Input::Groups(_)));
+                let unsure_from = self.unsure_from().filter(|_| depends_on_others);
                 let known = self.endpoints.get_mut(index);
                 turns.extend(known.map(|known| (index, known.turn(due, is_broken, reason, unsure_from, began))));
             }
@@ -372,14 +374,20 @@ impl Table {
 
     /// Asks the guard about the pools of these endpoints; returns them and those that it rules otherwise on now.
     fn rule_on_pools_of(&mut self, mut endpoints: Vec<u32>, now: Instant) -> Vec<u32> {
-        let mut pools = BTreeMap::new();
-        for known in endpoints.iter().filter_map(|index| self.endpoints.get(*index)) {
-            pools.insert(known.placed.rules.endpoints.start, Arc::clone(&known.placed.rules));
-        }
-        for rules in pools.values() {
-            endpoints.extend(self.rule(rules, rules.endpoints.clone(), now));
-        }
+        let known = endpoints.iter().filter_map(|index| self.endpoints.get(*index));
+        let pools: BTreeSet<u32> = known.map(|known| known.placed.rules.endpoints.start).collect();
+        endpoints.extend(self.rule_on(pools, now));
         endpoints
+    }
+
+    /// Asks the guard about these pools, given by their first endpoints; returns the endpoints that it rules otherwise on now.
+    fn rule_on(&mut self, pools: BTreeSet<u32>, now: Instant) -> Vec<u32> {
+        let mut changed = vec![];
+        for first in self.longest_held_first(pools) {
+            let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
+            changed.extend(self.rule(&rules, rules.endpoints.clone(), now));
+        }
+        changed
     }
 
     /// Asks the guard about all endpoints of a pool, or some while the prober is unsure, when its ruling on one depends on no other.
@@ -390,10 +398,9 @@ impl Table {
         endpoints: impl IntoIterator<Item = u32, IntoIter: Clone>,
         now: Instant,
     ) -> Vec<u32> {
-        let unsure_from = self.unsure_from(rules);
+        let unsure_from = self.unsure_from();
         let endpoints = endpoints.into_iter();
         let mut claims = std::mem::take(&mut self.settling.claims);
-        claims.clear();
         claims.extend(endpoints.clone().filter_map(|index| self.endpoints.get(index)).map(EndpointHealth::claim));
         self.settling.guard.settle(&self.settling.safety, unsure_from, &mut claims, rules.min_healthy, now);
         let mut changed = vec![];
@@ -407,6 +414,8 @@ impl Table {
                 }
             }
         }
+        // A clone of the table is not to copy it.
+        claims.clear();
         self.settling.claims = claims;
         if holds {
             self.settling.holding.insert(rules.endpoints.start);
@@ -489,6 +498,8 @@ impl Table {
     fn judge(&mut self, now: Instant) -> Option<Doubt> {
         let safety = Arc::clone(&self.settling.safety);
         let began = *self.settling.began.get_or_insert(now);
+        // Nor does it count where that was.
+        self.settling.suspicion.forget(&safety.self_suspicion, now);
         let sight = self.sight(began, now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
         match doubt {
@@ -531,39 +542,33 @@ impl Table {
             }
         }
         pools.extend(self.find_again(touched.iter().chain(&changed).copied(), now).into_keys());
-        for first in self.longest_held_first(pools) {
-            let Some(rules) = self.endpoints.get(first).map(|known| Arc::clone(&known.placed.rules)) else { continue };
-            changed.extend(self.rule(&rules, rules.endpoints.clone(), now));
-        }
+        changed.extend(self.rule_on(pools, now));
         changed
     }
 
-    /// Pools, given by their first endpoints, in the order in which what is held of them went down: who did first is first where
-    /// there is room for some.
+    /// Pools, given by their first endpoints, in the order in which what waits in them for room among the changes per minute went down:
+    /// who did first is first, and what waits in the same pool comes with it.
     fn longest_held_first(&self, pools: BTreeSet<u32>) -> Vec<u32> {
         let held_since = |first: &u32| {
             let rules = &self.endpoints.get(*first)?.placed.rules;
             let claims = rules.endpoints.clone().filter_map(|index| Some(self.endpoints.get(index)?.claim()));
-            claims
-                .filter(|(_, ruling)| matches!(ruling, Ruling::Held(_)))
-                .filter_map(|(claim, _)| claim.down_since)
-                .min()
+            let waits = |ruling| matches!(ruling, Ruling::Held(Held::ChangesPerMinute | Held::Unsure));
+            claims.filter(|(_, ruling)| waits(*ruling)).filter_map(|(claim, _)| claim.down_since).min()
         };
         let mut pools: Vec<u32> = pools.into_iter().collect();
         if self.settling.safety.max_changes_per_minute.is_some() {
-            pools.sort_by_cached_key(|first| (held_since(first).is_none(), held_since(first)));
+            pools.sort_by_cached_key(|first| held_since(first).map_or((true, None), |since| (false, Some(since))));
         }
         pools
     }
 
     /// Lets all breakers forget what they counted of late, as that is doubted. Returns the endpoints of those that are closed by that.
     fn doubt_breakers(&mut self, now: Instant) -> Vec<u32> {
-        let from = |known: &EndpointHealth| known.breaker().and_then(|_| self.unsure_from(&known.placed.rules));
+        let Some(from) = self.unsure_from() else { return Vec::new() };
         let all = (0..).zip(self.endpoints.all().iter());
-        let doubted: Vec<(u32, Instant)> = all.filter_map(|(index, known)| Some((index, from(known)?))).collect();
-        let mut closes =
-            |(index, from)| self.endpoints.get_mut(index).is_some_and(|known| known.doubt_breaker(from, now));
-        doubted.into_iter().filter(|doubted| closes(*doubted)).map(|(index, _)| index).collect()
+        let mut closed: Vec<u32> = all.filter(|(_, known)| known.breaker().is_some()).map(|(index, _)| index).collect();
+        closed.retain(|index| self.endpoints.get_mut(*index).is_some_and(|known| known.doubt_breaker(from, now)));
+        closed
     }
 
     /// What there is to judge by, by whom these targets were first looked after at `began`.
@@ -573,10 +578,6 @@ impl Table {
         // The first results to come may not be like the others: refusals come sooner than answers.
         let is_new = now.saturating_duration_since(began) <= window;
         let targets = if is_new { *targets } else { *judged };
-        // Which takes a while, and is only asked where there are enough.
-        let is_everywhere = suspicion.since().is_none()
-            && suspicion.is_too_much(&safety.self_suspicion, targets, *down)
-            && self.is_everywhere(suspicion);
         let last = |canary: &TargetId| self.get(*canary).and_then(|target| target.last.as_ref());
         let answers = |(then, last): &(Instant, Observation)| {
             last.outcome.is_ok() && now.saturating_duration_since(*then) <= window
@@ -587,11 +588,17 @@ impl Table {
             false if !is_asked => None,
             answers => Some(answers),
         };
+        // Which takes a while, and is only asked where it decides.
+        let is_everywhere = suspicion.since().is_none()
+            && canary_answers == Some(false)
+            && suspicion.is_too_much(&safety.self_suspicion, targets, *down)
+            && self.is_everywhere(suspicion, is_new);
         Sight { targets, down: *down, is_everywhere, canary_answers }
     }
 
-    /// Whether what turned down of late is in more than one region, or in the only one in which any target was up.
-    fn is_everywhere(&self, suspicion: &Suspicion) -> bool {
+    /// Whether what turned down of late is in more than one region, or in the only one in which any target was up; what has no result
+    /// may be while it is new.
+    fn is_everywhere(&self, suspicion: &Suspicion, is_new: bool) -> bool {
         let regions_of = |target: TargetId| {
             let endpoints = self.endpoints.of_target(target).iter();
             endpoints.filter_map(|index| Some(self.endpoints.get(*index)?.placed.region_index))
@@ -599,7 +606,12 @@ impl Table {
         let mut regions = suspicion.fallen().flat_map(regions_of);
         let Some(first) = regions.next() else { return false };
         regions.any(|region| region != first) || {
-            let up = (0..).zip(self.targets.iter()).filter(|(_, target)| target.machine.verdict() != Verdict::Down);
+            let is_up = |target: &TargetHealth| match target.machine.verdict() {
+                Verdict::Up | Verdict::Degraded => true,
+                Verdict::Unknown => is_new,
+                Verdict::Down => false,
+            };
+            let up = (0..).zip(self.targets.iter()).filter(|(_, target)| is_up(target));
             !up.flat_map(|(index, _)| regions_of(TargetId(index))).any(|region| region != first)
         }
     }

@@ -230,8 +230,11 @@ impl Suspicion {
         self.fallen.drain().map(|(target, _)| target).collect()
     }
 
-    /// Forgets what turned down before the window.
-    fn forget(&mut self, rules: &SelfSuspicion, now: Instant) {
+    /// Forgets what turned down before the window. While it is unsure, none is forgotten.
+    pub(super) fn forget(&mut self, rules: &SelfSuspicion, now: Instant) {
+        if self.since.is_some() {
+            return;
+        }
         let begins = now.checked_sub(rules.window);
         while let Some((fell, target)) = self.order.front().copied()
             && begins.is_some_and(|begins| fell < begins)

@@ -718,7 +718,10 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
     let pools = config.pools.iter().enumerate().map(|(index, pool)| {
         let intervals = pool.health.probes().map(|probe| config.probes[probe].timing.interval * 3);
         let by_probe = intervals.max().unwrap_or_default();
-        let times_to_fall = pool.health.probes().filter_map(|probe| config.probes[probe].time_to_fall());
+        let leads_by = pool.breaker.and(pool.health.only_probe()).map(|probe| {
+            let timing = &config.probes[probe].timing;
+            timing.interval * u32::from(timing.fall)
+        });
         let rules = Rules {
             load_max_age: pool.load_max_age.unwrap_or(by_probe.max(Pool::LOAD_MAX_AGE)),
             health_weighted: pool.health_weighted,
@@ -729,7 +732,7 @@ fn placed(compiled: &Compiled) -> impl Iterator<Item = Placed> {
             endpoints: compiled.endpoints_of(index),
             dependents: std::mem::take(&mut dependents[index]),
             rank: ranks[index],
-            breaker_leads_by: pool.breaker.and_then(|_| times_to_fall.max()).unwrap_or_default(),
+            breaker_leads_by: leads_by.unwrap_or_default(),
         };
         (Arc::<str>::from(pool.name.as_str()), Arc::new(rules))
     });

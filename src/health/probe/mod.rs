@@ -286,8 +286,7 @@ impl Observe for Prober {
         match &*key.check {
             Check::File(check) => self.memory.files.observe(check, &key.target, key.timing.timeout).await,
             Check::Heartbeat(max_silence) => self.memory.heartbeats.look(key, *max_silence, Instant::now().into_std()),
-            // Its state is large, and most of the time a target has no run under way.
-            _ => Some(Box::pin(self.ask(key)).await),
+            _ => Some(self.ask(key).await),
         }
     }
 }
