@@ -29,6 +29,8 @@ const QUERIES_PER_SECOND: f64 = 10_000.0;
 const ROUNDS: usize = 3;
 /// In each round; the median of all counts, as a machine that is shared with others is disturbed now and then.
 const SAMPLES: usize = 5;
+/// For so long after most answer again the server goes on doubting itself: the window, and a tick.
+const DOUBT: Duration = Duration::from_secs(31);
 /// For the server's answers and whoever asks, and for its background.
 const CPUS: [&str; 2] = ["0", "1"];
 /// Ticks of processor time in a second, as everywhere on Linux.
@@ -218,11 +220,11 @@ fn run(scene: &Scene) {
         (kib - small_kib) as f64 / f64::from(scene.endpoints - 1),
         meter.sockets,
     );
-    for what in ["third fails", "all hang", "as usual"] {
+    for (what, more) in [("third fails", Duration::ZERO), ("all hang", Duration::ZERO), ("as usual", DOUBT)] {
         backends.type_line(what);
         let mut meter = Meter::start(&server);
         // As long as it takes for the last verdict to turn.
-        meter.run(scene.interval * 4);
+        meter.run(scene.interval * 4 + more);
         let (processor, kept) = (meter.processor(), meter.kept());
         print!(
             "; {what}: {processor:.0} % of a core, {kept}, {} verdicts to answers {}, {} descriptors at most",
