@@ -289,14 +289,32 @@ impl Background {
     }
 }
 
-/// Takes observations in as they come, many at once when many come, and publishes what follows from them.
+/// Takes observations in as they come, many at once when many come, and publishes what follows from them. What follows for very many
+/// endpoints is done in parts, and what comes goes between them.
 async fn take_observations(publisher: Arc<Publisher>, mut observed: Receiver<Observed>, background: Background) {
     let mut batch = Vec::new();
-    while observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await > 0 {
+    let mut is_behind = false;
+    loop {
+        if is_behind {
+            is_behind = false;
+            background.does("observations", || {
+                let (is_left, events) = publisher.catch_up();
+                is_behind = is_left;
+                events.iter().for_each(Event::log);
+            });
+            if is_behind && observed.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+        }
+        if observed.recv_many(&mut batch, OBSERVATIONS_PER_PUBLICATION).await == 0 {
+            return;
+        }
         // Time is counted from the first of them on.
         let made = batch.iter().map(|observed: &Observed| observed.made).min().map_or_else(Instant::now, Into::into);
         let observations = batch.drain(..).map(|Observed { key, observation, .. }| (key, observation));
         background.does("observations", || publisher.observe(observations, made).iter().for_each(Event::log));
+        is_behind = true;
     }
 }
 

@@ -74,6 +74,9 @@ struct Known {
     told: HashMap<(Source, Rejection), Instant>,
     /// Whether somebody broke off in the middle of a change, so that lists may be of something else than what is known.
     is_torn: bool,
+    /// Endpoints that the guard ruled otherwise on, of which there are very many where a doubt begins, and that are still to be
+    /// settled: by [`Publisher::catch_up`], or by the next tick.
+    behind: Vec<u32>,
     /// What there is to say of what endpoints did, until somebody who says it takes it along: at the next tick at the latest.
     unsaid: Vec<Event>,
 }
@@ -220,6 +223,20 @@ impl Publisher {
         events
     }
 
+    /// Settles and publishes a part of what [`Self::observe`] left, as it was too much to do at once while other observations wait.
+    /// Returns whether anything is left, and what there is to say. To be called after it until nothing is; what is left all the same is
+    /// the next tick's.
+    pub fn catch_up(&self) -> (bool, Vec<Event>) {
+        let mut known = self.known();
+        let behind = std::mem::take(&mut known.behind);
+        if behind.is_empty() {
+            return (false, Vec::new());
+        }
+        let part = known.take_at_once(behind);
+        self.publish_what_is_urgent(&mut known, &self.current(), &part, &[]);
+        (!known.behind.is_empty(), std::mem::take(&mut known.unsaid))
+    }
+
     /// How long it took from the observations that made verdicts change to the publication of what followed. The first query that a
     /// worker reads after that is answered by it.
     pub fn verdict_delays(&self) -> Histogram {
@@ -279,6 +296,7 @@ impl Publisher {
                 }
                 let (doubt, ruled) = known.table.look_after(now);
                 events.extend(doubt.map(Event::Doubt));
+                let ruled = known.take_at_once(ruled);
                 self.publish_what_is_urgent(&mut known, &self.current(), &ruled, &[]);
             }
             events.append(&mut known.unsaid);
@@ -511,6 +529,7 @@ impl Known {
             unix_seconds,
             told: HashMap::new(),
             is_torn: false,
+            behind: Vec::new(),
             unsaid: Vec::new(),
         };
         let endpoints: Vec<u32> = (0..compiled.endpoints.len() as u32).collect();
@@ -554,8 +573,20 @@ impl Known {
     /// and returns what there is to say.
     fn doubt(&mut self, touched: &mut Vec<u32>, now: Instant) -> Option<Event> {
         let (doubt, ruled) = self.table.doubt(touched, now);
-        touched.extend(ruled);
+        touched.extend(self.take_at_once(ruled));
         doubt.map(Event::Doubt)
+    }
+
+    /// As many of these endpoints as are settled at once; the others are left for later.
+    fn take_at_once(&mut self, mut endpoints: Vec<u32>) -> Vec<u32> {
+        let later = endpoints.split_off(endpoints.len().min(ENDPOINTS_AT_ONCE));
+        for index in &later {
+            if let Some(is_restless) = self.is_restless.get_mut(*index as usize) {
+                *is_restless = true;
+            }
+        }
+        self.behind.extend(later);
+        endpoints
     }
 
     /// Lets what is known of these endpoints count, of whose targets these turned, and whether their drains have begun; and keeps what
@@ -965,6 +996,42 @@ ttl = { min = "5s", max = "60s" }
         // All breakers are tried: one publication for all, though they are looked at in parts.
         let later = Instant::now() + Duration::from_secs(3600);
         assert_eq!(generations(&|| publisher.tick(later, 0).len()), (2_500, 1));
+    }
+
+    #[test]
+    fn what_a_doubt_gives_back_in_great_numbers_is_given_back_in_parts() {
+        let text = many(2_500).replace("breaker = { failures = 1 }\n", "").replace("fall = 3", "fall = 1");
+        for is_for_the_tick in [false, true] {
+            let publisher = Publisher::new(compiled(&text));
+            let keys: Vec<_> = publisher.health().keys().collect();
+            let observe = |outcome: Result<(), Failure>| {
+                let observation = |key: &Arc<TargetKey>| {
+                    let (took, outcome) = (Duration::from_millis(1), outcome.clone());
+                    (Arc::clone(key), Observation { took, address: None, outcome, details: Details::default() })
+                };
+                // The last is in the other region.
+                publisher.observe(keys.iter().rev().map(observation), Instant::now())
+            };
+            observe(Ok(()));
+            let events = observe(Err(Failure::Refused));
+            assert!(events.iter().any(|event| matches!(event, Event::Doubt(_))));
+            let down = || {
+                let health = publisher.health();
+                health.endpoints().all().iter().filter(|known| known.verdict() == Verdict::Down).count()
+            };
+            let left = down();
+            assert!((1..=1_000).contains(&left), "{left}");
+            if is_for_the_tick {
+                publisher.tick(Instant::now(), 0);
+            } else {
+                let (is_left, events) = publisher.catch_up();
+                assert!(!is_left && !events.is_empty());
+                assert_eq!(publisher.catch_up(), (false, Vec::new()));
+            }
+            assert_eq!(down(), 0);
+            let current = publisher.current();
+            assert_eq!(current.live.candidates(0, Family::V4).list.len(), 2_500);
+        }
     }
 
     #[test]
