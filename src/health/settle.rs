@@ -420,7 +420,7 @@ impl Table {
         if holds {
             self.settling.holding.insert(rules.endpoints.start);
         } else if unsure_from.is_none() {
-            // Nor are there others that were not asked about.
+            // All were asked about.
             self.settling.holding.remove(&rules.endpoints.start);
         }
         changed
@@ -498,7 +498,7 @@ impl Table {
     fn judge(&mut self, now: Instant) -> Option<Doubt> {
         let safety = Arc::clone(&self.settling.safety);
         let began = *self.settling.began.get_or_insert(now);
-        // Nor does it count where that was.
+        // What turned down before the window counts in no region either.
         self.settling.suspicion.forget(&safety.self_suspicion, now);
         let sight = self.sight(began, now);
         let doubt = self.settling.suspicion.judge(&safety.self_suspicion, sight, now);
