@@ -5,8 +5,8 @@
 //!
 //! A verdict waits for that lock before it reaches the answers, so nobody holds it for long. What is to be read out is cloned,
 //! which shares it ([`Chunks`]); what takes long is made of such a clone; and what comes in great numbers is taken in parts,
-//! between which those go first who wait. It is held while all lists are laid out by a reload of another configuration, by a start that
-//! takes up what was stored, and where very much changes at once: where a doubt begins, or a word is said of very many endpoints.
+//! between which those go first who wait; so is what a doubt gives back. It is held while all lists are laid out by a reload of another
+//! configuration, by a start that takes up what was stored, and by a word about very many endpoints.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
